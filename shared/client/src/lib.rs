@@ -1,0 +1,1 @@
+//! `msars-client`
