@@ -1,0 +1,77 @@
+//! What each command runs, as data.
+
+use clap::ValueEnum;
+
+/// A part of the test suite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Decisions and maths, no cluster.
+    Pure,
+    /// The real local cluster.
+    E2e,
+}
+
+/// One cargo call with a name for the reader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stage {
+    /// What the reader sees.
+    pub name: &'static str,
+    /// Cargo's arguments.
+    pub args: Vec<&'static str>,
+}
+
+fn stage(name: &'static str, args: &str) -> Stage {
+    // The tables below are literals, so splitting at blanks is exact.
+    let args: &'static str = Box::leak(args.to_owned().into_boxed_str());
+    Stage {
+        name,
+        args: args.split(' ').collect(),
+    }
+}
+
+/// Format and lints.
+pub fn lints() -> Vec<Stage> {
+    vec![
+        stage("format", "fmt --all --check"),
+        stage(
+            "lints",
+            "clippy --profile ci --workspace --all-targets -- -D warnings",
+        ),
+    ]
+}
+
+/// The stages of one part; `has_lifecycle` says whether the cluster's own test exists.
+pub fn tests(part: Part, has_lifecycle: bool) -> Vec<Stage> {
+    match part {
+        Part::Pure => vec![
+            stage(
+                "pure tests",
+                "test --profile ci --workspace --exclude msars-cluster",
+            ),
+            stage(
+                "cluster's pure tests",
+                "test --profile ci -p msars-cluster --lib",
+            ),
+        ],
+        Part::E2e if has_lifecycle => {
+            vec![stage(
+                "cluster life cycle",
+                "test --profile ci -p msars-cluster --test lifecycle -- --nocapture",
+            )]
+        }
+        Part::E2e => vec![],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pure_tests_never_start_the_cluster() {
+        for stage in tests(Part::Pure, true) {
+            assert!(!stage.args.contains(&"lifecycle"), "{stage:?}");
+        }
+        assert_eq!(tests(Part::E2e, true).len(), 1);
+    }
+}
