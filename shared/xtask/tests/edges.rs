@@ -1,5 +1,7 @@
 //! The rooms of the house: only the listed edges exist, and pure rooms stay pure.
 
+#![allow(clippy::unwrap_used, reason = "a test: a panic is its way to fail")]
+
 use std::process::Command;
 
 /// Package (without `msars-`) and the own packages it may depend on, dev-dependencies apart.
