@@ -1,5 +1,7 @@
 //! The simulator against queueing theory and against a measured node.
 
+#![allow(clippy::unwrap_used, reason = "test helpers outside #[test] functions")]
+
 use msars_domain::{MilliCpu, Rate};
 use msars_sim::{Mechanism, Run, Wait, simulate};
 

@@ -1,0 +1,84 @@
+//! The table of a fitted mechanism, corrected by what was measured.
+
+use msars_domain::{Curve, CurveError, Knot, MilliCpu, Millis, Percentile, Rate, SizeCurve};
+use msars_sim::simulate;
+
+use crate::Fitted;
+
+/// Loads (share of the quota) at which the table has a point.
+const LOADS: [f64; 16] = [
+    0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.96,
+];
+/// Requests simulated per point of the table.
+const REQUESTS: usize = 12_000;
+/// Tail samples at which measured and simulated quantiles count alike.
+const TRUST: f64 = 60.0;
+/// Windows simulated per measured point.
+const REPEATS: u64 = 21;
+/// Standard error of the model itself, in logarithms.
+const MODEL_ERROR: f64 = 0.1;
+
+/// A table with its uncertainty.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile {
+    /// Rate per pod → quantile, per size.
+    pub curve: Curve,
+    /// Factor by which measured points moved the simulated quantiles.
+    pub correction: f64,
+    /// Half the width of the 95 % band of a quantile, as a share of it.
+    pub half_width: f64,
+}
+
+/// Sum of weights, shrunk mean and variance of the logarithms measured ÷ simulated.
+fn corrected(fitted: &Fitted, p: f64, seed: u64) -> (f64, f64) {
+    let mut ratios = Vec::new();
+    for point in &fitted.points {
+        let [simulated] = point.predict(&fitted.mechanism, [p.clamp(0.5, 0.99)], REPEATS, seed);
+        let tail = point.requests as f64 * (1.0 - p).max(0.001);
+        if simulated > 0.0 {
+            ratios.push((tail, (point.quantile(p) / simulated).ln()));
+        }
+    }
+    let weight: f64 = ratios.iter().map(|r| r.0).sum();
+    let mean = ratios.iter().map(|r| r.0 * r.1).sum::<f64>() / weight.max(1e-9);
+    let spread = ratios
+        .iter()
+        .map(|r| r.0 * (r.1 - mean).powi(2))
+        .sum::<f64>()
+        / weight.max(1e-9);
+    let count = ratios.len().max(1) as f64;
+    (mean * weight / (weight + TRUST), spread / count)
+}
+
+/// The self-time quantile at every size over a grid of rates up to 96 % of the quota (or of `cores`, when the size
+/// is larger). Deterministic in `seed`.
+pub fn curve(
+    fitted: &Fitted,
+    percentile: Percentile,
+    sizes: &[MilliCpu],
+    seed: u64,
+) -> Result<Profile, CurveError> {
+    let p = percentile.get();
+    let (log_ratio, variance) = corrected(fitted, p, seed);
+    let correction = log_ratio.exp();
+    let mechanism = &fitted.mechanism;
+    let table = |&size: &MilliCpu| {
+        let full = size.cores().min(mechanism.cores) * 1000.0 / mechanism.work_ms;
+        let knots = LOADS
+            .iter()
+            .filter_map(|load| {
+                let rate = Rate::new(load * full).ok()?;
+                let run = simulate(mechanism, Some(size), rate, REQUESTS, seed);
+                let quantile = Millis::new(run.quantile(p) * correction).ok()?;
+                Some(Knot { rate, quantile })
+            })
+            .collect();
+        SizeCurve { size, knots }
+    };
+    let error = (variance + fitted.work_error.powi(2) + MODEL_ERROR.powi(2)).sqrt();
+    Ok(Profile {
+        curve: Curve::new(sizes.iter().map(table).collect())?,
+        correction,
+        half_width: (1.96 * error).exp() - 1.0,
+    })
+}

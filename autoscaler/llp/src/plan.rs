@@ -1,0 +1,97 @@
+//! Where to measure next: low load for the work, then near the predicted knee for the tail.
+
+use msars_domain::{MilliCpu, Rate};
+
+use crate::{Point, fit::work_ms};
+
+/// Loads (share of the quota) visited at each size, all sizes at one load before the next load.
+const LOADS: [f64; 3] = [0.2, 0.6, 0.85];
+/// Load from which a size counts as saturated.
+const SATURATED: f64 = 0.95;
+/// p99 over the low-load p99 of the same size that counts as the knee.
+const KNEE: f64 = 6.0;
+/// Share of errors that ends a size.
+const ERRORS: f64 = 0.05;
+
+/// What may be probed and for how long.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Sizes in the order of visit; two or more for a profile.
+    pub sizes: Vec<MilliCpu>,
+    /// Mean work in ms expected before anything is measured (the last revision's); > 0.
+    pub work_guess_ms: f64,
+    /// Length of a window in seconds.
+    pub window_seconds: f64,
+    /// Resize and warm-up before a window, in seconds.
+    pub settle_seconds: f64,
+    /// Time for all probes in seconds.
+    pub budget_seconds: f64,
+}
+
+/// Why probing ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// Every size was measured up to its knee or at every load.
+    Enough,
+    /// The next window would pass the time budget.
+    TimeBudget,
+    /// Five percent of requests failed at the lowest load of every size that is left.
+    Errors,
+    /// A callee suffers: no more load is put on it.
+    CalleeInTrouble,
+}
+
+/// The next step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Next {
+    /// Measure here.
+    Probe {
+        /// CPU limit to set.
+        size: MilliCpu,
+        /// Rate to offer.
+        rate: Rate,
+    },
+    /// Stop.
+    Done {
+        /// Why.
+        reason: Done,
+    },
+}
+
+/// Whether this size needs no higher load: failing, saturated or past the knee.
+fn ended(at_size: &[&Point], work: f64) -> bool {
+    let low = at_size.first().map_or(0.0, |p| p.p99_ms);
+    at_size.iter().any(|p| {
+        p.error_share() >= ERRORS
+            || p.load(work) > SATURATED
+            || (low > 0.0 && p.p99_ms > KNEE * low)
+    })
+}
+
+/// Chooses the next window from the points so far, in the order in which they were measured.
+pub fn next_probe(plan: &Plan, points: &[Point]) -> Next {
+    let done = |reason| Next::Done { reason };
+    if points.last().is_some_and(|p| p.callee_in_trouble) {
+        return done(Done::CalleeInTrouble);
+    }
+    let settle = plan.settle_seconds * points.len() as f64;
+    let spent = settle + points.iter().map(|p| p.window_seconds).sum::<f64>();
+    let work = work_ms(points).unwrap_or(plan.work_guess_ms).max(1e-3);
+    for (step, load) in LOADS.iter().enumerate() {
+        for &size in &plan.sizes {
+            let at_size: Vec<&Point> = points.iter().filter(|p| p.size == size).collect();
+            if at_size.len() > step || ended(&at_size, work) {
+                continue;
+            }
+            if spent + plan.settle_seconds + plan.window_seconds > plan.budget_seconds {
+                return done(Done::TimeBudget);
+            }
+            return match Rate::new(load * size.cores() * 1000.0 / work) {
+                Ok(rate) => Next::Probe { size, rate },
+                Err(_) => done(Done::Enough),
+            };
+        }
+    }
+    let failing = !points.is_empty() && points.iter().all(|p| p.error_share() >= ERRORS);
+    done(if failing { Done::Errors } else { Done::Enough })
+}

@@ -1,0 +1,110 @@
+//! The order of probes and every reason to stop.
+
+#![allow(clippy::unwrap_used, reason = "test helpers outside #[test] functions")]
+
+use msars_domain::{MilliCpu, Rate};
+use msars_llp::{Done, Next, Plan, Point, next_probe};
+
+fn plan() -> Plan {
+    Plan {
+        sizes: vec![MilliCpu(800), MilliCpu(200)],
+        work_guess_ms: 2.0,
+        window_seconds: 4.0,
+        settle_seconds: 1.0,
+        budget_seconds: 40.0,
+    }
+}
+
+/// A window at `load` of a service with 4 ms of work.
+fn point(size: u32, load: f64, p99_ms: f64) -> Point {
+    let size = MilliCpu(size);
+    let rate = load * size.cores() * 250.0;
+    Point {
+        size,
+        rate: Rate::new(rate).unwrap(),
+        window_seconds: 4.0,
+        requests: 1000,
+        errors: 0,
+        cpu_seconds: 4.0,
+        p50_ms: 4.0,
+        p90_ms: 7.0,
+        p99_ms,
+        callee_in_trouble: false,
+    }
+}
+
+fn probe(size: u32, rate: f64) -> Next {
+    Next::Probe {
+        size: MilliCpu(size),
+        rate: Rate::new(rate).unwrap(),
+    }
+}
+
+#[test]
+fn probes_follow_the_information_and_stop_for_a_reason() {
+    let low = [point(800, 0.2, 10.0), point(200, 0.2, 12.0)];
+    let all = [
+        low[0],
+        low[1],
+        point(800, 0.6, 15.0),
+        point(200, 0.6, 60.0),
+        point(800, 0.85, 40.0),
+        point(200, 0.85, 200.0),
+    ];
+    let failing = |p: Point| Point { errors: 60, ..p };
+    let callee = Point {
+        callee_in_trouble: true,
+        ..low[1]
+    };
+    let done = |reason| Next::Done { reason };
+    let slow = |p: Point| Point {
+        window_seconds: 17.0,
+        ..p
+    };
+    let table: Vec<(&str, Vec<Point>, Next)> = vec![
+        ("first: low load by the guess", vec![], probe(800, 80.0)),
+        (
+            "low load, by measured work",
+            low[..1].to_vec(),
+            probe(200, 10.0),
+        ),
+        ("then the middle", low.to_vec(), probe(800, 120.0)),
+        ("then near the knee", all[..4].to_vec(), probe(800, 170.0)),
+        ("everything measured", all.to_vec(), done(Done::Enough)),
+        (
+            "past the knee at 200m: on with 800m, then enough",
+            vec![low[0], low[1], all[2], point(200, 0.6, 80.0), all[4]],
+            done(Done::Enough),
+        ),
+        (
+            "saturated at once (work was far above the guess)",
+            vec![point(800, 0.97, 300.0), point(200, 0.97, 400.0)],
+            done(Done::Enough),
+        ),
+        (
+            "errors at one size only end that size",
+            vec![failing(low[0]), low[1]],
+            probe(200, 30.0),
+        ),
+        (
+            "errors everywhere",
+            vec![failing(low[0]), failing(low[1])],
+            done(Done::Errors),
+        ),
+        ("callee", vec![low[0], callee], done(Done::CalleeInTrouble)),
+        (
+            "time",
+            vec![slow(low[0]), slow(low[1])],
+            done(Done::TimeBudget),
+        ),
+    ];
+    for (name, points, expected) in table {
+        match (next_probe(&plan(), &points), expected) {
+            (Next::Probe { size, rate }, Next::Probe { size: s, rate: r }) => {
+                assert_eq!(size, s, "{name}");
+                assert!((rate.get() - r.get()).abs() < 1e-6, "{name}: {rate:?}");
+            }
+            (found, expected) => assert_eq!(found, expected, "{name}"),
+        }
+    }
+}
