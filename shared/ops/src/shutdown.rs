@@ -96,7 +96,9 @@ impl Tasks {
         let joined = tokio::time::timeout(grace, async {
             while let Some(ended) = self.set.join_next().await {
                 match ended {
-                    Ok(name) => drop(self.running.remove(name)),
+                    Ok(name) => {
+                        self.running.remove(name);
+                    }
                     Err(error) => tracing::error!(%error, "task failed while ending"),
                 }
             }
@@ -136,7 +138,7 @@ mod tests {
             let (stop, sender) = (tasks.stop(), sender.clone());
             tasks.spawn(name, async move {
                 stopped(stop).await;
-                drop(sender.send(name).await);
+                sender.send(name).await.unwrap();
             });
         }
         tasks.run_until(future::ready(()), GRACE).await.unwrap();

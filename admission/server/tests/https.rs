@@ -1,0 +1,206 @@
+//! The server over real TLS, in process.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::http::Request;
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Bytes, client::conn::http1::SendRequest};
+use hyper_util::rt::TokioIo;
+use msars_server::{Decide, Decision, Limits, Metrics, Outcome, Pair, RustlsConfig};
+use prometheus_client::registry::Registry;
+use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::pem::PemObject};
+use tokio::{net::TcpStream, sync::watch, task::JoinHandle};
+use tokio_rustls::TlsConnector;
+
+const REVIEW: &str = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u-1","object":{}}}"#;
+
+/// Answers with a body of its own; waits or panics where the object says so.
+struct Scripted;
+
+impl Decide for Scripted {
+    fn decide(&self, review: &[u8], _now: jiff::Timestamp) -> Decision {
+        let text = std::str::from_utf8(review).unwrap();
+        assert!(!text.contains("boom"), "scripted");
+        if text.contains("slow") {
+            std::thread::sleep(Duration::from_millis(400));
+        }
+        Decision {
+            body: b"decided".to_vec(),
+            outcome: Outcome::Passed,
+        }
+    }
+}
+
+fn issue() -> Pair {
+    let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    Pair {
+        certificates: issued.cert.pem().into_bytes(),
+        key: issued.signing_key.serialize_pem().into_bytes(),
+    }
+}
+
+struct Running {
+    address: SocketAddr,
+    tls: RustlsConfig,
+    metrics: Metrics,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<std::io::Result<()>>,
+}
+
+impl Running {
+    fn start(pair: &Pair, limits: Limits) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let metrics = Metrics::register(&mut Registry::default());
+        let routes = msars_server::router(Arc::new(Scripted), limits, metrics.clone());
+        let tls = RustlsConfig::from_config(msars_server::rustls_config(pair).unwrap());
+        let stop = watch::Sender::new(false);
+        let server = msars_server::serve(listener, tls.clone(), routes, stop.subscribe());
+        let server = tokio::spawn(server);
+        Self {
+            address,
+            tls,
+            metrics,
+            stop,
+            server,
+        }
+    }
+
+    async fn end(self) {
+        self.stop.send_replace(true);
+        self.server.await.unwrap().unwrap();
+    }
+}
+
+/// A connection, and the certificate that the server showed.
+async fn connect(address: SocketAddr, trusted: &[&Pair]) -> (SendRequest<Full<Bytes>>, Vec<u8>) {
+    let mut roots = RootCertStore::empty();
+    for pair in trusted {
+        roots.add(der(pair)).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = TcpStream::connect(address).await.unwrap();
+    let stream = TlsConnector::from(Arc::new(config))
+        .connect("localhost".try_into().unwrap(), stream)
+        .await
+        .unwrap();
+    let shown = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    (sender, shown)
+}
+
+fn der(pair: &Pair) -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(&pair.certificates).unwrap()
+}
+
+async fn ask(sender: &mut SendRequest<Full<Bytes>>, body: impl Into<Bytes>) -> (u16, String) {
+    let request = Request::post("/mutate/deployments")
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .body(Full::new(body.into()))
+        .unwrap();
+    sender.ready().await.unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    let status = answer.status().as_u16();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+fn assert_open((status, body): &(u16, String), uid: &str) {
+    let review: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!(*status, 200);
+    assert_eq!(review["response"]["allowed"], true);
+    assert_eq!(review["response"]["uid"], uid);
+    assert!(review["response"].get("patch").is_none());
+}
+
+#[tokio::test]
+async fn whatever_goes_wrong_is_allowed() {
+    let pair = issue();
+    let limits = Limits {
+        body: 1000,
+        deadline: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let running = Running::start(&pair, limits);
+    let (mut sender, _) = connect(running.address, &[&pair]).await;
+
+    assert_eq!(ask(&mut sender, REVIEW).await, (200, "decided".to_owned()));
+    assert_open(&ask(&mut sender, &REVIEW[..REVIEW.len() - 2]).await, "u-1");
+    assert_open(&ask(&mut sender, "").await, "");
+    let slow = REVIEW.replace("{}", r#"{"a":"slow"}"#);
+    assert_open(&ask(&mut sender, slow).await, "u-1");
+    let panicking = REVIEW.replace("{}", r#"{"a":"boom"}"#);
+    assert_open(&ask(&mut sender, panicking).await, "u-1");
+    let (mut second, _) = connect(running.address, &[&pair]).await;
+    assert_open(&ask(&mut second, vec![b' '; 1001]).await, "");
+
+    let count = |outcome| running.metrics.count(outcome);
+    assert_eq!(count(Outcome::Passed), 1);
+    assert_eq!(count(Outcome::Unreadable), 3);
+    assert_eq!(count(Outcome::Late), 1);
+    assert_eq!(count(Outcome::Failed), 1);
+    drop((sender, second));
+    running.end().await;
+}
+
+#[tokio::test]
+async fn rotation_under_a_stream_of_requests_loses_none() {
+    let (old, new) = (issue(), issue());
+    let running = Running::start(&old, Limits::default());
+    let on_disk = Arc::new(Mutex::new(old.clone()));
+    let read = {
+        let on_disk = Arc::clone(&on_disk);
+        move || {
+            let pair = on_disk.lock().unwrap().clone();
+            async move { Ok(pair) }
+        }
+    };
+    let follower = tokio::spawn(msars_server::follow(
+        old.clone(),
+        read,
+        Duration::from_millis(2),
+        running.tls.clone(),
+        running.metrics.clone(),
+        running.stop.subscribe(),
+    ));
+
+    let (mut kept, shown) = connect(running.address, &[&old, &new]).await;
+    assert_eq!(shown, der(&old).to_vec());
+    let mut after_rotation = 0;
+    let mut asked = 0;
+    while after_rotation < 50 {
+        asked += 1;
+        assert!(asked < 5000, "the new certificate never came into use");
+        match asked {
+            // Half-written files: the key is there before its certificate.
+            50 => on_disk.lock().unwrap().key.clone_from(&new.key),
+            100 => *on_disk.lock().unwrap() = new.clone(),
+            _ => {}
+        }
+        let (mut fresh, shown) = connect(running.address, &[&old, &new]).await;
+        assert_eq!(ask(&mut fresh, REVIEW).await.1, "decided");
+        assert_eq!(ask(&mut kept, REVIEW).await.1, "decided");
+        if shown == der(&new).to_vec() {
+            after_rotation += 1;
+        } else {
+            assert_eq!(after_rotation, 0, "the old certificate came back");
+        }
+    }
+    assert_eq!(running.metrics.count(Outcome::Passed), 2 * asked);
+    drop(kept);
+    running.end().await;
+    follower.await.unwrap();
+}
