@@ -86,8 +86,8 @@ fn work_is_conserved_and_the_quota_bounds_it() {
 }
 
 #[test]
-fn the_tail_matches_the_measured_node_within_its_own_spread() {
-    // Windows of 4 s; the measured p99s and their range over three repeats (and two of 30 s).
+fn the_tail_overlaps_the_spread_measured_on_a_node() {
+    // Measured p99s over repeats. Overlap only: the model tends to lie below a node, which adds overhead and noise.
     for (size, load, low, high) in [
         (200, 0.4, 15.0, 76.0),
         (400, 0.6, 24.0, 59.0),
@@ -100,6 +100,7 @@ fn the_tail_matches_the_measured_node_within_its_own_spread() {
             .collect();
         tails.sort_by(f64::total_cmp);
         let (p10, p50, p90) = (tails[10], tails[50], tails[90]);
+        println!("{size}m at {load}: p99 {p10:.0}/{p50:.0}/{p90:.0} ms, measured {low}-{high}");
         assert!(
             p10 <= high && p90 >= low,
             "{size}m at {load}: {p10:.0}/{p50:.0}/{p90:.0} ms, measured {low}-{high}"
