@@ -1,0 +1,148 @@
+//! The election loop against a scripted API server.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{Method, Request, Response};
+use jiff::{SignedDuration, Timestamp};
+use kube::{Api, Client, client::Body};
+use msars_client::leader::Candidate;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tower_test::mock::{self, Handle};
+
+type Server = Handle<Request<Body>, Response<Body>>;
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
+fn candidate() -> Candidate {
+    Candidate {
+        lease: "msars".to_owned(),
+        me: "me".to_owned(),
+        duration: SignedDuration::from_secs(15),
+        every: Duration::from_secs(5),
+    }
+}
+
+fn lease(holder: &str, age: i64) -> Value {
+    let renewed = now() - SignedDuration::from_secs(age);
+    json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": { "name": "msars", "resourceVersion": "7" },
+        "spec": {
+            "holderIdentity": holder, "leaseDurationSeconds": 15, "leaseTransitions": 3,
+            "renewTime": format!("{renewed:.6}"),
+        },
+    })
+}
+
+fn failure(code: u16) -> Value {
+    json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+            "reason": if code == 404 { "NotFound" } else { "Conflict" }, "message": "scripted" })
+}
+
+/// Answers the next request; returns its method and body.
+async fn answer(server: &mut Server, code: u16, body: Value) -> (Method, Value) {
+    let (request, send) = server.next_request().await.unwrap();
+    let (head, sent) = request.into_parts();
+    let sent = sent.collect_bytes().await.unwrap();
+    let answer = Response::builder().status(code);
+    send.send_response(
+        answer
+            .body(Body::from(body.to_string().into_bytes()))
+            .unwrap(),
+    );
+    (
+        head.method,
+        serde_json::from_slice(&sent).unwrap_or_default(),
+    )
+}
+
+fn api() -> (Api<k8s_openapi::api::coordination::v1::Lease>, Server) {
+    let (service, server) = mock::pair();
+    (Api::namespaced(Client::new(service, "ns"), "ns"), server)
+}
+
+#[tokio::test]
+async fn takes_an_expired_lease_at_the_version_it_read() {
+    let (api, mut server) = api();
+    let script = async {
+        answer(&mut server, 200, lease("other", 20)).await;
+        answer(&mut server, 200, lease("me", 0)).await
+    };
+    let me = candidate();
+    let (claim, (method, sent)) = tokio::join!(me.round(&api, now()), script);
+    assert_eq!(claim.unwrap(), Some(now() + SignedDuration::from_secs(15)));
+    assert_eq!(method, Method::PUT);
+    assert_eq!(sent["metadata"]["resourceVersion"], "7");
+    assert_eq!(sent["spec"]["holderIdentity"], "me");
+    assert_eq!(sent["spec"]["leaseTransitions"], 4);
+}
+
+#[tokio::test]
+async fn conflict_is_no_claim_and_no_error() {
+    for (read, found) in [(404, failure(404)), (200, lease("other", 20))] {
+        let (api, mut server) = api();
+        let script = async {
+            answer(&mut server, read, found).await;
+            answer(&mut server, 409, failure(409)).await;
+        };
+        let me = candidate();
+        let (claim, ()) = tokio::join!(me.round(&api, now()), script);
+        assert_eq!(claim.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn waits_for_a_running_lease_without_writing() {
+    let (api, mut server) = api();
+    let me = candidate();
+    let script = answer(&mut server, 200, lease("other", 1));
+    let (claim, _) = tokio::join!(me.round(&api, now()), script);
+    assert_eq!(claim.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_lets_the_claim_run_out_and_the_end_vacates() {
+    let (api, mut server) = api();
+    let begun = tokio::time::Instant::now();
+    let clock = move || {
+        let passed = SignedDuration::try_from(begun.elapsed()).unwrap();
+        now() + passed
+    };
+    let claim = Arc::new(watch::Sender::new(None));
+    let stop = watch::Sender::new(false);
+    let running = {
+        let (claim, stop) = (Arc::clone(&claim), stop.subscribe());
+        tokio::spawn(async move { candidate().run(&api, clock, &claim, stop).await })
+    };
+    let mut seen = claim.subscribe();
+    answer(&mut server, 200, lease("me", 1)).await;
+    answer(&mut server, 200, lease("me", 0)).await;
+    seen.wait_for(Option::is_some).await.unwrap();
+
+    // From here on the API server takes requests and says nothing.
+    let mut silent = Vec::new();
+    while claim.borrow().is_some() {
+        tokio::select! {
+            request = server.next_request() => silent.push(request),
+            changed = seen.changed() => changed.unwrap(),
+        }
+    }
+    let lasted = begun.elapsed();
+    assert!((15..=30).contains(&lasted.as_secs()), "{lasted:?}");
+
+    // It speaks again: the claim comes back, and the end gives the Lease away.
+    drop(silent);
+    answer(&mut server, 200, lease("me", 30)).await;
+    answer(&mut server, 200, lease("me", 0)).await;
+    seen.wait_for(Option::is_some).await.unwrap();
+    stop.send_replace(true);
+    answer(&mut server, 200, lease("me", 0)).await;
+    let (method, sent) = answer(&mut server, 200, lease("", 0)).await;
+    assert_eq!(method, Method::PUT);
+    assert!(sent["spec"].get("holderIdentity").is_none());
+    running.await.unwrap();
+    assert_eq!(*claim.borrow(), None);
+}
