@@ -1,0 +1,44 @@
+//! One network namespace without an uplink: nothing in it can reach the machine's network, and default ports are free.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::tools::run;
+
+/// The namespace's name.
+pub const NAMESPACE: &str = "msars";
+/// The node's address, on a bridge inside the namespace.
+pub const NODE_ADDRESS: &str = "172.31.0.1";
+
+/// A command that runs inside the namespace. `nsenter`, not `ip netns exec`, which would hide the cgroups.
+pub fn inside(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new("nsenter");
+    command
+        .arg(format!("--net=/run/netns/{NAMESPACE}"))
+        .arg("--")
+        .arg(program);
+    command
+}
+
+/// Makes the namespace with bridge, address and default route; does nothing if its last step is already done.
+pub fn make() -> Result<()> {
+    if !Path::new("/run/netns").join(NAMESPACE).exists() {
+        run(Command::new("ip").args(["netns", "add", NAMESPACE]))?;
+    }
+    // Without a default route kube-proxy's OUTPUT rules never see a packet to a ClusterIP.
+    let script = format!(
+        "set -e
+         ip route show default | grep -q node0 && exit 0
+         ip link set lo up
+         ip link show node0 >/dev/null 2>&1 || ip link add node0 type bridge
+         ip link set node0 up
+         ip addr replace {NODE_ADDRESS}/24 dev node0
+         echo 1 >/proc/sys/net/ipv4/ip_forward
+         echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables
+         echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet
+         ip route replace default dev node0"
+    );
+    run(inside("sh").args(["-c", &script]))
+}
