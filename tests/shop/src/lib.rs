@@ -1,1 +1,0 @@
-//! `msars-shop`
