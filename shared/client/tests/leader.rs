@@ -1,5 +1,12 @@
 //! The election loop against a scripted API server.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test: a panic is its way to fail"
+)]
+
 use std::{sync::Arc, time::Duration};
 
 use http::{Method, Request, Response};

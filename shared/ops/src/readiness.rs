@@ -5,10 +5,13 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+/// A name and whether it holds.
+type Condition = (&'static str, Arc<AtomicBool>);
+
 /// All conditions of one program. Ready when every one holds; with none, ready.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
-    conditions: Arc<Mutex<Vec<(&'static str, Arc<AtomicBool>)>>>,
+    conditions: Arc<Mutex<Vec<Condition>>>,
 }
 
 /// The writer of one condition. Dropping it leaves the last value.

@@ -30,6 +30,12 @@ enum Command {
         /// Leave out for everything.
         part: Option<Part>,
     },
+    /// The real local cluster: `cluster up`, `cluster status`, `cluster shell`, `cluster down`. Needs root.
+    Cluster {
+        /// What to do; `cargo xtask cluster help` lists it.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        args: Vec<String>,
+    },
     /// Say everything that is missing on this machine, with the command that installs it.
     Preflight,
 }
@@ -38,6 +44,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let good = match Cli::parse().command {
         Command::Check => run::check()?,
         Command::Test { part } => run::test(part)?,
+        Command::Cluster { args } => run::cluster(&args)?,
         Command::Preflight => run::preflight()?,
     };
     Ok(if good {

@@ -77,6 +77,25 @@ fn finish(list: &[Stage]) -> Result<bool> {
     Ok(good)
 }
 
+/// Hands the words on to the cluster's own program; terminal and exit code stay the caller's.
+pub fn cluster(args: &[String]) -> Result<bool> {
+    let status = Command::new("cargo")
+        .args([
+            "run",
+            "--quiet",
+            "--profile",
+            "ci",
+            "-p",
+            "msars-cluster",
+            "--",
+        ])
+        .args(args)
+        .current_dir(root())
+        .status()
+        .context("starting cargo for the cluster")?;
+    Ok(status.success())
+}
+
 /// Everything that is missing, at once.
 pub fn preflight() -> Result<bool> {
     let wanted = [

@@ -148,7 +148,8 @@ fn unmount(paths: &Paths) -> Result<()> {
 }
 
 fn remove_namespaces() -> Result<()> {
-    let Ok(all) = read_dir("/run/netns") else {
+    let folder = Path::new("/run/netns");
+    let Ok(all) = read_dir(folder) else {
         return Ok(());
     };
     for entry in all.flatten() {
@@ -156,6 +157,13 @@ fn remove_namespaces() -> Result<()> {
         if name == NAMESPACE || name.starts_with("cni-") {
             crate::tools::run(Command::new("ip").args(["netns", "del", &name]))?;
         }
+    }
+    // `ip netns add` mounts the folder on itself once; empty, nobody needs that mount.
+    if read_dir(folder)?.next().is_none() {
+        let _ = Command::new("umount")
+            .args(["-l", "/run/netns"])
+            .stderr(Stdio::null())
+            .status();
     }
     Ok(())
 }

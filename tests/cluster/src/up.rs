@@ -16,7 +16,7 @@ use crate::process::{start, until};
 use crate::tools::{Tools, run};
 use crate::{configs, down};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 fn quiet(command: &mut Command) -> bool {
     command
@@ -37,6 +37,10 @@ fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
+#[allow(
+    clippy::too_many_lines,
+    reason = "the order of the start, read top to bottom"
+)]
 /// Up to an available CoreDNS. Idempotent: what runs is left alone, what died is started again.
 pub fn up(paths: &Paths, tools: &Tools) -> Result<()> {
     let begin = Instant::now();
