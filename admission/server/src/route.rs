@@ -79,13 +79,11 @@ async fn decided<D: Decide>(
     let Ok(review) = to_bytes(body, limits.body).await else {
         return open(Outcome::Unreadable, "", "body too large or broken off");
     };
-    match answer::uid(&review) {
-        Some(found) => *uid = found,
-        None => {
-            let guess = answer::guess_uid(&review);
-            return open(Outcome::Unreadable, &guess, "body is no complete review");
-        }
-    }
+    let Some(found) = answer::uid(&review) else {
+        let guess = answer::guess_uid(&review);
+        return open(Outcome::Unreadable, &guess, "body is no complete review");
+    };
+    *uid = found;
     let Ok(permit) = Arc::clone(permits).acquire_owned().await else {
         return open(Outcome::Failed, uid, "shutting down");
     };

@@ -1,5 +1,12 @@
 //! The server over real TLS, in process.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test: a panic is its way to fail"
+)]
+
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
