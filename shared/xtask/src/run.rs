@@ -52,19 +52,18 @@ fn all(stages: &[Stage], count: &mut Count) -> Result<bool> {
 /// Format, lints, pure tests.
 pub fn check() -> Result<bool> {
     let mut list = stages::lints();
-    list.extend(stages::tests(Part::Pure, false));
+    list.extend(stages::tests(Part::Pure));
     finish(&list)
 }
 
 /// One part, or lints and every part.
 pub fn test(part: Option<Part>) -> Result<bool> {
-    let lifecycle = root().join("tests/cluster/tests/lifecycle.rs").exists();
     let list = if let Some(part) = part {
-        stages::tests(part, lifecycle)
+        stages::tests(part)
     } else {
         let mut list = stages::lints();
-        list.extend(stages::tests(Part::Pure, lifecycle));
-        list.extend(stages::tests(Part::E2e, lifecycle));
+        list.extend(stages::tests(Part::Pure));
+        list.extend(stages::tests(Part::E2e));
         list
     };
     finish(&list)

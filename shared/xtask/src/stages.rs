@@ -40,8 +40,8 @@ pub fn lints() -> Vec<Stage> {
     ]
 }
 
-/// The stages of one part; `has_lifecycle` says whether the cluster's own test exists.
-pub fn tests(part: Part, has_lifecycle: bool) -> Vec<Stage> {
+/// The stages of one part.
+pub fn tests(part: Part) -> Vec<Stage> {
     match part {
         Part::Pure => vec![
             stage(
@@ -53,13 +53,12 @@ pub fn tests(part: Part, has_lifecycle: bool) -> Vec<Stage> {
                 "test --profile ci -p msars-cluster --lib",
             ),
         ],
-        Part::E2e if has_lifecycle => {
+        Part::E2e => {
             vec![stage(
                 "cluster life cycle",
                 "test --profile ci -p msars-cluster --test lifecycle -- --nocapture",
             )]
         }
-        Part::E2e => vec![],
     }
 }
 
@@ -69,9 +68,9 @@ mod tests {
 
     #[test]
     fn pure_tests_never_start_the_cluster() {
-        for stage in tests(Part::Pure, true) {
+        for stage in tests(Part::Pure) {
             assert!(!stage.args.contains(&"lifecycle"), "{stage:?}");
         }
-        assert_eq!(tests(Part::E2e, true).len(), 1);
+        assert_eq!(tests(Part::E2e).len(), 1);
     }
 }
