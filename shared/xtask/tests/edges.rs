@@ -80,7 +80,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "suite",
         &[
-            "cluster", "shop", "loadgen", "observe", "report", "api", "domain", "demo", "bench",
+            "cluster", "shop", "loadgen", "observe", "report", "api", "domain", "testkit",
         ],
     ),
 ];
