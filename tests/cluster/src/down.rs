@@ -22,8 +22,12 @@ const SYSCTLS: &[&str] = &[
     "kernel/keys/root_maxbytes",
 ];
 
-/// Keeps the machine's settings as they were before the first start.
-pub fn save_sysctls(paths: &Paths) -> Result<()> {
+/// Keeps the machine's settings and namespaces as they were before the first start.
+pub fn save_machine(paths: &Paths) -> Result<()> {
+    let namespaces = paths.folder("cfg")?.join("namespaces");
+    if !namespaces.exists() {
+        write(&namespaces, names_in(Path::new("/run/netns")).join("\n"))?;
+    }
     let file = paths.folder("cfg")?.join("sysctls");
     if file.exists() {
         return Ok(());
@@ -35,6 +39,16 @@ pub fn save_sysctls(paths: &Paths) -> Result<()> {
         text.extend([key, " ", value.trim(), "\n"]);
     }
     Ok(write(file, text)?)
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let Ok(entries) = read_dir(folder) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
 }
 
 fn restore_sysctls(paths: &Paths) -> Result<()> {
@@ -86,7 +100,7 @@ pub fn down(paths: &Paths) -> Result<()> {
     }
     end_shims()?;
     unmount(paths)?;
-    remove_namespaces()?;
+    remove_namespaces(paths)?;
     for controller in read_dir("/sys/fs/cgroup")
         .context("reading the cgroups")?
         .flatten()
@@ -116,8 +130,16 @@ fn end_shims() -> Result<()> {
         let Ok(line) = std::fs::read(process.path().join("cmdline")) else {
             continue;
         };
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        if line.contains("containerd-shim") && line.contains(&ours) {
+        let line = String::from_utf8_lossy(&line);
+        let words: Vec<&str> = line.split('\0').collect();
+        let shim = words
+            .first()
+            .is_some_and(|program| program.ends_with("containerd-shim-runc-v2"));
+        if shim
+            && words
+                .windows(2)
+                .any(|pair| pair[0] == "-address" && pair[1] == ours)
+        {
             let pid = process.file_name().to_string_lossy().into_owned();
             let _ = Command::new("kill")
                 .args(["-KILL", &pid])
@@ -147,14 +169,20 @@ fn unmount(paths: &Paths) -> Result<()> {
     Ok(())
 }
 
-fn remove_namespaces() -> Result<()> {
+fn remove_namespaces(paths: &Paths) -> Result<()> {
     let folder = Path::new("/run/netns");
-    let Ok(all) = read_dir(folder) else {
+    if !folder.exists() {
         return Ok(());
-    };
-    for entry in all.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name == NAMESPACE || name.starts_with("cni-") {
+    }
+    // Pods' namespaces carry no name of ours, so those that were there before the first start are left alone;
+    // without that record only our own goes.
+    let before = read_to_string(paths.run.join("cfg/namespaces")).ok();
+    for name in names_in(folder) {
+        let pods = name.starts_with("cni-")
+            && before
+                .as_ref()
+                .is_some_and(|before| before.lines().all(|line| line != name));
+        if name == NAMESPACE || pods {
             crate::tools::run(Command::new("ip").args(["netns", "del", &name]))?;
         }
     }

@@ -48,7 +48,7 @@ pub fn up(paths: &Paths, tools: &Tools) -> Result<()> {
     for folder in [CRI_FOLDER, "/var/log/containers"] {
         std::fs::create_dir_all(folder).with_context(|| format!("making {folder}"))?;
     }
-    down::save_sysctls(paths)?;
+    down::save_machine(paths)?;
     pki::make(paths)?;
     configs::make(paths)?;
     network::make()?;
