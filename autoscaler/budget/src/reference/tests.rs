@@ -1,4 +1,3 @@
-
 use super::*;
 use msars_domain::{Knot, Percentile, SizeCurve};
 
