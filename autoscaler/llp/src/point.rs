@@ -45,7 +45,7 @@ impl Point {
         self.requests > self.errors && figures.iter().all(|f| f.is_finite() && *f > 0.0)
     }
 
-    /// The measured self time at `p`, log-linear over the normal score between p50, p90 and p99, never beyond p99.
+    /// The measured self time at `p`, log-linear over the logit of `p` between p50, p90 and p99, never beyond p99.
     pub fn quantile(&self, p: f64) -> f64 {
         let score = |p: f64| (p / (1.0 - p)).ln();
         let known = [(0.5, self.p50_ms), (0.9, self.p90_ms), (0.99, self.p99_ms)];

@@ -79,7 +79,6 @@ pub struct Warning {
 /// Settings of one workload. Texts of `slo`, `profile-request`, `profile-rates`, `cpu` and
 /// `emergency` are kept as given, not checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools)]
 pub struct Settings {
     /// What the product may do.
     pub mode: Mode,

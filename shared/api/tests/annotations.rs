@@ -24,3 +24,17 @@ fn table() {
         assert_eq!(warnings(name, bad), 1, "{name}");
     }
 }
+
+#[test]
+fn a_warning_names_annotation_value_accepted_form_and_default() {
+    let given = BTreeMap::from([(a::GATE_DEADLINE.to_owned(), "2m".to_owned())]);
+    let (settings, warnings) = parse(&given);
+    let wanted = a::Warning {
+        annotation: a::GATE_DEADLINE,
+        value: "2m".into(),
+        accepted: "whole seconds, as 120s",
+        default_used: "120s",
+    };
+    assert_eq!(warnings, [wanted]);
+    assert_eq!(settings.gate_deadline_s, 120);
+}

@@ -20,9 +20,8 @@ pub struct Stage {
     pub args: Vec<&'static str>,
 }
 
-fn stage(name: &'static str, args: &str) -> Stage {
-    // The tables below are literals, so splitting at blanks is exact.
-    let args: &'static str = Box::leak(args.to_owned().into_boxed_str());
+fn stage(name: &'static str, args: &'static str) -> Stage {
+    // The tables below hold no argument with a blank, so splitting at blanks is exact.
     Stage {
         name,
         args: args.split(' ').collect(),

@@ -22,6 +22,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("/sbin/ip", "iproute2"),
     ("/usr/bin/openssl", "openssl"),
     ("/usr/bin/gcc", "gcc"),
+    // pause is linked statically.
+    ("/usr/lib/x86_64-linux-gnu/libc.a", "libc6-dev"),
 ];
 
 /// Where the built programs lie.
@@ -90,13 +92,19 @@ fn packages() -> Result<()> {
         return Ok(());
     }
     println!("installing Debian packages: {}", missing.join(" "));
-    run(Command::new("apt-get").args(["update", "-qq"]))?;
+    let by_hand = || {
+        format!(
+            "install them as root: apt-get install {}",
+            missing.join(" ")
+        )
+    };
+    run(Command::new("apt-get").args(["update", "-qq"])).with_context(by_hand)?;
     let mut install = Command::new("apt-get");
     install
         .args(["install", "-y", "-qq", "--no-install-recommends"])
         .args(&missing);
     install.env("DEBIAN_FRONTEND", "noninteractive");
-    run(&mut install).with_context(|| format!("as root: apt-get install {}", missing.join(" ")))
+    run(&mut install).with_context(by_hand)
 }
 
 /// Runs a command and makes its failure an error with what was tried.
