@@ -3,12 +3,18 @@
 //! What this crate does **not** do: it reads no clock, talks to nobody, draws no random number and knows no
 //! Kubernetes type. API types become these types once, at validation; from there on only these travel.
 
+mod action;
 mod chain;
 mod curve;
+mod object;
 mod reading;
+mod signals;
 mod units;
 
+pub use action::Action;
 pub use chain::{Call, Chain, ChainError, EdgeKind};
 pub use curve::{Curve, CurveError, Knot, SizeCurve};
+pub use object::ObjectKey;
 pub use reading::{Reading, Unknown};
+pub use signals::Signals;
 pub use units::{MilliCpu, Millis, Percentile, Rate, UnitError};

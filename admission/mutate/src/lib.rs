@@ -1,0 +1,1 @@
+//! Admission review to verdict and ordered JSON patch.

@@ -1,0 +1,1 @@
+//! Controllers: revision, objective, workload.

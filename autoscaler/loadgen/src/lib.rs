@@ -1,0 +1,1 @@
+//! Open-loop load driver with latency from the intended send time.

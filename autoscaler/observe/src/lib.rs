@@ -1,0 +1,1 @@
+//! Prometheus to observations.

@@ -1,0 +1,1 @@
+//! Decide: forecast, policy, shield.

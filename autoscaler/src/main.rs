@@ -1,0 +1,3 @@
+//! The autoscaler program: run, crd, explain, drain.
+
+fn main() {}

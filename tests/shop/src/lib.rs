@@ -1,0 +1,1 @@
+//! The shop: fourteen roles in one program.
