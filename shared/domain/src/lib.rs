@@ -6,8 +6,10 @@
 mod action;
 mod chain;
 mod curve;
+pub mod load;
 mod object;
 mod reading;
+mod requests;
 mod signals;
 mod units;
 
@@ -16,5 +18,6 @@ pub use chain::{Call, Chain, ChainError, EdgeKind};
 pub use curve::{Curve, CurveError, Knot, SizeCurve};
 pub use object::ObjectKey;
 pub use reading::{Reading, Unknown};
+pub use requests::{Method, MixError, Request, RequestMix};
 pub use signals::Signals;
 pub use units::{MilliCpu, Millis, Percentile, Rate, UnitError};
