@@ -4,19 +4,26 @@
 //! Kubernetes type. API types become these types once, at validation; from there on only these travel.
 
 mod action;
+mod behavior;
 mod chain;
 mod curve;
 pub mod load;
 mod object;
+mod observation;
 mod reading;
 mod requests;
 mod signals;
 mod units;
 
 pub use action::Action;
+pub use behavior::{Behavior, PolicyType, ScalingPolicy, ScalingRules, SelectPolicy};
 pub use chain::{Call, Chain, ChainError, EdgeKind};
 pub use curve::{Curve, CurveError, Knot, SizeCurve};
 pub use object::ObjectKey;
+pub use observation::{
+    CpuBounds, CpuSize, Headroom, Observation, PodState, Qos, RateSample, Resize, RevisionState,
+    Rival, Wishes,
+};
 pub use reading::{Reading, Unknown};
 pub use requests::{Method, MixError, Request, RequestMix};
 pub use signals::Signals;
