@@ -1,6 +1,9 @@
-//! Does **not** decide what to write: it holds the connections to the API server, and the
-//! Lease that says which replica may write at all.
+//! Does **not** decide what to write: it holds the connections to the API server, the
+//! Lease that says which replica may write at all, guarded watches, and the one function that
+//! performs an [`msars_domain::Action`].
 
+pub mod apply;
 pub mod connect;
 pub mod leader;
 pub mod lease;
+pub mod watched;

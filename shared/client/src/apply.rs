@@ -1,0 +1,347 @@
+//! The only place that writes to users' objects and shadow pods.
+
+use std::time::Duration;
+
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use msars_domain::{Action, MilliCpu};
+use serde_json::{Map, Value, json};
+
+/// Longest time of one write.
+const WITHIN: Duration = Duration::from_secs(10);
+
+/// How a write ended when the API server answered as it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// Written.
+    Done,
+    /// The object was not what the decision rested on; nothing was written. Decide anew.
+    Conflict,
+    /// The object is no more; nothing was written.
+    Gone,
+}
+
+/// Why a write was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// RBAC does not grant the verb; the namespace has not been granted.
+    #[error(
+        "{action} of {target} is forbidden: {message}. Grant writes in this namespace with: kubectl apply -k manifests/namespace -n {namespace}"
+    )]
+    Forbidden {
+        /// What was tried.
+        action: &'static str,
+        /// On which object.
+        target: String,
+        /// Its namespace.
+        namespace: String,
+        /// The API server's words.
+        message: String,
+    },
+    /// The API server, a quota or another webhook refused the content.
+    #[error("{action} of {target} was refused: {message}")]
+    Refused {
+        /// What was tried.
+        action: &'static str,
+        /// On which object.
+        target: String,
+        /// The API server's words.
+        message: String,
+    },
+    /// No answer in time, or one that asks to come back later.
+    #[error("{action} of {target} got no answer: {message}")]
+    Unavailable {
+        /// What was tried.
+        action: &'static str,
+        /// On which object.
+        target: String,
+        /// What happened.
+        message: String,
+    },
+    /// The patch is no RFC 6902 document: a defect of ours.
+    #[error("{action} of {target} holds no valid patch: {message}")]
+    Malformed {
+        /// What was tried.
+        action: &'static str,
+        /// On which object.
+        target: String,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+impl ApplyError {
+    /// A bounded label for metrics and events.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Forbidden { .. } => "forbidden",
+            Self::Refused { .. } => "refused",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Malformed { .. } => "malformed",
+        }
+    }
+
+    /// Whether the same decision may be tried again without anything having changed.
+    pub fn retry(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}
+
+/// Performs one action with the strict client, once.
+pub async fn apply(client: &Client, action: &Action) -> Result<Applied, ApplyError> {
+    let outcome = match tokio::time::timeout(WITHIN, perform(client, action)).await {
+        Ok(outcome) => outcome,
+        Err(_elapsed) => Err(Failure::Time),
+    };
+    match outcome {
+        Ok(applied) => {
+            tracing::info!(action = action.kind(), target = %action.target(), ?applied, "applied");
+            Ok(applied)
+        }
+        Err(failure) => failure.classify(action),
+    }
+}
+
+enum Failure {
+    Api(kube::Error),
+    Patch(String),
+    Time,
+}
+
+impl From<kube::Error> for Failure {
+    fn from(error: kube::Error) -> Self {
+        Self::Api(error)
+    }
+}
+
+impl Failure {
+    fn classify(self, tried: &Action) -> Result<Applied, ApplyError> {
+        let action = tried.kind();
+        let target = tried.target().to_string();
+        match self {
+            Self::Time => Err(ApplyError::Unavailable {
+                action,
+                target,
+                message: format!("no answer within {} s", WITHIN.as_secs()),
+            }),
+            Self::Patch(message) => Err(ApplyError::Malformed {
+                action,
+                target,
+                message,
+            }),
+            Self::Api(kube::Error::Api(status)) => {
+                let message = status.message.clone();
+                match status.code {
+                    404 => Ok(Applied::Gone),
+                    409 => Ok(Applied::Conflict),
+                    // A failed `test` operation is 422 with this text, and so is any other invalid patch.
+                    422 if message.contains("testing") || message.contains("test operation") => {
+                        Ok(Applied::Conflict)
+                    }
+                    403 if !message.contains("quota") && message.contains("cannot") => {
+                        Err(ApplyError::Forbidden {
+                            action,
+                            target,
+                            namespace: tried.target().namespace.clone(),
+                            message,
+                        })
+                    }
+                    429 | 500..=599 => Err(ApplyError::Unavailable {
+                        action,
+                        target,
+                        message,
+                    }),
+                    _ => Err(ApplyError::Refused {
+                        action,
+                        target,
+                        message,
+                    }),
+                }
+            }
+            Self::Api(error) => Err(ApplyError::Unavailable {
+                action,
+                target,
+                message: error.to_string(),
+            }),
+        }
+    }
+}
+
+async fn perform(client: &Client, action: &Action) -> Result<Applied, Failure> {
+    match action {
+        Action::PatchDeployment { target, patch } => {
+            let api: Api<Deployment> = Api::namespaced(client.clone(), &target.namespace);
+            let patch: json_patch::Patch = serde_json::from_value(Value::Array(patch.clone()))
+                .map_err(|error| Failure::Patch(error.to_string()))?;
+            api.patch(&target.name, &manager(), &Patch::Json::<()>(patch))
+                .await?;
+            Ok(Applied::Done)
+        }
+        Action::Scale { target, from, to } => {
+            let api: Api<Deployment> = Api::namespaced(client.clone(), &target.namespace);
+            let mut scale = api.get_scale(&target.name).await?;
+            let spec = scale.spec.get_or_insert_with(Default::default);
+            if spec.replicas.unwrap_or(0) != i32::try_from(*from).unwrap_or(i32::MAX) {
+                return Ok(Applied::Conflict);
+            }
+            spec.replicas = i32::try_from(*to).ok();
+            let parameters = PostParams {
+                field_manager: Some(MANAGER.into()),
+                ..PostParams::default()
+            };
+            api.replace_scale(&target.name, &parameters, &scale).await?;
+            Ok(Applied::Done)
+        }
+        Action::Resize {
+            pod,
+            uid,
+            container,
+            request,
+            limit,
+        } => {
+            let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
+            let patch = resize_patch(uid, container, *request, *limit);
+            api.patch_resize(&pod.name, &manager(), &Patch::Strategic(patch))
+                .await?;
+            Ok(Applied::Done)
+        }
+        Action::CreatePod { pod, manifest } => {
+            let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
+            let pod: Pod = serde_json::from_value(manifest.clone())
+                .map_err(|error| Failure::Patch(error.to_string()))?;
+            let parameters = PostParams {
+                field_manager: Some(MANAGER.into()),
+                ..PostParams::default()
+            };
+            api.create(&parameters, &pod).await?;
+            Ok(Applied::Done)
+        }
+        Action::DeletePod { pod } => {
+            let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
+            let parameters = DeleteParams {
+                grace_period_seconds: Some(1),
+                ..DeleteParams::background()
+            };
+            api.delete(&pod.name, &parameters).await?;
+            Ok(Applied::Done)
+        }
+    }
+}
+
+const MANAGER: &str = "msars";
+
+fn manager() -> PatchParams {
+    PatchParams {
+        field_manager: Some(MANAGER.into()),
+        ..PatchParams::default()
+    }
+}
+
+fn resize_patch(
+    uid: &str,
+    container: &str,
+    request: Option<MilliCpu>,
+    limit: Option<MilliCpu>,
+) -> Value {
+    let mut resources = Map::new();
+    if let Some(request) = request {
+        resources.insert("requests".into(), json!({"cpu": request.to_string()}));
+    }
+    if let Some(limit) = limit {
+        resources.insert("limits".into(), json!({"cpu": limit.to_string()}));
+    }
+    json!({
+        "metadata": {"uid": uid},
+        "spec": {"containers": [{"name": container, "resources": resources}]},
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use msars_domain::ObjectKey;
+
+    fn scripted(code: u16, message: &str) -> (Client, tokio::task::JoinHandle<()>) {
+        let (service, mut handle) = tower_test::mock::pair::<
+            http::Request<kube::client::Body>,
+            http::Response<kube::client::Body>,
+        >();
+        let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": message, "reason": "x"});
+        let script = tokio::spawn(async move {
+            while let Some((_request, answer)) = handle.next_request().await {
+                answer.send_response(
+                    http::Response::builder()
+                        .status(code)
+                        .body(kube::client::Body::from(body.to_string().into_bytes()))
+                        .unwrap(),
+                );
+            }
+        });
+        (Client::new(service, "shop"), script)
+    }
+
+    fn patch() -> Action {
+        Action::PatchDeployment {
+            target: ObjectKey::new("shop", "catalogue"),
+            patch: vec![json!({"op": "test", "path": "/spec/paused", "value": true})],
+        }
+    }
+
+    #[tokio::test]
+    async fn refusals_are_told_apart() {
+        let table: [(u16, &str, Result<Applied, &str>); 8] = [
+            (404, "not found", Ok(Applied::Gone)),
+            (409, "the object has been modified", Ok(Applied::Conflict)),
+            (
+                422,
+                "testing path /spec/paused value failed",
+                Ok(Applied::Conflict),
+            ),
+            (422, "spec.replicas: Invalid value", Err("refused")),
+            (
+                403,
+                "User \"x\" cannot patch resource \"deployments\"",
+                Err("forbidden"),
+            ),
+            (403, "exceeded quota: cpu", Err("refused")),
+            (429, "too many requests", Err("unavailable")),
+            (503, "apiserver is shutting down", Err("unavailable")),
+        ];
+        for (code, message, wanted) in table {
+            let (client, script) = scripted(code, message);
+            let found = apply(&client, &patch()).await;
+            assert_eq!(
+                found.map_err(|error| error.category()),
+                wanted,
+                "{code} {message}"
+            );
+            script.abort();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_missing_grant_names_the_command() {
+        let (client, script) = scripted(403, "User \"x\" cannot patch resource");
+        let error = apply(&client, &patch()).await.unwrap_err();
+        assert!(
+            error.to_string().contains("manifests/namespace -n shop"),
+            "{error}"
+        );
+        assert!(!error.retry());
+        script.abort();
+    }
+
+    #[test]
+    fn a_resize_speaks_of_one_container_and_one_pod_only() {
+        assert_eq!(
+            resize_patch("u-1", "app", None, Some(MilliCpu(250))),
+            json!({
+                "metadata": {"uid": "u-1"},
+                "spec": {"containers": [{"name": "app", "resources": {"limits": {"cpu": "250m"}}}]},
+            })
+        );
+    }
+}
