@@ -10,13 +10,13 @@ pub const MODE: &str = "msars.io/mode";
 pub const GATE: &str = "msars.io/gate";
 /// Application name.
 pub const APPLICATION: &str = "msars.io/application";
-/// Objective text such as `p99<400ms`.
+/// Objective of the application, on the entry workload, such as `p99<400ms`.
 pub const SLO: &str = "msars.io/slo";
-/// Weighted list of requests.
+/// Weighted list of requests that are safe to send to a copy of the workload.
 pub const PROFILE_REQUEST: &str = "msars.io/profile-request";
-/// Rates to probe.
+/// Rates to probe, requests per second, such as `10, 20, 40`.
 pub const PROFILE_RATES: &str = "msars.io/profile-rates";
-/// Longest hold, whole seconds such as `120s`.
+/// Longest hold, such as `120s` or `1m30s`.
 pub const GATE_DEADLINE: &str = "msars.io/gate-deadline";
 /// Passes the gate when `true`.
 pub const SKIP_GATE: &str = "msars.io/skip-gate";
@@ -30,7 +30,7 @@ pub const CPU: &str = "msars.io/cpu";
 pub const PAUSE: &str = "msars.io/pause";
 /// Stops scale-down when `true`.
 pub const PAUSE_SCALE_DOWN: &str = "msars.io/pause-scale-down";
-/// Emergency switch.
+/// Most replicas and no gate while `true`.
 pub const EMERGENCY: &str = "msars.io/emergency";
 /// Hash of the held template.
 pub const HOLD_HASH: &str = "msars.io/hold-hash";
@@ -40,6 +40,15 @@ pub const HOLD_FROM: &str = "msars.io/hold-from";
 pub const HOLD_UNTIL: &str = "msars.io/hold-until";
 /// Start of the hold, RFC 3339.
 pub const HOLD_SINCE: &str = "msars.io/hold-since";
+
+/// Label (not an annotation) of shadow pods and load pods.
+pub const SHADOW_LABEL: &str = "msars.io/shadow";
+/// The annotations of a hold; all others under [`PREFIX`] are settings.
+pub const HOLD: [&str; 4] = [HOLD_HASH, HOLD_FROM, HOLD_SINCE, HOLD_UNTIL];
+/// Longest hold when none is given, seconds.
+pub const DEADLINE_DEFAULT_S: u32 = 120;
+/// Shortest and longest hold accepted, seconds.
+pub const DEADLINE_BOUNDS_S: std::ops::RangeInclusive<u32> = 10..=600;
 
 /// What the product may do to a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -63,6 +72,66 @@ pub enum Gate {
     Hold,
 }
 
+/// An end-to-end objective: a share of requests that end within a latency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Objective {
+    /// Percentile in thousandths of a percent: p99.9 is 99,900.
+    pub percentile: u32,
+    /// Latency in microseconds.
+    pub latency_us: u64,
+}
+
+impl Objective {
+    /// The share of requests in (0, 1): p99 is 0.99.
+    pub fn share(self) -> f64 {
+        f64::from(self.percentile) / 100_000.0
+    }
+
+    /// The latency in milliseconds.
+    pub fn millis(self) -> f64 {
+        self.latency_us as f64 / 1000.0
+    }
+
+    /// Reads `p99<400ms`, `p99.9 < 1.5s`; `<=` means the same.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (percentile, latency) = text.split_once('<')?;
+        let latency = latency.strip_prefix('=').unwrap_or(latency).trim();
+        let percentile = percentile.trim().strip_prefix(['p', 'P'])?;
+        let percentile = u32::try_from(decimal(percentile, 3)?).ok()?;
+        let latency_us = if let Some(ms) = latency.strip_suffix("ms") {
+            decimal(ms.trim_end(), 3)?
+        } else {
+            decimal(latency.strip_suffix('s')?.trim_end(), 6)?
+        };
+        let usual = (1..100_000).contains(&percentile) && latency_us > 0;
+        usual.then_some(Self {
+            percentile,
+            latency_us,
+        })
+    }
+}
+
+/// Bounds of the serving container's CPU, thousandths of a core, both allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CpuBounds {
+    /// Smallest size.
+    pub min_m: u32,
+    /// Largest size.
+    pub max_m: u32,
+}
+
+impl CpuBounds {
+    /// Reads `50m..1`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (min, max) = text.split_once("..")?;
+        let bounds = Self {
+            min_m: cpu_millis(min.trim())?,
+            max_m: cpu_millis(max.trim())?,
+        };
+        (bounds.min_m > 0 && bounds.min_m <= bounds.max_m).then_some(bounds)
+    }
+}
+
 /// A value that was not understood; the default was used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
@@ -76,9 +145,32 @@ pub struct Warning {
     pub default_used: &'static str,
 }
 
-/// Settings of one workload. Texts of `slo`, `profile-request`, `profile-rates`, `cpu` and
-/// `emergency` are kept as given, not checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Longest part of a bad value that a warning repeats, characters.
+const SHOWN: usize = 40;
+
+impl std::fmt::Display for Warning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown: String = self
+            .value
+            .chars()
+            .take(SHOWN)
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        let dots = if self.value.chars().nth(SHOWN).is_some() {
+            "..."
+        } else {
+            ""
+        };
+        write!(
+            f,
+            "{}: \"{shown}{dots}\" is not {}; using {}",
+            self.annotation, self.accepted, self.default_used
+        )
+    }
+}
+
+/// Settings of one workload. The text of `profile-request` is kept as given, not checked.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// What the product may do.
     pub mode: Mode,
@@ -86,49 +178,93 @@ pub struct Settings {
     pub gate: Gate,
     /// Application name.
     pub application: Option<String>,
-    /// Objective, as given.
-    pub slo: Option<String>,
+    /// Objective of the application, on its entry workload.
+    pub slo: Option<Objective>,
     /// Requests, as given.
     pub profile_request: Option<String>,
-    /// Rates, as given.
-    pub profile_rates: Option<String>,
-    /// Longest hold, seconds.
+    /// Rates to probe, requests per second, rising, all above 0; empty leaves the choice to the product.
+    pub profile_rates: Vec<f64>,
+    /// Longest hold, seconds, within [`DEADLINE_BOUNDS_S`].
     pub gate_deadline_s: u32,
     /// Passes the gate.
     pub skip_gate: bool,
-    /// Fewest replicas.
+    /// Fewest replicas, at most `max_replicas`.
     pub min_replicas: Option<u32>,
     /// Most replicas.
     pub max_replicas: Option<u32>,
-    /// CPU bounds, as given.
-    pub cpu: Option<String>,
+    /// CPU bounds of the serving container.
+    pub cpu: Option<CpuBounds>,
     /// Stops all changes.
     pub pause: bool,
     /// Stops scale-down.
     pub pause_scale_down: bool,
-    /// Emergency text, as given.
-    pub emergency: Option<String>,
+    /// Most replicas and no gate.
+    pub emergency: bool,
 }
 
-fn read<T>(
-    map: &BTreeMap<String, String>,
-    out: &mut Vec<Warning>,
-    annotation: &'static str,
-    accepted: &'static str,
-    default_used: &'static str,
-    parser: impl Fn(&str) -> Option<T>,
-) -> Option<T> {
-    let value = map.get(annotation)?;
-    let parsed = parser(value.trim());
-    if parsed.is_none() {
-        out.push(Warning {
-            annotation,
-            value: value.clone(),
-            accepted,
-            default_used,
-        });
+/// A decimal number times a power of ten, exactly; more digits than that are refused.
+fn decimal(text: &str, places: usize) -> Option<u64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) || fraction.len() > places || whole.len() > 9 {
+        return None;
     }
-    parsed
+    format!("{whole}{fraction:0<places$}").parse().ok()
+}
+
+/// A Kubernetes CPU quantity in thousandths of a core, rounded up: `250m`, `1`, `0.5`, `1500000n`. At most 1,000
+/// cores.
+pub fn cpu_millis(text: &str) -> Option<u32> {
+    let (number, per_milli) = if let Some(milli) = text.strip_suffix('m') {
+        (milli, 1_000_000)
+    } else if let Some(micro) = text.strip_suffix('u') {
+        (micro, 1_000)
+    } else if let Some(nano) = text.strip_suffix('n') {
+        (nano, 1)
+    } else {
+        (text, 1_000_000_000)
+    };
+    let thousandths = u128::from(decimal_or_whole(number)?) * per_milli;
+    let millis = thousandths.div_ceil(1_000_000_000);
+    u32::try_from(millis).ok().filter(|m| *m <= 1_000_000)
+}
+
+/// Thousandths of a decimal number of at most three places, or of a whole number of any usual length.
+fn decimal_or_whole(text: &str) -> Option<u64> {
+    decimal(text, 3).or_else(|| {
+        let whole = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        whole.then(|| text.parse::<u64>().ok()?.checked_mul(1000))?
+    })
+}
+
+/// `120s`, `2m`, `1m30s`, in seconds within the bounds.
+fn deadline(text: &str) -> Option<u32> {
+    let (minutes, seconds) = match text.split_once('m') {
+        Some((minutes, "")) => (minutes.trim().parse::<u32>().ok()?, 0),
+        Some((minutes, rest)) => (minutes.trim().parse().ok()?, seconds(rest)?),
+        None => (0, seconds(text)?),
+    };
+    let total = minutes.checked_mul(60)?.checked_add(seconds)?;
+    DEADLINE_BOUNDS_S.contains(&total).then_some(total)
+}
+
+fn seconds(text: &str) -> Option<u32> {
+    text.trim().strip_suffix('s')?.parse().ok()
+}
+
+/// Rates separated by commas or spaces, `/s` after a rate allowed.
+fn rates(text: &str) -> Option<Vec<f64>> {
+    let mut rates = Vec::new();
+    for part in text.split([',', ' ']).filter(|part| !part.is_empty()) {
+        let rate: f64 = part.strip_suffix("/s").unwrap_or(part).parse().ok()?;
+        if !(rate > 0.0 && rate <= 1e6) {
+            return None;
+        }
+        rates.push(rate);
+    }
+    rates.sort_by(f64::total_cmp);
+    rates.dedup();
+    (1..=32).contains(&rates.len()).then_some(rates)
 }
 
 fn positive(text: &str) -> Option<u32> {
@@ -139,72 +275,114 @@ fn flag(text: &str) -> Option<bool> {
     text.parse().ok()
 }
 
+fn mode(text: &str) -> Option<Mode> {
+    match text {
+        "off" => Some(Mode::Off),
+        "recommend" => Some(Mode::Recommend),
+        "auto" => Some(Mode::Auto),
+        _ => None,
+    }
+}
+
+fn gate(text: &str) -> Option<Gate> {
+    match text {
+        "observe" => Some(Gate::Observe),
+        "hold" => Some(Gate::Hold),
+        _ => None,
+    }
+}
+
+struct Reader<'a> {
+    map: &'a BTreeMap<String, String>,
+    warnings: Vec<Warning>,
+}
+
+impl Reader<'_> {
+    fn warn(&mut self, annotation: &'static str, accepted: &'static str, used: &'static str) {
+        self.warnings.push(Warning {
+            annotation,
+            value: self.map.get(annotation).cloned().unwrap_or_default(),
+            accepted,
+            default_used: used,
+        });
+    }
+
+    fn read<T>(
+        &mut self,
+        annotation: &'static str,
+        accepted: &'static str,
+        default_used: &'static str,
+        parser: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let parsed = parser(self.map.get(annotation)?.trim());
+        if parsed.is_none() {
+            self.warn(annotation, accepted, default_used);
+        }
+        parsed
+    }
+
+    fn flag(&mut self, annotation: &'static str) -> bool {
+        self.read(annotation, "true or false", "false", flag)
+            .unwrap_or(false)
+    }
+
+    fn text(&self, annotation: &str) -> Option<String> {
+        let text = self.map.get(annotation)?.trim();
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+}
+
 /// Reads the settings; every bad value gives one warning and never an error.
 #[must_use]
 pub fn parse(annotations: &BTreeMap<String, String>) -> (Settings, Vec<Warning>) {
-    let mut w = Vec::new();
-    let a = annotations;
-    let text = |name: &str| {
-        a.get(name)
-            .map(|v| v.trim().to_owned())
-            .filter(|v| !v.is_empty())
+    let whole = "a whole number above 0";
+    let mut r = Reader {
+        map: annotations,
+        warnings: Vec::new(),
     };
-    let settings = Settings {
-        mode: read(
-            a,
-            &mut w,
-            MODE,
-            "off|recommend|auto",
-            "recommend",
-            |v| match v {
-                "off" => Some(Mode::Off),
-                "recommend" => Some(Mode::Recommend),
-                "auto" => Some(Mode::Auto),
-                _ => None,
-            },
-        )
-        .unwrap_or_default(),
-        gate: read(a, &mut w, GATE, "observe|hold", "observe", |v| match v {
-            "observe" => Some(Gate::Observe),
-            "hold" => Some(Gate::Hold),
-            _ => None,
-        })
-        .unwrap_or_default(),
-        application: text(APPLICATION),
-        slo: text(SLO),
-        profile_request: text(PROFILE_REQUEST),
-        profile_rates: text(PROFILE_RATES),
-        gate_deadline_s: read(
-            a,
-            &mut w,
-            GATE_DEADLINE,
-            "whole seconds, as 120s",
-            "120s",
-            |v| v.strip_suffix('s').and_then(positive),
-        )
-        .unwrap_or(120),
-        skip_gate: read(a, &mut w, SKIP_GATE, "true|false", "false", flag).unwrap_or(false),
-        min_replicas: read(
-            a,
-            &mut w,
+    let mut settings = Settings {
+        mode: r
+            .read(MODE, "off, recommend or auto", "recommend", mode)
+            .unwrap_or_default(),
+        gate: r
+            .read(GATE, "observe or hold", "observe", gate)
+            .unwrap_or_default(),
+        application: r.text(APPLICATION),
+        slo: r.read(SLO, "like p99<400ms", "no objective", Objective::parse),
+        profile_request: r.text(PROFILE_REQUEST),
+        profile_rates: r
+            .read(
+                PROFILE_RATES,
+                "like 10, 20, 40 (per second)",
+                "rates of our choice",
+                rates,
+            )
+            .unwrap_or_default(),
+        gate_deadline_s: r
+            .read(
+                GATE_DEADLINE,
+                "10s to 600s, like 120s or 1m30s",
+                "120s",
+                deadline,
+            )
+            .unwrap_or(DEADLINE_DEFAULT_S),
+        skip_gate: r.flag(SKIP_GATE),
+        min_replicas: r.read(MIN_REPLICAS, whole, "no minimum", positive),
+        max_replicas: r.read(MAX_REPLICAS, whole, "no maximum", positive),
+        cpu: r.read(CPU, "like 50m..1", "no bounds", CpuBounds::parse),
+        pause: r.flag(PAUSE),
+        pause_scale_down: r.flag(PAUSE_SCALE_DOWN),
+        emergency: r.flag(EMERGENCY),
+    };
+    if let (Some(min), Some(max)) = (settings.min_replicas, settings.max_replicas)
+        && min > max
+    {
+        r.warn(
             MIN_REPLICAS,
-            "whole number above 0",
-            "none",
-            positive,
-        ),
-        max_replicas: read(
-            a,
-            &mut w,
-            MAX_REPLICAS,
-            "whole number above 0",
-            "none",
-            positive,
-        ),
-        cpu: text(CPU),
-        pause: read(a, &mut w, PAUSE, "true|false", "false", flag).unwrap_or(false),
-        pause_scale_down: read(a, &mut w, PAUSE_SCALE_DOWN, "true|false", "false", flag)
-            .unwrap_or(false),
-        emergency: text(EMERGENCY),
-    };
-    (settings, w)
+            "at most msars.io/max-replicas",
+            "the maximum for both",
+        );
+        settings.min_replicas = Some(max);
+    }
+    (settings, r.warnings)
 }
