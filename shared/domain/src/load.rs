@@ -249,7 +249,7 @@ pub struct Driver {
     /// How late requests were sent, at most.
     #[serde(rename = "lag_max_ms")]
     pub lag_max: Millis,
-    /// Connections opened.
+    /// Connections opened, failed attempts included.
     pub connections: u64,
 }
 
