@@ -10,6 +10,9 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
+/// Seed of every pod's work and visits.
+pub const SEED: u64 = 11;
+
 /// A running role; killed when dropped.
 pub struct Pod {
     child: Child,
@@ -31,7 +34,8 @@ impl Pod {
             .iter()
             .map(|(name, place)| format!("{name}={place}"))
             .collect();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_msars-shop"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_msars-shop"));
+        command
             .args([
                 "serve",
                 "--role",
@@ -41,8 +45,20 @@ impl Pod {
                 "--listen",
                 "127.0.0.1:0",
             ])
-            .args(["--peers", &peers.join(";"), "--seed", "11", "--process-cpu"])
-            .args(more)
+            .args([
+                "--peers",
+                &peers.join(";"),
+                "--seed",
+                &SEED.to_string(),
+                "--process-cpu",
+            ])
+            .args(more);
+        Self::spawn(&mut command)
+    }
+
+    /// Starts a command that serves and waits until it says where.
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command
             .env("RUST_LOG", "warn")
             .stdout(Stdio::piped())
             .spawn()

@@ -9,3 +9,4 @@
 mod chain;
 mod harness;
 mod shutdown;
+mod whole;
