@@ -1,12 +1,28 @@
-//! What a held rollout is, told from the stored object alone.
+//! Which rollouts are held, whose pause a pause is, and when a hold ends.
 //!
-//! What this crate does **not** do: it talks to nobody, reads no clock, and decides nothing about whether a revision
-//! is to be held; it says what a revision is, whose pause a pause is, and which patch makes or ends a hold.
+//! What this crate does **not** do: it talks to nobody and reads no clock. The webhook asks [`admit`] about an update,
+//! the controller (and, without one, a webhook replica) asks [`next`] about a stored Deployment; both answer with
+//! patches that others send.
 //!
-//! Objects are JSON values, so that fields this crate does not know survive.
+//! Objects are JSON values, so that fields this crate does not know survive. No patch touches `spec.template` or
+//! `spec.replicas`.
 
+mod admit;
+mod carry;
+mod deployment;
+pub mod facts;
 mod hash;
+mod hazard;
 mod hold;
+mod judge;
+mod next;
+mod reason;
+mod warn;
 
+pub use admit::{Admission, Operation, Request, Verdict, admit};
+pub use deployment::{Facts, Serving, serving};
+pub use facts::Snapshot;
 pub use hash::{RevisionHash, revision_hash, shape_hash};
-pub use hold::{HoldState, hold_patch, release_patch, strip_patch};
+pub use hold::{HoldState, Stamps, hold_patch, pause_declared, release_patch, strip_patch};
+pub use next::{Phase, Progress, READY_LIMIT, Step, Trouble, Watcher, next};
+pub use reason::{Hazard, PassReason, ReleaseReason};
