@@ -20,7 +20,7 @@ pub struct ScalingRules {
     pub stabilization_window_seconds: u32,
     /// Which policy counts.
     pub select_policy: SelectPolicy,
-    /// Limits of change; none means unlimited downward and nothing upward, as an empty list is invalid in the API.
+    /// Limits of change; an empty list, which the API refuses, allows none.
     pub policies: Vec<ScalingPolicy>,
     /// Relative distance from the target within which nothing moves; the cluster's default is 0.1.
     pub tolerance: f64,

@@ -1,0 +1,134 @@
+//! What a pod of a size can carry within the budget, from the profiles of all revisions in play.
+
+use msars_domain::{Curve, MilliCpu, Millis, Observation, RevisionState, SizeCurve};
+use serde::{Deserialize, Serialize};
+
+/// What is missing for a plan; such a workload is recommended nothing and written nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Lack {
+    /// No load-latency profile of the current revision.
+    Profile,
+    /// No objective gives this workload a budget.
+    Objective,
+}
+
+/// The profiles that count: the current revision's, and during a rollout all known ones under the tightest budget, so
+/// that the tighter budget and the larger floor hold.
+#[derive(Debug, Clone)]
+pub struct Profile<'a> {
+    revisions: Vec<&'a RevisionState>,
+    /// The budget planned for.
+    pub budget: Millis,
+    /// The budget lies below what the largest size reaches unloaded; planned for is 1.1 times that instead.
+    pub relaxed: bool,
+}
+
+/// How far above the unloaded quantile an unreachable budget is relaxed.
+const RELAXED: f64 = 1.1;
+
+impl<'a> Profile<'a> {
+    /// The profiles of one observation.
+    pub fn of(seen: &'a Observation) -> Result<Self, Lack> {
+        let counts = |r: &&RevisionState| seen.rolling || r.current;
+        let in_play = || seen.revisions.iter().filter(counts);
+        let budget = in_play()
+            .filter_map(|r| r.budget)
+            .reduce(|a, b| if b < a { b } else { a })
+            .ok_or(Lack::Objective)?;
+        let revisions: Vec<_> = in_play().filter(|r| r.curve.is_some()).collect();
+        if revisions.is_empty() {
+            return Err(Lack::Profile);
+        }
+        let mut profile = Self {
+            revisions,
+            budget,
+            relaxed: false,
+        };
+        let best = profile.unloaded(seen.cpu.max);
+        if let Some(best) = best.filter(|best| *best > budget) {
+            profile.budget = Millis::new(best.get() * RELAXED).unwrap_or(best);
+            profile.relaxed = true;
+        }
+        Ok(profile)
+    }
+
+    /// The worst revision's quantile at its lowest rate and the largest profiled size up to `size`.
+    fn unloaded(&self, size: MilliCpu) -> Option<Millis> {
+        self.revisions
+            .iter()
+            .filter_map(|r| r.curve.as_ref())
+            .filter_map(|curve| {
+                let tables = curve.sizes();
+                let table = tables.iter().rev().find(|t| t.size <= size);
+                table.or_else(|| tables.first())?.knots.first()
+            })
+            .map(|knot| knot.quantile)
+            .reduce(|a, b| if b > a { b } else { a })
+    }
+
+    /// Requests per second that one pod of `size` carries within the budget; `None` when the profile does not reach
+    /// down to the size, or the budget cannot be kept at any rate.
+    pub fn capacity(&self, size: MilliCpu) -> Option<f64> {
+        let mut worst = f64::INFINITY;
+        for revision in &self.revisions {
+            let ratio = if revision.work_ratio.is_finite() {
+                revision.work_ratio.max(1.0)
+            } else {
+                1.0
+            };
+            let rate = between(revision.curve.as_ref()?, size, self.budget)? / ratio;
+            worst = worst.min(rate);
+        }
+        (worst.is_finite() && worst > 0.0).then_some(worst)
+    }
+}
+
+/// Linear between the two profiled sizes around `size`; at and above the largest, the largest's.
+fn between(curve: &Curve, size: MilliCpu, budget: Millis) -> Option<f64> {
+    let cap = |table: &SizeCurve| table.capacity(budget).map(msars_domain::Rate::get);
+    let tables = curve.sizes();
+    let above = tables.partition_point(|t| t.size <= size);
+    let below = tables.get(above.checked_sub(1)?)?;
+    let low = cap(below);
+    let Some(next) = tables.get(above) else {
+        return low;
+    };
+    let (low, high) = (low?, cap(next)?);
+    let share = f64::from(size.0 - below.size.0) / f64::from((next.size.0 - below.size.0).max(1));
+    // Noise in the profile must not make a larger size carry less.
+    Some(low + share * (high - low).max(0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use msars_domain::{Knot, Rate};
+
+    fn curve(tables: &[(u32, f64)]) -> Curve {
+        let knot = |rate: f64, ms: f64| Knot {
+            rate: Rate::new(rate).unwrap(),
+            quantile: Millis::new(ms).unwrap(),
+        };
+        Curve::new(
+            tables
+                .iter()
+                .map(|&(size, rate)| SizeCurve {
+                    size: MilliCpu(size),
+                    knots: vec![knot(1.0, 10.0), knot(rate, 50.0)],
+                })
+                .collect(),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn capacity_between_sizes_is_linear_and_never_extrapolated() {
+        let curve = curve(&[(200, 20.0), (400, 60.0)]);
+        let cap = |size| between(&curve, MilliCpu(size), Millis::new(50.0).unwrap());
+        assert_eq!(cap(199), None);
+        assert_eq!(cap(200), Some(20.0));
+        assert_eq!(cap(300), Some(40.0));
+        assert_eq!(cap(400), Some(60.0));
+        assert_eq!(cap(4000), Some(60.0));
+    }
+}

@@ -1,0 +1,294 @@
+//! Conditions in HPA's words, so that dashboards and habits carry over, and a few of our own.
+
+use msars_domain::{MilliCpu, Observation};
+use serde::{Deserialize, Serialize};
+
+use crate::{Fleet, Reason, State, facts::Facts, resize, shield::bounds};
+
+/// Condition types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ConditionType {
+    /// HPA's: replicas can be read and written.
+    AbleToScale,
+    /// HPA's: metrics are there and scaling is on.
+    ScalingActive,
+    /// HPA's: the wanted count was bounded.
+    ScalingLimited,
+    /// Ours: somebody else writes replicas.
+    ReplicasConflict,
+    /// Ours: an in-place resize waits or was refused.
+    ResizeBlocked,
+    /// Ours: more runs than the load asks for, because something is wrong.
+    SafeMode,
+}
+
+/// Reasons: HPA's own first, then ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ConditionReason {
+    /// Nothing to do.
+    ReadyForNewScale,
+    /// A higher recommendation of the window counts.
+    ScaleDownStabilized,
+    /// A lower recommendation of the window counts.
+    ScaleUpStabilized,
+    /// Replicas change.
+    SucceededRescale,
+    /// Metrics are there.
+    ValidMetricFound,
+    /// They are not.
+    FailedGetPodsMetric,
+    /// Replicas are 0, or the user paused.
+    ScalingDisabled,
+    /// Another autoscaler has the target.
+    AmbiguousSelector,
+    /// Nothing bounded the count.
+    DesiredWithinRange,
+    /// The minimum did.
+    TooFewReplicas,
+    /// The maximum did.
+    TooManyReplicas,
+    /// The rate policies did, upward.
+    ScaleUpLimit,
+    /// The rate policies did, downward.
+    ScaleDownLimit,
+    /// Ours: a namespace quota did.
+    QuotaReached,
+    /// Ours: no load-latency profile.
+    NoProfile,
+    /// Ours: no objective reaches the workload.
+    NoObjective,
+    /// Ours: somebody dropped replicas below the floor, repeatedly.
+    ForeignWriter,
+    /// Ours: a field manager declares replicas.
+    DeclaredReplicas,
+    /// Ours: nobody else writes replicas.
+    NoConflict,
+    /// Ours: the API server has no `pods/resize`.
+    ResizeUnsupported,
+    /// Ours: the kubelet deferred a resize.
+    ResizeDeferred,
+    /// Ours: a node refused a resize.
+    ResizeInfeasible,
+    /// Ours: nothing is blocked.
+    NotBlocked,
+    /// Ours: the user's emergency.
+    EmergencyAnnotation,
+    /// Ours: metrics vanished during high load.
+    MetricsVanished,
+    /// Ours: an emergency is over and fades.
+    EmergencyReturn,
+    /// Ours: the load decides.
+    Normal,
+}
+
+/// One condition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// Type.
+    #[serde(rename = "type")]
+    pub kind: ConditionType,
+    /// True or False.
+    pub status: bool,
+    /// Reason.
+    pub reason: ConditionReason,
+    /// A sentence.
+    pub message: String,
+}
+
+impl Condition {
+    pub(crate) fn new(
+        kind: ConditionType,
+        status: bool,
+        reason: ConditionReason,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind,
+            status,
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+macro_rules! names {
+    ($($kind:ty),*) => {$(
+        impl std::fmt::Display for $kind {
+            /// The variant's name is the word.
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Debug::fmt(self, f)
+            }
+        }
+    )*};
+}
+names!(ConditionType, ConditionReason);
+
+/// What the conditions of a live decision are made of.
+pub(crate) struct Verdict<'a> {
+    pub seen: &'a Observation,
+    pub current: Fleet,
+    pub wanted: Fleet,
+    pub limited: ConditionReason,
+    pub able: ConditionReason,
+    pub unmet: bool,
+    pub facts: Option<&'a Facts<'a>>,
+    pub need: Option<f64>,
+}
+
+/// Conditions of a workload that is left alone.
+pub(crate) fn inactive(seen: &Observation, reason: &Reason, state: &State) -> Vec<Condition> {
+    use ConditionReason as R;
+    let why = match reason {
+        Reason::NoProfile => R::NoProfile,
+        Reason::NoObjective => R::NoObjective,
+        Reason::NoMetrics { .. } => R::FailedGetPodsMetric,
+        Reason::Rival { .. } => R::AmbiguousSelector,
+        _ => R::ScalingDisabled,
+    };
+    let able = Condition::new(
+        ConditionType::AbleToScale,
+        true,
+        R::ReadyForNewScale,
+        "replicas are readable",
+    );
+    let active = Condition::new(ConditionType::ScalingActive, false, why, reason.to_string());
+    let mut out = vec![able, active];
+    out.extend(ours(seen, state, MilliCpu(0)));
+    out
+}
+
+/// Conditions of a workload that is scaled, or would be.
+pub(crate) fn active(verdict: &Verdict<'_>, reason: &Reason, state: &State) -> Vec<Condition> {
+    use ConditionReason as R;
+    let Verdict {
+        current, wanted, ..
+    } = *verdict;
+    let able = if wanted.replicas != current.replicas && verdict.seen.wishes.acts {
+        let text = format!("New size: {}; reason: {reason}", wanted.replicas);
+        Condition::new(ConditionType::AbleToScale, true, R::SucceededRescale, text)
+    } else {
+        let text = match verdict.able {
+            R::ScaleDownStabilized => "recent recommendations were higher than current one",
+            R::ScaleUpStabilized => "recent recommendations were lower than current one",
+            _ => "recommended size matches current size",
+        };
+        Condition::new(ConditionType::AbleToScale, true, verdict.able, text)
+    };
+    let metric = match reason {
+        Reason::MetricsLost { .. } | Reason::MetricsVanished { .. } => R::FailedGetPodsMetric,
+        _ => R::ValidMetricFound,
+    };
+    let found = metric == R::ValidMetricFound;
+    let active = Condition::new(
+        ConditionType::ScalingActive,
+        found,
+        metric,
+        reason.to_string(),
+    );
+    let (least, most) = bounds(verdict.seen);
+    let fewer = Fleet {
+        replicas: wanted.replicas.saturating_sub(1),
+        ..wanted
+    };
+    let spare = verdict
+        .facts
+        .zip(verdict.need)
+        .is_some_and(|(f, need)| f.capacity(fewer) >= need);
+    let limited = match verdict.limited {
+        R::DesiredWithinRange if verdict.unmet && wanted.replicas >= most => R::TooManyReplicas,
+        R::DesiredWithinRange if wanted.replicas == least && least > 1 && spare => {
+            R::TooFewReplicas
+        }
+        other => other,
+    };
+    let text = match limited {
+        R::TooManyReplicas => format!("the load needs more than the maximum of {most} replicas"),
+        R::TooFewReplicas => format!("the minimum of {least} replicas is more than the load needs"),
+        R::ScaleUpLimit => {
+            "the desired replica count is increasing faster than the maximum scale rate".into()
+        }
+        R::ScaleDownLimit => {
+            "the desired replica count is decreasing faster than the maximum scale rate".into()
+        }
+        R::QuotaReached => "the namespace's quota has no room for more".into(),
+        _ => "the desired count is within the acceptable range".into(),
+    };
+    let bounded = limited != R::DesiredWithinRange;
+    let limited = Condition::new(ConditionType::ScalingLimited, bounded, limited, text);
+    let mut out = vec![able, active, limited];
+    out.extend(ours(verdict.seen, state, wanted.size));
+    out
+}
+
+fn ours(seen: &Observation, state: &State, size: MilliCpu) -> Vec<Condition> {
+    use ConditionReason as R;
+    let conflict = if let Some(owner) = &seen.declared_by {
+        let text = format!("{owner} declares spec.replicas; tell it to ignore that field");
+        (true, R::DeclaredReplicas, text)
+    } else if state.conflict.is_some() {
+        let text =
+            "somebody dropped replicas below what the load needs twice; they are left alone now";
+        (true, R::ForeignWriter, text.to_owned())
+    } else {
+        (
+            false,
+            R::NoConflict,
+            "nobody else writes replicas".to_owned(),
+        )
+    };
+    let blocked = match resize::blocked(seen, state, size) {
+        _ if !seen.resizable => (
+            true,
+            R::ResizeUnsupported,
+            "the API server has no pods/resize: replicas only".into(),
+        ),
+        Some((pods, size, infeasible)) => {
+            let reason = if infeasible {
+                R::ResizeInfeasible
+            } else {
+                R::ResizeDeferred
+            };
+            (
+                true,
+                reason,
+                format!("{pods} pods did not get their size, the smallest has {size}"),
+            )
+        }
+        None => (
+            false,
+            R::NotBlocked,
+            "every pod can have its size".to_owned(),
+        ),
+    };
+    let safe = match state.emergency {
+        Some(_) if seen.wishes.emergency => {
+            (true, R::EmergencyAnnotation, "msars.io/emergency is set")
+        }
+        Some(e) if e.automatic && seen.signals.rate.value().is_none() => (
+            true,
+            R::MetricsVanished,
+            "metrics vanished during high load",
+        ),
+        Some(_) => (
+            true,
+            R::EmergencyReturn,
+            "replicas return slowly after an emergency",
+        ),
+        None => (false, R::Normal, "the load decides"),
+    };
+    vec![
+        Condition::new(
+            ConditionType::ReplicasConflict,
+            conflict.0,
+            conflict.1,
+            conflict.2,
+        ),
+        Condition::new(
+            ConditionType::ResizeBlocked,
+            blocked.0,
+            blocked.1,
+            blocked.2,
+        ),
+        Condition::new(ConditionType::SafeMode, safe.0, safe.1, safe.2),
+    ]
+}

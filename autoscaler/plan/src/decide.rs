@@ -1,0 +1,259 @@
+//! The only place that chains forecast, policy and shield.
+
+use jiff::Timestamp;
+use msars_domain::{Action, Observation, Rate, Reading, Unknown};
+
+use crate::{
+    Decision, Engines, Fleet, Forecast, Guard, Limits, Load, Numbers, Proposal, Reason, ScaleEvent,
+    Shrink, State, Tick, Window,
+    aim::{Aim, Case, floor},
+    condition::{self, Verdict},
+    facts::{self, Facts},
+    resize,
+    shield::{Outcome, Shield},
+};
+
+/// One round of decisions, one per observation, in order. Deterministic: the same tick and engines in the same state
+/// give the same decisions.
+pub fn decide(tick: &Tick, engines: &mut Engines, limits: &Limits) -> Vec<Decision> {
+    let windows: Vec<_> = tick
+        .observations
+        .iter()
+        .map(|seen| Window {
+            now: tick.now,
+            signals: &seen.signals,
+            history: &seen.history,
+        })
+        .collect();
+    let mut forecasts = engines.forecaster.forecast(&windows);
+    let none = Forecast {
+        peak: Reading::Unknown {
+            why: Unknown::NoSeries,
+        },
+    };
+    forecasts.resize(tick.observations.len(), none);
+    let mut proposals = engines.policy.propose(&tick.observations, &forecasts);
+    proposals.resize(tick.observations.len(), Proposal::default());
+    let fresh = State::default();
+    let inputs = tick.observations.iter().zip(forecasts).zip(proposals);
+    inputs
+        .enumerate()
+        .map(|(index, ((seen, forecast), proposal))| {
+            let state = tick.states.get(index).unwrap_or(&fresh);
+            one(tick.now, seen, state, &forecast, proposal, limits)
+        })
+        .collect()
+}
+
+fn one(
+    now: Timestamp,
+    seen: &Observation,
+    remembered: &State,
+    forecast: &Forecast,
+    proposal: Proposal,
+    limits: &Limits,
+) -> Decision {
+    let mut state = remembered.clone();
+    state.prune(now, &seen.behavior);
+    resize::remember(now, seen, &mut state, limits);
+    let current = facts::current(seen, &state);
+    if let Some(reason) = hands_off(seen) {
+        return still(seen, current, reason, accepted(state, seen));
+    }
+    let facts = Facts::new(now, seen, &state, limits);
+    let rate = seen
+        .signals
+        .rate
+        .clone()
+        .fresh(now, seconds(limits.staleness_s));
+    let peak = peak(&rate, forecast);
+    if let (Reading::Known { value, .. }, Ok(facts)) = (&rate, &facts) {
+        let carries = facts.capacity(current).max(f64::MIN_POSITIVE);
+        state.load = Some(Load {
+            at: now,
+            rate: *value,
+            share: value.get() / carries,
+        });
+    }
+    let case = Case {
+        now,
+        seen,
+        limits,
+        facts: facts.as_ref().map_err(|lack| *lack),
+        rate: &rate,
+        peak,
+        proposal,
+        current,
+    };
+    case.emergency(&mut state);
+    let mut aim = match case.aim(&mut state) {
+        Ok(aim) => aim,
+        Err(reason) => return still(seen, current, reason, accepted(state, seen)),
+    };
+    let frozen = case.foreign(&mut state, &mut aim);
+    let shield = Shield {
+        now,
+        seen,
+        limits,
+        facts: facts.as_ref().ok(),
+        current,
+        peak,
+        need: aim.plan.map(|plan| plan.need),
+        floor: floor(&state),
+        frozen,
+        proven: aim.proven,
+    };
+    let mut out = shield.apply(aim.fleet, &mut state);
+    aim.guards.append(&mut out.guards);
+    finish(now, seen, &shield, aim, &out, state)
+}
+
+fn seconds(s: u32) -> std::time::Duration {
+    std::time::Duration::from_secs(u64::from(s.max(1)))
+}
+
+fn peak(rate: &Reading<Rate>, forecast: &Forecast) -> Option<f64> {
+    let known = |reading: &Reading<Rate>| reading.value().map(|r| r.get());
+    match (known(rate), known(&forecast.peak)) {
+        (Some(a), Some(b)) => Some(a.max(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Reasons to leave everything alone.
+fn hands_off(seen: &Observation) -> Option<Reason> {
+    if seen.replicas == 0 {
+        return Some(Reason::ScaledToZero);
+    }
+    if seen.wishes.pause {
+        return Some(Reason::Paused);
+    }
+    let rival = seen.rival.as_ref().filter(|_| seen.wishes.acts)?;
+    Some(Reason::Rival {
+        kind: rival.kind.clone(),
+        name: rival.name.clone(),
+    })
+}
+
+/// Whatever replicas are found are taken as the user's will.
+fn accepted(mut state: State, seen: &Observation) -> State {
+    state.replicas = Some(seen.replicas);
+    state.drops.clear();
+    state.conflict = None;
+    if !seen.wishes.acts {
+        state.size = None;
+    }
+    state
+}
+
+/// A decision that leaves everything as it is.
+fn still(seen: &Observation, current: Fleet, reason: Reason, state: State) -> Decision {
+    Decision {
+        workload: seen.signals.workload.clone(),
+        current,
+        proposed: current,
+        wanted: current,
+        actions: Vec::new(),
+        conditions: condition::inactive(seen, &reason, &state),
+        reason,
+        guards: Vec::new(),
+        numbers: Numbers::default(),
+        state,
+    }
+}
+
+fn finish(
+    now: Timestamp,
+    seen: &Observation,
+    shield: &Shield<'_>,
+    mut aim: Aim,
+    out: &Outcome,
+    mut state: State,
+) -> Decision {
+    let (current, wanted) = (shield.current, out.fleet);
+    let mut actions = Vec::new();
+    if seen.wishes.acts {
+        if wanted.replicas != seen.replicas {
+            actions.push(Action::Scale {
+                target: seen.signals.workload.clone(),
+                from: seen.replicas,
+                to: wanted.replicas,
+            });
+        }
+        let may_shrink = out.may_shrink && !wanted.grows_from(current);
+        let (writes, withdrawn) =
+            resize::resizes(now, seen, &mut state, wanted, may_shrink, shield.limits);
+        actions.extend(writes);
+        if withdrawn > 0 {
+            aim.guards.push(Guard::Withdrawn { pods: withdrawn });
+        }
+        record(now, shield, &aim, wanted, &mut state);
+    } else {
+        state = accepted(state, seen);
+    }
+    if let Some((pods, size, _)) = resize::blocked(seen, &state, wanted.size) {
+        aim.guards.push(Guard::ResizeBlocked { pods, size });
+    }
+    let numbers = Numbers {
+        peak: shield.peak,
+        need: aim.plan.map(|p| p.need),
+        budget: shield.facts.map(|f| f.profile.budget),
+        carries_now: shield.facts.map(|f| f.capacity(current)),
+        carries_then: shield.facts.map(|f| f.capacity(wanted)),
+        requested: shield.facts.map(|f| (f.cost(current), f.cost(wanted))),
+    };
+    let verdict = Verdict {
+        seen,
+        current,
+        wanted,
+        limited: out.limited,
+        able: out.able,
+        unmet: aim.plan.is_some_and(|p| p.unmet),
+        facts: shield.facts,
+        need: aim.plan.map(|p| p.need),
+    };
+    Decision {
+        workload: seen.signals.workload.clone(),
+        current,
+        proposed: aim.fleet,
+        wanted,
+        actions,
+        conditions: condition::active(&verdict, &aim.reason, &state),
+        reason: aim.reason,
+        guards: aim.guards,
+        numbers,
+        state,
+    }
+}
+
+/// Remembers what was decided.
+fn record(now: Timestamp, shield: &Shield<'_>, aim: &Aim, wanted: Fleet, state: &mut State) {
+    let current = shield.current;
+    if wanted.replicas != current.replicas {
+        state.events.push(ScaleEvent {
+            at: now,
+            change: i64::from(wanted.replicas) - i64::from(current.replicas),
+        });
+    }
+    state.replicas = Some(wanted.replicas);
+    state.size = Some(wanted.size);
+    if wanted.grows_from(current) {
+        state.last_up = Some(now);
+        state.shrink = None;
+        if matches!(aim.reason, Reason::Reshape) {
+            state.reshaped = Some(now);
+        }
+    } else if wanted.shrinks_from(current) {
+        state.last_down = Some(now);
+        let time = shield
+            .facts
+            .and_then(|f| f.self_time(now).map(|t| t <= f.profile.budget));
+        // Several steps of one descent are undone together.
+        let from = state.shrink.map_or(current, |s| s.from.at_least(current));
+        state.shrink = Some(Shrink {
+            at: now,
+            from,
+            within: time.unwrap_or(false),
+        });
+    }
+}

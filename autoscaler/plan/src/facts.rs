@@ -1,0 +1,229 @@
+//! What follows from one observation and its memory before anything is decided.
+
+use jiff::Timestamp;
+use msars_domain::{MilliCpu, Millis, Observation, PodState, Qos, Reading, Resize};
+
+use crate::{Fleet, Lack, Limits, Profile, Refused, State, state::elapsed, state::within};
+
+/// Most sizes that are compared; a finer step is widened.
+const SIZES: u32 = 64;
+/// Share of the ready pods' capacity above which unready pods mean overload and not a broken start.
+const OVERLOAD: f64 = 0.8;
+/// Throttled periods, or share of the limit in use, that mean saturation.
+const THROTTLED: f64 = 0.25;
+const BUSY: f64 = 0.9;
+/// Mean callee wait over request time below which request time stands for self time.
+const LEAF: f64 = 0.1;
+
+/// One size that may be asked for and what a pod of it carries, requests per second.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Choice {
+    pub size: MilliCpu,
+    pub carries: f64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Facts<'a> {
+    pub seen: &'a Observation,
+    pub limits: &'a Limits,
+    pub profile: Profile<'a>,
+    pub current: Fleet,
+    /// Pods can be resized in place.
+    pub vertical: bool,
+    /// Sizes that may be asked for, smallest first; never empty.
+    pub choices: Vec<Choice>,
+    pub ready: u32,
+    /// Pods that should be ready and are not.
+    pub lost: u32,
+    stuck: Option<f64>,
+}
+
+pub(crate) fn vertical(seen: &Observation) -> bool {
+    seen.resizable && seen.qos != Qos::BestEffort && seen.template.size().0 > 0
+}
+
+/// Whether memory says that `pod` does not get `size`.
+pub(crate) fn refuses(refused: &[Refused], pod: &PodState, size: MilliCpu) -> bool {
+    refused.iter().any(|r| r.uid == pod.uid && size >= r.size)
+}
+
+/// The largest size that no living pod's node has called infeasible.
+fn ceiling(seen: &Observation, state: &State) -> MilliCpu {
+    let remembered = state
+        .refused
+        .iter()
+        .filter(|r| r.infeasible && seen.pods.iter().any(|p| p.uid == r.uid))
+        .map(|r| r.size.0);
+    let now = seen.pods.iter().filter_map(|pod| match pod.resize {
+        Resize::Infeasible { size } => Some(size.0),
+        _ => None,
+    });
+    let refused = remembered.chain(now).min().unwrap_or(u32::MAX);
+    MilliCpu(seen.cpu.max.0.min(refused.saturating_sub(1)))
+}
+
+/// The fleet in force: replicas as read; the size last wanted, else what the pods were asked to be, else the template's.
+pub(crate) fn current(seen: &Observation, state: &State) -> Fleet {
+    let asked = || {
+        let ours = seen.pods.iter().filter(|p| !p.foreign);
+        ours.map(|p| p.asked.size()).max()
+    };
+    let template = seen.template.size();
+    let size = if vertical(seen) {
+        let size = state.size.or_else(asked).unwrap_or(template);
+        size.min(ceiling(seen, state).max(seen.cpu.min))
+    } else {
+        let actual = seen.pods.iter().map(|p| p.actual.size()).min();
+        actual.unwrap_or(template)
+    };
+    Fleet {
+        replicas: seen.replicas,
+        size,
+    }
+}
+
+impl<'a> Facts<'a> {
+    pub fn new(
+        now: Timestamp,
+        seen: &'a Observation,
+        state: &State,
+        limits: &'a Limits,
+    ) -> Result<Self, Lack> {
+        let profile = Profile::of(seen)?;
+        let current = current(seen, state);
+        let old = |pod: &&PodState| elapsed(now, pod.born) > f64::from(limits.startup_s);
+        let mut facts = Self {
+            seen,
+            limits,
+            profile,
+            current,
+            vertical: vertical(seen),
+            choices: Vec::new(),
+            ready: seen.pods.iter().filter(|p| p.ready).count() as u32,
+            lost: seen.pods.iter().filter(|p| !p.ready).filter(old).count() as u32,
+            stuck: None,
+        };
+        let stuck = seen.pods.iter().filter(|pod| {
+            let pending = !matches!(pod.resize, Resize::None | Resize::InProgress);
+            let small = pod.actual.size() < current.size;
+            small && !pod.foreign && (pending || refuses(&state.refused, pod, current.size))
+        });
+        let smallest = stuck.map(|pod| pod.actual.size()).min();
+        facts.stuck = smallest.map(|size| facts.estimate(size));
+        facts.choices = facts.choose(ceiling(seen, state));
+        Ok(facts)
+    }
+
+    fn choose(&self, ceiling: MilliCpu) -> Vec<Choice> {
+        let choice = |size| {
+            self.profile.capacity(size).map(|carries| Choice {
+                size,
+                carries: self.held(carries),
+            })
+        };
+        let fallback = |size| {
+            vec![Choice {
+                size,
+                carries: self.held(self.estimate(size)),
+            }]
+        };
+        if !self.vertical {
+            return fallback(self.current.size);
+        }
+        let (low, high) = (
+            self.seen.cpu.min.0.max(1),
+            ceiling.0.max(self.seen.cpu.min.0).max(1),
+        );
+        let step = self.seen.cpu.step.0.max((high - low) / SIZES).max(1);
+        let mut sizes: Vec<u32> = (low..=high).step_by(step as usize).collect();
+        sizes.extend([high, self.current.size.0.clamp(low, high)]);
+        sizes.sort_unstable();
+        sizes.dedup();
+        let choices: Vec<_> = sizes.into_iter().map(MilliCpu).filter_map(choice).collect();
+        if choices.is_empty() {
+            fallback(MilliCpu(high))
+        } else {
+            choices
+        }
+    }
+
+    /// Requests are spread evenly, so that the weakest pod bounds all.
+    fn held(&self, carries: f64) -> f64 {
+        self.stuck.map_or(carries, |stuck| carries.min(stuck))
+    }
+
+    /// Capacity of a size that exists but may lie below the profile: in proportion to the smallest profiled one.
+    fn estimate(&self, size: MilliCpu) -> f64 {
+        if let Some(carries) = self.profile.capacity(size) {
+            return carries;
+        }
+        let sizes = (0..=12).map(|k| MilliCpu(size.0.max(1).saturating_mul(1 << k)));
+        let found = sizes
+            .into_iter()
+            .find_map(|s| self.profile.capacity(s).map(|c| (s, c)));
+        found.map_or(f64::MIN_POSITIVE, |(s, c)| {
+            c * f64::from(size.0) / f64::from(s.0.max(1))
+        })
+    }
+
+    /// What a pod of any size carries, requests per second.
+    pub fn carries(&self, size: MilliCpu) -> f64 {
+        let known = self.choices.iter().find(|c| c.size == size);
+        known.map_or_else(|| self.held(self.estimate(size)), |c| c.carries)
+    }
+
+    /// What a fleet carries.
+    pub fn capacity(&self, fleet: Fleet) -> f64 {
+        f64::from(fleet.replicas) * self.carries(fleet.size)
+    }
+
+    pub fn bounds(&self) -> (u32, u32) {
+        let low = self.seen.min_replicas.max(1);
+        (low, self.seen.max_replicas.max(low))
+    }
+
+    /// Requested milli-cores of a fleet.
+    pub fn cost(&self, fleet: Fleet) -> f64 {
+        let each = self.seen.template.scaled_to(fleet.size).request.0.max(1);
+        f64::from(fleet.replicas) * f64::from(each)
+    }
+
+    /// Unready pods under a load that the ready ones barely carry: they do not serve, and waiting would not help.
+    pub fn overloaded(&self, peak: f64) -> bool {
+        self.lost > 0
+            && peak > 0.0
+            && peak >= OVERLOAD * f64::from(self.ready) * self.carries(self.current.size)
+    }
+
+    /// The measured rate is what gets through, and the CPU is used up: more was offered.
+    pub fn saturated(&self, peak: f64) -> bool {
+        let signals = &self.seen.signals;
+        let throttled = signals.throttled.value().is_some_and(|t| *t >= THROTTLED);
+        let pods = self.seen.pods.iter().filter(|p| p.ready);
+        let cores: f64 = pods
+            .filter_map(|p| p.actual.limit)
+            .map(MilliCpu::cores)
+            .sum();
+        let busy = signals
+            .cpu_cores
+            .value()
+            .is_some_and(|used| cores > 0.0 && *used >= BUSY * cores);
+        (throttled || busy) && peak >= OVERLOAD * self.capacity(self.current)
+    }
+
+    /// Self time at the objective's percentile, where it is measured or request time stands for it.
+    pub fn self_time(&self, now: Timestamp) -> Option<Millis> {
+        let fresh = |reading: &Reading<Millis>| match reading {
+            Reading::Known { value, at } => {
+                within(now, Some(*at), self.limits.staleness_s.max(1)).then_some(*value)
+            }
+            Reading::Unknown { .. } => None,
+        };
+        let signals = &self.seen.signals;
+        fresh(&signals.self_quantile).or_else(|| {
+            let whole = fresh(&signals.request_quantile)?;
+            let wait = fresh(&signals.callee_wait)?;
+            (wait.get() <= LEAF * whole.get()).then_some(whole)
+        })
+    }
+}

@@ -1,0 +1,191 @@
+//! The inverse of the profile: the cheapest replicas × size that carry a load within the budget.
+
+use msars_domain::MilliCpu;
+
+use crate::{Fleet, behavior::within_tolerance, facts::Facts};
+
+/// Share of cost that another count of replicas must save to be preferred over the present one.
+const PREFER: f64 = 0.05;
+
+/// What the load asks for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Plan {
+    pub fleet: Fleet,
+    /// The fleet in force carries the load; anything above it is no answer to the load.
+    pub fits: bool,
+    /// Not even the largest fleet allowed carries it.
+    pub unmet: bool,
+    /// The load with headroom, requests per second.
+    pub need: f64,
+    /// Unready pods were replaced.
+    pub replaced: u32,
+    pub saturated: bool,
+}
+
+impl Facts<'_> {
+    /// The smallest size from `from` on at which `pods` carry `need`.
+    pub fn smallest(&self, from: MilliCpu, pods: u32, need: f64) -> Option<MilliCpu> {
+        self.choices
+            .iter()
+            .find(|c| c.size >= from && f64::from(pods) * c.carries >= need)
+            .map(|c| c.size)
+    }
+
+    /// The cheapest fleet with replicas and size in the ranges (both ends included), `extra` pods added to what the
+    /// load needs; of nearly equal ones that with `prefer` replicas.
+    fn cheapest(
+        &self,
+        need: f64,
+        (least, most): (u32, u32),
+        (small, large): (MilliCpu, MilliCpu),
+        extra: u32,
+        prefer: u32,
+    ) -> Option<Fleet> {
+        let mut best: Option<(f64, Fleet)> = None;
+        let mut kept: Option<(f64, Fleet)> = None;
+        for choice in &self.choices {
+            if choice.size < small || choice.size > large || choice.carries <= 0.0 {
+                continue;
+            }
+            let pods = (need / choice.carries).ceil();
+            if pods > f64::from(most) {
+                continue;
+            }
+            let replicas = (pods as u32).saturating_add(extra).max(least);
+            if replicas > most {
+                continue;
+            }
+            let fleet = Fleet {
+                replicas,
+                size: choice.size,
+            };
+            let cost = self.cost(fleet);
+            if best.is_none_or(|(least, _)| cost < least) {
+                best = Some((cost, fleet));
+            }
+            if replicas <= prefer && prefer <= most {
+                let fleet = Fleet {
+                    replicas: prefer,
+                    ..fleet
+                };
+                let cost = self.cost(fleet);
+                if kept.is_none_or(|(least, _)| cost < least) {
+                    kept = Some((cost, fleet));
+                }
+            }
+        }
+        match (best, kept) {
+            (Some((cost, _)), Some((same, fleet))) if same <= cost * (1.0 + PREFER) => Some(fleet),
+            (best, _) => best.map(|(_, fleet)| fleet),
+        }
+    }
+
+    /// The fleet in force brought into the bounds and onto a size that may be asked for.
+    pub fn base(&self) -> Fleet {
+        let (least, most) = self.bounds();
+        let size = self.current.size;
+        let snapped = self
+            .choices
+            .iter()
+            .find(|c| c.size >= size)
+            .or_else(|| self.choices.last());
+        Fleet {
+            replicas: self.current.replicas.clamp(least, most),
+            size: snapped.map_or(size, |c| c.size),
+        }
+    }
+
+    fn sizes(&self) -> (MilliCpu, MilliCpu) {
+        let end = |c: Option<&crate::facts::Choice>| c.map_or(self.current.size, |c| c.size);
+        (end(self.choices.first()), end(self.choices.last()))
+    }
+
+    /// What `peak` requests per second ask for. With `reshape`, a fleet that fits may also grow in one figure towards
+    /// a much cheaper shape, so that the other can shrink later.
+    pub fn plan(&self, peak: f64, reshape: bool) -> Plan {
+        let base = self.base();
+        let saturated = self.saturated(peak);
+        let lost = if self.overloaded(peak) { self.lost } else { 0 };
+        let load = peak
+            * if saturated {
+                self.limits.saturated_factor.max(1.0)
+            } else {
+                1.0
+            };
+        let need = load * (1.0 + self.limits.headroom.max(0.0));
+        let serving = base.replicas.saturating_sub(lost);
+        let have = f64::from(serving) * self.carries(base.size);
+        let ratio = need / have.max(f64::MIN_POSITIVE);
+        let behavior = &self.seen.behavior;
+        let fits = load <= have && ratio <= 1.0 + behavior.scale_up.tolerance;
+        let mut plan = Plan {
+            fleet: base,
+            fits,
+            unmet: false,
+            need,
+            replaced: lost,
+            saturated,
+        };
+        if !fits {
+            let grown = self.grow(base, need, serving, lost);
+            plan.unmet = grown.is_none();
+            let (_, most) = self.bounds();
+            plan.fleet = grown.unwrap_or(Fleet {
+                replicas: most,
+                size: self.strongest(base.size),
+            });
+            return plan;
+        }
+        let (least, most) = self.bounds();
+        let (small, large) = self.sizes();
+        let save = 1.0 - self.limits.hysteresis.clamp(0.0, 0.9);
+        let mut cost = self.cost(base);
+        if lost == 0 && !within_tolerance(ratio, behavior) {
+            let ranges = ((least, base.replicas), (small, base.size));
+            let found = self.cheapest(need, ranges.0, ranges.1, 0, base.replicas);
+            if let Some(fleet) = found.filter(|f| self.cost(*f) < cost * save) {
+                cost = self.cost(fleet);
+                plan.fleet = fleet;
+            }
+        }
+        if reshape && lost == 0 {
+            let found = self.cheapest(need, (least, most), (small, large), 0, base.replicas);
+            if let Some(fleet) = found.filter(|f| self.cost(*f) < cost * save * save) {
+                plan.fleet = base.at_least(fleet);
+                // One figure at a time, or both would grow without need.
+                if fleet.replicas > base.replicas && fleet.size > base.size {
+                    plan.fleet = base;
+                }
+            }
+        }
+        plan
+    }
+
+    /// Vertical first: a resize acts in a tenth of a second, a new pod in tens.
+    fn grow(&self, base: Fleet, need: f64, serving: u32, lost: u32) -> Option<Fleet> {
+        if let Some(size) = self.smallest(base.size, serving, need) {
+            return Some(Fleet { size, ..base });
+        }
+        let (_, most) = self.bounds();
+        let (_, large) = self.sizes();
+        let ranges = ((base.replicas, most), (base.size, large));
+        let mut fleet = self.cheapest(need, ranges.0, ranges.1, lost, base.replicas)?;
+        // Until the new pods serve, the ready ones bridge with all they can get.
+        if f64::from(serving.min(self.ready))
+            * self.carries(fleet.size)
+            * (1.0 + self.limits.headroom)
+            < need
+        {
+            fleet.size = self.strongest(fleet.size);
+        }
+        Some(fleet)
+    }
+
+    /// The smallest of the sizes from `from` on that carry the most.
+    fn strongest(&self, from: MilliCpu) -> MilliCpu {
+        let upward = self.choices.iter().filter(|c| c.size >= from);
+        upward
+            .reduce(|a, b| if b.carries > a.carries { b } else { a })
+            .map_or(from, |c| c.size)
+    }
+}

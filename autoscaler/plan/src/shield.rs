@@ -1,0 +1,338 @@
+//! Turns any target into a safe one. Each step may only change the target as its guard says, and the order is fixed:
+//! one direction, windows, reasons not to shrink, rate policies, quota, and last the floor.
+
+use jiff::Timestamp;
+use msars_domain::{MilliCpu, Observation, Reading, Unknown};
+
+use crate::{
+    ConditionReason, Fleet, Guard, Limits, State,
+    behavior::{pace, stabilize},
+    facts::{Facts, vertical},
+    reason::Signal,
+    state::within,
+};
+
+/// What the steps read.
+pub(crate) struct Shield<'a> {
+    pub now: Timestamp,
+    pub seen: &'a Observation,
+    pub limits: &'a Limits,
+    pub facts: Option<&'a Facts<'a>>,
+    pub current: Fleet,
+    /// The measured or forecast peak, requests per second.
+    pub peak: Option<f64>,
+    /// The same with headroom.
+    pub need: Option<f64>,
+    /// Replicas an emergency keeps.
+    pub floor: u32,
+    /// Replicas belong to somebody else.
+    pub frozen: bool,
+    /// A promoted policy's tail bound allows less than the profile.
+    pub proven: bool,
+}
+
+/// A target on its way through the steps.
+pub(crate) struct Outcome {
+    pub fleet: Fleet,
+    pub guards: Vec<Guard>,
+    /// HPA's reason for `ScalingLimited`.
+    pub limited: ConditionReason,
+    /// HPA's reason for `AbleToScale`.
+    pub able: ConditionReason,
+    /// Nothing forbids shrinking at this tick.
+    pub may_shrink: bool,
+}
+
+impl Shield<'_> {
+    pub fn apply(&self, target: Fleet, state: &mut State) -> Outcome {
+        let current = self.current;
+        let mut out = Outcome {
+            fleet: target,
+            guards: Vec::new(),
+            limited: ConditionReason::DesiredWithinRange,
+            able: ConditionReason::ReadyForNewScale,
+            may_shrink: false,
+        };
+        if self.frozen {
+            out.fleet.replicas = current.replicas;
+            out.guards.push(Guard::ReplicasLeft);
+            self.compensate(&mut out);
+        }
+        self.one_direction(&mut out);
+        state.recommend(self.now, out.fleet);
+        self.windows(state, &mut out);
+        let reasons = self.not_to_shrink(state);
+        out.may_shrink = reasons.is_empty();
+        if out.fleet.shrinks_from(current) && !out.may_shrink {
+            out.fleet = out.fleet.at_least(current);
+            out.guards.extend(reasons);
+        }
+        let up = self.seen.behavior.scale_up.stabilization_window_seconds;
+        if out.fleet.grows_from(current) && within(self.now, state.last_down, up) {
+            out.fleet = current;
+            out.guards.push(Guard::Direction { window_s: up });
+        }
+        self.rates(state, &mut out);
+        self.quota(&mut out);
+        self.keep_floor(&mut out);
+        self.stay_in_bounds(&mut out);
+        out
+    }
+
+    /// A decision grows or shrinks; what would do both only grows.
+    fn one_direction(&self, out: &mut Outcome) {
+        if out.fleet.grows_from(self.current) {
+            out.fleet = out.fleet.at_least(self.current);
+        }
+    }
+
+    fn windows(&self, state: &State, out: &mut Outcome) {
+        let behavior = &self.seen.behavior;
+        let (current, target) = (self.current, out.fleet);
+        let (_, most) = bounds(self.seen);
+        let replicas = state
+            .recommendations
+            .iter()
+            // Bounds that were narrowed since count at once.
+            .map(|r| (r.at, r.fleet.replicas.min(most)));
+        let sizes = state.recommendations.iter().map(|r| (r.at, r.fleet.size.0));
+        let stable = Fleet {
+            replicas: stabilize(
+                self.now,
+                current.replicas,
+                target.replicas,
+                replicas,
+                behavior,
+            ),
+            size: MilliCpu(stabilize(
+                self.now,
+                current.size.0,
+                target.size.0,
+                sizes,
+                behavior,
+            )),
+        };
+        if stable == target {
+            return;
+        }
+        if target.shrinks_from(current) {
+            out.able = ConditionReason::ScaleDownStabilized;
+            out.guards.push(Guard::DownStabilized {
+                window_s: behavior.scale_down.stabilization_window_seconds,
+            });
+        } else {
+            out.able = ConditionReason::ScaleUpStabilized;
+            out.guards.push(Guard::UpStabilized {
+                window_s: behavior.scale_up.stabilization_window_seconds,
+            });
+        }
+        out.fleet = stable;
+        self.one_direction(out);
+    }
+
+    /// Everything that forbids shrinking at this tick.
+    fn not_to_shrink(&self, state: &State) -> Vec<Guard> {
+        let mut out = Vec::new();
+        if let Some((signal, why)) = self.unknown() {
+            out.push(Guard::UnknownSignal { signal, why });
+        }
+        if self.seen.rolling {
+            out.push(Guard::Rolling);
+        }
+        if self.seen.wishes.pause_scale_down {
+            out.push(Guard::ScaleDownPaused);
+        }
+        if self.floor >= self.current.replicas && self.floor > 0 {
+            out.push(Guard::EmergencyFloor {
+                replicas: self.floor,
+            });
+        }
+        if let Some(until) = state.calm_until.filter(|until| *until > self.now) {
+            out.push(Guard::Calm { until });
+        }
+        let window = self.seen.behavior.scale_down.stabilization_window_seconds;
+        if within(self.now, state.last_up, window) {
+            out.push(Guard::Direction { window_s: window });
+        }
+        match self.facts {
+            None => out.push(Guard::Floor),
+            Some(facts) => {
+                let time = facts.self_time(self.now);
+                if let Some(measured) = time.filter(|t| *t > facts.profile.budget) {
+                    out.push(Guard::Breach { measured });
+                }
+                if self.peak.is_some_and(|peak| facts.overloaded(peak)) {
+                    out.push(Guard::Unready { pods: facts.lost });
+                }
+            }
+        }
+        out
+    }
+
+    /// The first metric that a shrink needs and that is missing or old.
+    fn unknown(&self) -> Option<(Signal, Unknown)> {
+        let signals = &self.seen.signals;
+        let why = |missing: Option<Unknown>, signal| missing.map(|why| (signal, why));
+        why(self.missing(&signals.rate), Signal::Rate)
+            .or_else(|| why(self.missing(&signals.peak_rate), Signal::Peak))
+            .or_else(|| {
+                let idle = signals.rate.value().is_some_and(|r| r.get() <= 0.0);
+                let whole = self.missing(&signals.request_quantile)?;
+                let own = self.missing(&signals.self_quantile)?;
+                let quiet = [whole, own].contains(&Unknown::TooFewSamples);
+                (!idle && !quiet).then_some((Signal::Latency, whole))
+            })
+    }
+
+    fn missing<T>(&self, reading: &Reading<T>) -> Option<Unknown> {
+        match reading {
+            Reading::Unknown { why } => Some(*why),
+            Reading::Known { at, .. } => {
+                let fresh = within(self.now, Some(*at), self.limits.staleness_s.max(1));
+                (!fresh).then_some(Unknown::Stale)
+            }
+        }
+    }
+
+    fn rates(&self, state: &State, out: &mut Outcome) {
+        let wanted = out.fleet.replicas;
+        if self.frozen || wanted == self.current.replicas {
+            return;
+        }
+        let (least, most) = bounds(self.seen);
+        let paced = pace(
+            self.now,
+            self.current.replicas,
+            wanted,
+            (least, most),
+            &state.events,
+            &self.seen.behavior,
+        );
+        out.fleet.replicas = paced.replicas;
+        out.limited = paced.reason;
+        if paced.replicas == wanted {
+            return;
+        }
+        out.guards.push(Guard::RateLimited {
+            wanted,
+            allowed: paced.replicas,
+        });
+        if wanted > paced.replicas {
+            self.compensate(out);
+        }
+    }
+
+    /// What replicas may not do, size may.
+    fn compensate(&self, out: &mut Outcome) {
+        if let (Some(facts), Some(need)) = (self.facts, self.need.or(self.peak))
+            && facts.vertical
+            && facts.capacity(out.fleet) < need
+        {
+            let largest = facts.choices.last().map_or(out.fleet.size, |c| c.size);
+            let size = facts.smallest(out.fleet.size, out.fleet.replicas, need);
+            out.fleet.size = out.fleet.size.max(size.unwrap_or(largest));
+        }
+    }
+
+    /// Growth that the quota has no room for becomes the largest that it has.
+    fn quota(&self, out: &mut Outcome) {
+        let wanted = out.fleet;
+        if !wanted.grows_from(self.current) || self.fits_quota(wanted) {
+            return;
+        }
+        let sizes = self.facts.map(|f| f.choices.as_slice()).unwrap_or_default();
+        let larger = sizes.iter().rev().map(|c| c.size);
+        let mut best = self.current;
+        for size in larger.filter(|s| *s > self.current.size && *s <= wanted.size) {
+            let fleet = Fleet { size, ..best };
+            if self.fits_quota(fleet) {
+                best = fleet;
+                break;
+            }
+        }
+        for replicas in (self.current.replicas + 1)..=wanted.replicas {
+            let fleet = Fleet { replicas, ..best };
+            if !self.fits_quota(fleet) {
+                break;
+            }
+            best = fleet;
+        }
+        out.fleet = best;
+        out.limited = ConditionReason::QuotaReached;
+        out.guards.push(Guard::Quota { wanted });
+    }
+
+    /// Whether a fleet stays within the namespace's quotas. A new pod may be born at the template's size.
+    pub fn fits_quota(&self, fleet: Fleet) -> bool {
+        let seen = self.seen;
+        let extra = u64::from(fleet.replicas.saturating_sub(self.current.replicas));
+        let to = if vertical(seen) {
+            seen.template.scaled_to(fleet.size)
+        } else {
+            seen.template
+        };
+        let grown = |has: MilliCpu, to: MilliCpu| u64::from(to.0.saturating_sub(has.0));
+        let limit = |cpu: Option<MilliCpu>| cpu.unwrap_or(MilliCpu(0));
+        let (mut requests, mut limits) = (0, 0);
+        if vertical(seen) {
+            for pod in seen.pods.iter().filter(|p| !p.foreign) {
+                requests += grown(pod.asked.request, to.request);
+                limits += grown(limit(pod.asked.limit), limit(to.limit));
+            }
+        }
+        requests += extra * u64::from(to.request.0.max(seen.template.request.0));
+        limits += extra * u64::from(limit(to.limit).0.max(limit(seen.template.limit).0));
+        let room =
+            |left: Option<MilliCpu>, more: u64| left.is_none_or(|left| more <= u64::from(left.0));
+        room(seen.headroom.requests, requests)
+            && room(seen.headroom.limits, limits)
+            && seen
+                .headroom
+                .pods
+                .is_none_or(|left| extra <= u64::from(left))
+    }
+
+    /// A shrink that would not carry the measured peak does not happen, unless the bounds themselves ask for it.
+    fn keep_floor(&self, out: &mut Outcome) {
+        let (Some(facts), Some(peak)) = (self.facts, self.peak) else {
+            return;
+        };
+        let base = facts.base();
+        if self.proven || !out.fleet.shrinks_from(base) || facts.capacity(out.fleet) >= peak {
+            return;
+        }
+        let kept = base.at_least(out.fleet);
+        let kept = Fleet {
+            replicas: kept
+                .replicas
+                .min(self.current.replicas.max(out.fleet.replicas)),
+            size: kept.size.min(self.current.size.max(out.fleet.size)),
+        };
+        if kept != out.fleet {
+            out.fleet = kept;
+            out.guards.push(Guard::Floor);
+        }
+    }
+
+    /// Never outside the bounds, except that what is outside already may stay there on its way in.
+    fn stay_in_bounds(&self, out: &mut Outcome) {
+        let (least, most) = bounds(self.seen);
+        let now = self.current;
+        if !self.frozen {
+            let replicas = out.fleet.replicas;
+            out.fleet.replicas = replicas.clamp(least.min(now.replicas), most.max(now.replicas));
+        }
+        if vertical(self.seen) {
+            let cpu = self.seen.cpu;
+            let (least, most) = (cpu.min.min(now.size), cpu.max.max(now.size));
+            out.fleet.size = out.fleet.size.max(least).min(most);
+        } else {
+            out.fleet.size = now.size;
+        }
+    }
+}
+
+pub(crate) fn bounds(seen: &Observation) -> (u32, u32) {
+    let least = seen.min_replicas.max(1);
+    (least, seen.max_replicas.max(least))
+}
