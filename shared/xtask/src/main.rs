@@ -4,6 +4,7 @@
 //! what is missing, spawns cargo and the other programs, and counts what their tests say.
 
 mod count;
+mod preflight;
 mod run;
 mod stages;
 
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::preflight::{Need, preflight};
 use crate::stages::Part;
 
 /// The commands of this repository.
@@ -23,7 +25,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Before every commit: format, lints, pure tests and the edges between crates. No cluster.
+    /// Before every commit: format, lints, pure tests, edges between crates, generated files. No cluster.
     Check,
     /// Run the tests: everything, or one part. The last line is `N passed, N failed`.
     Test {
@@ -36,17 +38,55 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         args: Vec<String>,
     },
+    /// The whole story on the real cluster under live load, with its report. Needs root.
+    Demo {
+        /// Such as `--keep`, which leaves the cluster up; `cargo xtask demo -- --help` lists all.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Write the generated files anew: the definitions in `manifests/crds`.
+    Generate,
+    /// Run the benchmarks.
+    Bench {
+        /// Handed to the benchmarks, such as a filter.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Say everything that is missing on this machine, with the command that installs it.
     Preflight,
 }
 
+impl Command {
+    fn need(&self) -> Need {
+        match self {
+            Self::Check
+            | Self::Generate
+            | Self::Bench { .. }
+            | Self::Test {
+                part: Some(Part::Pure),
+            } => Need::Build,
+            Self::Test { .. } | Self::Cluster { .. } | Self::Demo { .. } | Self::Preflight => {
+                Need::Cluster
+            }
+        }
+    }
+}
+
 fn main() -> anyhow::Result<ExitCode> {
-    let good = match Cli::parse().command {
-        Command::Check => run::check()?,
-        Command::Test { part } => run::test(part)?,
-        Command::Cluster { args } => run::cluster(&args)?,
-        Command::Preflight => run::preflight()?,
-    };
+    let command = Cli::parse().command;
+    let good = preflight(command.need())?
+        && match &command {
+            Command::Check => run::check()?,
+            Command::Test { part } => run::test(*part)?,
+            Command::Cluster { args } => run::cluster(args)?,
+            Command::Demo { args } => run::demo(args)?,
+            Command::Generate => run::generate()?,
+            Command::Bench { args } => run::bench(args)?,
+            Command::Preflight => {
+                println!("nothing is missing");
+                true
+            }
+        };
     Ok(if good {
         ExitCode::SUCCESS
     } else {

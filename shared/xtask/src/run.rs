@@ -1,11 +1,13 @@
 //! Spawns the stages, streams what they say, fails at the first that fails.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::count::Count;
 use crate::stages::{self, Part, Stage};
@@ -14,106 +16,175 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-fn one(stage: &Stage, count: &mut Count) -> Result<bool> {
-    println!("==> {}: cargo {}", stage.name, stage.args.join(" "));
-    let begin = Instant::now();
-    let mut child = Command::new("cargo")
+/// Where cargo puts what it builds in profile `ci`.
+fn built() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root().join("target"), PathBuf::from)
+        .join("ci")
+}
+
+fn minutes(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() / 60.0
+}
+
+/// A line of a stage, and whether it came from standard error.
+type Line = (bool, String);
+
+fn read(from: impl Read + Send + 'static, error: bool, to: Sender<Line>) {
+    std::thread::spawn(move || {
+        let mut from = BufReader::new(from);
+        let mut bytes = Vec::new();
+        // A program may write what is no text: shown as well as it can be. The stage's exit code tells the rest.
+        while from.read_until(b'\n', &mut bytes).is_ok_and(|n| n > 0) {
+            let line = String::from_utf8_lossy(&bytes);
+            let line = line.trim_end_matches(['\n', '\r']).to_owned();
+            if to.send((error, line)).is_err() {
+                return;
+            }
+            bytes.clear();
+        }
+    });
+}
+
+fn one(stage: &Stage, bar: &ProgressBar, count: &mut Count) -> Result<bool> {
+    let (begin, failed_before) = (Instant::now(), count.failed);
+    bar.set_message(stage.name);
+    bar.suspend(|| println!("==> {}: cargo {}", stage.name, stage.args.join(" ")));
+    let mut cargo = Command::new("cargo");
+    cargo
         .args(&stage.args)
+        .envs(stage.env.iter().copied())
         .current_dir(root())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    if !bar.is_hidden() {
+        cargo.env("CARGO_TERM_COLOR", "always");
+    }
+    let mut child = cargo
         .spawn()
         .with_context(|| format!("starting cargo for {}", stage.name))?;
+    let (to, lines) = channel();
     if let Some(out) = child.stdout.take() {
-        for line in BufReader::new(out).lines() {
-            let line = line?;
-            count.read(&line);
-            println!("{line}");
-        }
+        read(out, false, to.clone());
+    }
+    if let Some(error) = child.stderr.take() {
+        read(error, true, to.clone());
+    }
+    drop(to);
+    for (error, line) in lines {
+        count.read(&line);
+        bar.suspend(|| {
+            if error {
+                eprintln!("{line}");
+            } else {
+                println!("{line}");
+            }
+        });
     }
     let good = child.wait()?.success();
+    if !good && count.failed == failed_before {
+        // Format, lints, or what does not compile: no test said so, but the run has failed.
+        count.failed += 1;
+    }
     let verdict = if good { "done" } else { "FAILED" };
-    println!(
-        "<== {}: {verdict} after {:.1} min",
-        stage.name,
-        begin.elapsed().as_secs_f64() / 60.0
-    );
+    bar.suspend(|| {
+        println!(
+            "<== {}: {verdict} after {:.1} min",
+            stage.name,
+            minutes(begin)
+        );
+    });
+    bar.inc(1);
     Ok(good)
 }
 
-fn all(stages: &[Stage], count: &mut Count) -> Result<bool> {
-    for stage in stages {
-        if !one(stage, count)? {
-            return Ok(false);
+/// Runs the stages until one fails; the last line is the count.
+fn all(list: &[Stage]) -> Result<bool> {
+    let begin = Instant::now();
+    let bar = ProgressBar::new(list.len() as u64);
+    bar.set_style(ProgressStyle::with_template(
+        "[{elapsed_precise}] stage {pos} of {len} is done; now: {msg}",
+    )?);
+    bar.enable_steady_tick(Duration::from_secs(1));
+    let mut count = Count::default();
+    let mut good = true;
+    for stage in list {
+        good = one(stage, &bar, &mut count)?;
+        if !good {
+            break;
         }
     }
-    Ok(true)
-}
-
-/// Format, lints, pure tests.
-pub fn check() -> Result<bool> {
-    let mut list = stages::lints();
-    list.extend(stages::tests(Part::Pure));
-    finish(&list)
-}
-
-/// One part, or lints and every part.
-pub fn test(part: Option<Part>) -> Result<bool> {
-    let list = if let Some(part) = part {
-        stages::tests(part)
-    } else {
-        let mut list = stages::lints();
-        list.extend(stages::tests(Part::Pure));
-        list.extend(stages::tests(Part::E2e));
-        list
-    };
-    finish(&list)
-}
-
-fn finish(list: &[Stage]) -> Result<bool> {
-    let mut count = Count::default();
-    let good = all(list, &mut count)?;
+    bar.finish_and_clear();
+    println!("in all {:.1} min", minutes(begin));
     println!("{}", count.closing_line());
     Ok(good)
 }
 
-/// Hands the words on to the cluster's own program; terminal and exit code stay the caller's.
-pub fn cluster(args: &[String]) -> Result<bool> {
-    let status = Command::new("cargo")
-        .args([
-            "run",
-            "--quiet",
-            "--profile",
-            "ci",
-            "-p",
-            "msars-cluster",
-            "--",
-        ])
+/// Format, lints, pure tests; the edges between crates and the generated files are among these.
+pub fn check() -> Result<bool> {
+    let mut list = stages::lints();
+    list.extend(stages::tests(Part::Pure));
+    all(&list)
+}
+
+/// One part, or lints and every part.
+pub fn test(part: Option<Part>) -> Result<bool> {
+    all(&part.map_or_else(stages::everything, stages::tests))
+}
+
+/// Writes the generated files.
+pub fn generate() -> Result<bool> {
+    all(&stages::generate())
+}
+
+/// Terminal and exit code stay the caller's.
+fn hand_over(program: &Path, before: &[&str], args: &[String]) -> Result<bool> {
+    let status = Command::new(program)
+        .args(before)
         .args(args)
         .current_dir(root())
         .status()
-        .context("starting cargo for the cluster")?;
+        .with_context(|| format!("starting {}", program.display()))?;
     Ok(status.success())
 }
 
-/// Everything that is missing, at once.
-pub fn preflight() -> Result<bool> {
-    let wanted = [
-        ("cargo", "install Rust by rustup"),
-        ("go", "install Go 1.26 or newer"),
-        ("python3", "apt-get install python3"),
-        ("gcc", "apt-get install gcc"),
-        ("git", "apt-get install git"),
+/// The benchmarks of all crates.
+pub fn bench(args: &[String]) -> Result<bool> {
+    let before = [
+        "bench",
+        "--profile",
+        "ci",
+        "--workspace",
+        "--bench",
+        "*",
+        "--",
     ];
-    let path = std::env::var_os("PATH").context("PATH is not set")?;
-    let mut good = true;
-    for (program, remedy) in wanted {
-        if !std::env::split_paths(&path).any(|folder| folder.join(program).is_file()) {
-            println!("missing: {program}: {remedy}");
-            good = false;
-        }
+    hand_over(Path::new("cargo"), &before, args)
+}
+
+/// The cluster's own program.
+pub fn cluster(args: &[String]) -> Result<bool> {
+    let before = [
+        "run",
+        "--quiet",
+        "--profile",
+        "ci",
+        "-p",
+        "msars-cluster",
+        "--",
+    ];
+    hand_over(Path::new("cargo"), &before, args)
+}
+
+/// Builds what the demo starts, then the demo. It is started from its file: `cargo run` for it alone would resolve
+/// other features and compile its dependencies again.
+pub fn demo(args: &[String]) -> Result<bool> {
+    let begin = Instant::now();
+    if !hand_over(Path::new("cargo"), &stages::programs().args, &[])? {
+        return Ok(false);
     }
-    if good {
-        println!("nothing is missing");
-    }
+    println!("programs built after {:.1} min", minutes(begin));
+    let good = hand_over(&built().join("msars-demo"), &[], args)?;
+    println!("demo ended after {:.1} min", minutes(begin));
     Ok(good)
 }

@@ -7,7 +7,9 @@ use clap::ValueEnum;
 pub enum Part {
     /// Decisions and maths, no cluster.
     Pure,
-    /// The real local cluster.
+    /// What the real API server makes of our kinds, manifests and rights.
+    Contract,
+    /// The real local cluster's own life.
     E2e,
 }
 
@@ -18,6 +20,8 @@ pub struct Stage {
     pub name: &'static str,
     /// Cargo's arguments.
     pub args: Vec<&'static str>,
+    /// Environment of this stage alone.
+    pub env: &'static [(&'static str, &'static str)],
 }
 
 fn stage(name: &'static str, args: &'static str) -> Stage {
@@ -25,10 +29,11 @@ fn stage(name: &'static str, args: &'static str) -> Stage {
     Stage {
         name,
         args: args.split(' ').collect(),
+        env: &[],
     }
 }
 
-/// Format and lints.
+/// Format and lints. A target that needs the cluster is left out of `--all-targets` and named instead.
 pub fn lints() -> Vec<Stage> {
     vec![
         stage("format", "fmt --all --check"),
@@ -36,10 +41,15 @@ pub fn lints() -> Vec<Stage> {
             "lints",
             "clippy --profile ci --workspace --all-targets -- -D warnings",
         ),
+        stage(
+            "lints of the contract tests",
+            "clippy --profile ci --workspace --test contract -- -D warnings",
+        ),
     ]
 }
 
-/// The stages of one part.
+/// The stages of one part. All select the same packages where they can, so that cargo resolves the same features and
+/// nothing is compiled twice.
 pub fn tests(part: Part) -> Vec<Stage> {
     match part {
         Part::Pure => vec![
@@ -52,13 +62,43 @@ pub fn tests(part: Part) -> Vec<Stage> {
                 "test --profile ci -p msars-cluster --lib",
             ),
         ],
-        Part::E2e => {
-            vec![stage(
-                "cluster life cycle",
-                "test --profile ci -p msars-cluster --test lifecycle -- --nocapture",
-            )]
-        }
+        Part::Contract => vec![stage(
+            "contract with the API server",
+            "test --profile ci --workspace --exclude msars-cluster --test contract",
+        )],
+        Part::E2e => vec![stage(
+            "cluster life cycle",
+            "test --profile ci -p msars-cluster --test * -- --nocapture",
+        )],
     }
+}
+
+/// Lints, then every part from the quickest to the longest.
+pub fn everything() -> Vec<Stage> {
+    let mut list = lints();
+    for part in Part::value_variants() {
+        list.extend(tests(*part));
+    }
+    list
+}
+
+/// Writes what is generated: the test that compares it does, when told to.
+pub fn generate() -> Vec<Stage> {
+    vec![Stage {
+        env: &[("MSARS_UPDATE_GENERATED", "1")],
+        ..stage(
+            "generated files",
+            "test --profile ci --workspace --exclude msars-cluster --test definitions",
+        )
+    }]
+}
+
+/// The programs that the demo starts, and the demo itself; one call, so that they share their dependencies.
+pub fn programs() -> Stage {
+    stage(
+        "programs of the demo",
+        "build --profile ci --bins -p msars-admission -p msars-autoscaler -p msars-loadgen -p msars-shop -p msars-demo",
+    )
 }
 
 #[cfg(test)]
@@ -68,8 +108,35 @@ mod tests {
     #[test]
     fn pure_tests_never_start_the_cluster() {
         for stage in tests(Part::Pure) {
-            assert!(!stage.args.contains(&"lifecycle"), "{stage:?}");
+            for needs_cluster in ["lifecycle", "contract", "*"] {
+                assert!(!stage.args.contains(&needs_cluster), "{stage:?}");
+            }
         }
-        assert_eq!(tests(Part::E2e).len(), 1);
+    }
+
+    #[test]
+    fn everything_is_the_lints_and_each_part_once() {
+        let all = everything();
+        for part in Part::value_variants() {
+            for stage in tests(*part) {
+                assert_eq!(all.iter().filter(|other| **other == stage).count(), 1);
+            }
+        }
+        assert_eq!(&all[..3], &lints()[..]);
+    }
+
+    #[test]
+    fn one_profile_serves_everything() {
+        for stage in everything()
+            .into_iter()
+            .chain(generate())
+            .chain([programs()])
+        {
+            assert!(
+                stage.args[0] == "fmt"
+                    || stage.args.windows(2).any(|two| two == ["--profile", "ci"]),
+                "{stage:?}"
+            );
+        }
     }
 }
