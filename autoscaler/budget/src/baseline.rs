@@ -29,7 +29,8 @@ pub(crate) fn split(problem: &Problem, rule: Rule) -> (Vec<usize>, Vec<f64>) {
                 weighed += visits * weights[item];
             }
         }
-        let factor = (problem.lines[row.line].target - fixed).max(0.0) / weighed;
+        let left = (problem.lines[row.line].target - fixed).max(0.0);
+        let factor = if weighed > 0.0 { left / weighed } else { 0.0 };
         for (item, visits) in row.visits.iter().enumerate() {
             if *visits > 0.0 {
                 budgets[item] = budgets[item].min(weights[item] * factor);

@@ -27,6 +27,7 @@ mod report;
 mod request;
 mod search;
 mod slack;
+mod tail;
 
 pub use allocator::{Allocator, Equal, Proportional, Reference};
 pub use outcome::{Bound, ChainSplit, Method, Pods, ServiceSplit, Shortfall, Split};
@@ -34,3 +35,4 @@ pub use problem::path_latency;
 pub use request::{
     ChainRequest, Floor, Latency, Service, SplitError, SplitRequest, TailFactor, Weight,
 };
+pub use tail::fit_tail;

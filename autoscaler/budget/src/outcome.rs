@@ -106,6 +106,16 @@ pub struct Bound {
     pub holds: bool,
 }
 
+impl Bound {
+    /// Claims nothing.
+    pub(crate) const NOTHING: Self = Self {
+        miss: 1.0,
+        allowed: 0.0,
+        latency: Millis::ZERO,
+        holds: false,
+    };
+}
+
 /// What keeps a chain from its target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Shortfall {

@@ -112,23 +112,15 @@ fn overloaded<'a>(problem: &'a Problem, line: &Line) -> Option<&'a str> {
         .map(|(item, _)| item.name.as_str())
 }
 
-/// The bound that misses by most.
+/// The bound that is furthest from holding.
 fn worst(chains: &[ChainSplit]) -> Bound {
-    let missing = |bound: &Bound| {
-        let late = chains
-            .iter()
-            .find(|c| c.bound == *bound)
-            .map_or(0.0, |c| bound.latency.get() / c.objective.get());
-        (bound.miss / bound.allowed).max(late)
+    let missing = |chain: &ChainSplit| {
+        let late = chain.bound.latency.get() / chain.objective.get();
+        (chain.bound.miss / chain.bound.allowed).max(late)
     };
-    (chains.iter().map(|chain| chain.bound))
+    (chains.iter())
         .max_by(|a, b| missing(a).total_cmp(&missing(b)))
-        .unwrap_or(Bound {
-            miss: 1.0,
-            allowed: 0.0,
-            latency: Millis::ZERO,
-            holds: false,
-        })
+        .map_or(Bound::NOTHING, |chain| chain.bound)
 }
 
 fn shortfall(problem: &Problem, chains: &[ChainSplit]) -> Option<Shortfall> {

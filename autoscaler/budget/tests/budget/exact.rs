@@ -1,18 +1,11 @@
 //! The reference split against every allocation there is.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test: a panic is its way to fail"
-)]
-
-mod support;
 
 use std::collections::BTreeMap;
 
+use crate::application::{self, application, call, chain, par, seq, service, takes};
+use crate::brute::brute_force;
 use msars_budget::{Allocator, Equal, Method, Proportional, Reference, Split, SplitRequest};
 use proptest::prelude::*;
-use support::{application, brute_force, call, chain, par, seq, service, takes};
 
 use msars_domain::{EdgeKind, SizeCurve};
 
@@ -144,8 +137,8 @@ fn check(request: &SplitRequest, split: &Split) {
             let table: &SizeCurve = (curve.sizes().iter())
                 .find(|table| table.size == pods.size)
                 .unwrap();
-            let each = support::total_load(request, &part.service) / f64::from(pods.replicas);
-            let slightly_more = support::ms(part.budget.get() * (1.0 + 1e-9));
+            let each = application::total_load(request, &part.service) / f64::from(pods.replicas);
+            let slightly_more = application::ms(part.budget.get() * (1.0 + 1e-9));
             let capacity = table.capacity(slightly_more).unwrap().get();
             assert!(
                 capacity >= each * (1.0 - 1e-9),
@@ -198,7 +191,7 @@ proptest! {
         let request = build(shape, &draw);
         let mut other = request.clone();
         for chain in &mut other.chains {
-            chain.objective = support::ms(chain.objective.get() * looser);
+            chain.objective = application::ms(chain.objective.get() * looser);
         }
         let (tight, loose) = (reference(&request), reference(&other));
         if tight.feasible {
