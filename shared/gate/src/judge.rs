@@ -53,11 +53,8 @@ impl<'a> Case<'a> {
         } else {
             Vec::new()
         };
-        let hash_of = |object| Stamps::read(object).map(|stamps| stamps.hash);
-        let in_flight = !before.paused
-            && after.paused
-            && !after.pause_declared
-            && hash_of(new).is_some_and(|hash| hash_of(old) != Some(hash));
+        let in_flight =
+            !before.paused && after.paused && !after.pause_declared && Stamps::read(new).is_some();
         Self {
             settings: if undo {
                 before.settings.clone()
