@@ -52,17 +52,19 @@ impl<'a> Profile<'a> {
         Ok(profile)
     }
 
-    /// The worst revision's quantile at its lowest rate and the largest profiled size up to `size`.
+    /// The worst revision's quantile at its lowest rate and the best profiled size up to `size`.
     fn unloaded(&self, size: MilliCpu) -> Option<Millis> {
         self.revisions
             .iter()
             .filter_map(|r| r.curve.as_ref())
             .filter_map(|curve| {
                 let tables = curve.sizes();
-                let table = tables.iter().rev().find(|t| t.size <= size);
-                table.or_else(|| tables.first())?.knots.first()
+                let reach = tables.partition_point(|t| t.size <= size).max(1);
+                let first = tables.iter().take(reach).filter_map(|t| t.knots.first());
+                first
+                    .map(|knot| knot.quantile)
+                    .reduce(|a, b| if b < a { b } else { a })
             })
-            .map(|knot| knot.quantile)
             .reduce(|a, b| if b > a { b } else { a })
     }
 
@@ -71,11 +73,8 @@ impl<'a> Profile<'a> {
     pub fn capacity(&self, size: MilliCpu) -> Option<f64> {
         let mut worst = f64::INFINITY;
         for revision in &self.revisions {
-            let ratio = if revision.work_ratio.is_finite() {
-                revision.work_ratio.max(1.0)
-            } else {
-                1.0
-            };
+            let live = revision.work_ratio.filter(|r| r.is_finite());
+            let ratio = live.unwrap_or(1.0).max(1.0);
             let rate = between(revision.curve.as_ref()?, size, self.budget)? / ratio;
             worst = worst.min(rate);
         }
@@ -83,20 +82,20 @@ impl<'a> Profile<'a> {
     }
 }
 
-/// Linear between the two profiled sizes around `size`; at and above the largest, the largest's.
+/// Linear between the two profiled sizes around `size`; at and above the largest, the largest's. Noise in the profile
+/// does not make a larger size carry less.
 fn between(curve: &Curve, size: MilliCpu, budget: Millis) -> Option<f64> {
     let cap = |table: &SizeCurve| table.capacity(budget).map(msars_domain::Rate::get);
     let tables = curve.sizes();
     let above = tables.partition_point(|t| t.size <= size);
     let below = tables.get(above.checked_sub(1)?)?;
-    let low = cap(below);
+    let low = tables[..above].iter().filter_map(cap).reduce(f64::max)?;
     let Some(next) = tables.get(above) else {
-        return low;
+        return Some(low);
     };
-    let (low, high) = (low?, cap(next)?);
+    let high = cap(next).map_or(low, |high| high.max(low));
     let share = f64::from(size.0 - below.size.0) / f64::from((next.size.0 - below.size.0).max(1));
-    // Noise in the profile must not make a larger size carry less.
-    Some(low + share * (high - low).max(0.0))
+    Some(low + share * (high - low))
 }
 
 #[cfg(test)]

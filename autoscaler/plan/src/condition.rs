@@ -153,7 +153,7 @@ pub(crate) fn inactive(seen: &Observation, reason: &Reason, state: &State) -> Ve
     );
     let active = Condition::new(ConditionType::ScalingActive, false, why, reason.to_string());
     let mut out = vec![able, active];
-    out.extend(ours(seen, state, MilliCpu(0)));
+    out.extend(ours(seen, state, MilliCpu(0), reason));
     out
 }
 
@@ -216,11 +216,11 @@ pub(crate) fn active(verdict: &Verdict<'_>, reason: &Reason, state: &State) -> V
     let bounded = limited != R::DesiredWithinRange;
     let limited = Condition::new(ConditionType::ScalingLimited, bounded, limited, text);
     let mut out = vec![able, active, limited];
-    out.extend(ours(verdict.seen, state, wanted.size));
+    out.extend(ours(verdict.seen, state, wanted.size, reason));
     out
 }
 
-fn ours(seen: &Observation, state: &State, size: MilliCpu) -> Vec<Condition> {
+fn ours(seen: &Observation, state: &State, size: MilliCpu, reason: &Reason) -> Vec<Condition> {
     use ConditionReason as R;
     let conflict = if let Some(owner) = &seen.declared_by {
         let text = format!("{owner} declares spec.replicas; tell it to ignore that field");
@@ -264,7 +264,7 @@ fn ours(seen: &Observation, state: &State, size: MilliCpu) -> Vec<Condition> {
         Some(_) if seen.wishes.emergency => {
             (true, R::EmergencyAnnotation, "msars.io/emergency is set")
         }
-        Some(e) if e.automatic && seen.signals.rate.value().is_none() => (
+        Some(_) if matches!(reason, Reason::MetricsVanished { .. }) => (
             true,
             R::MetricsVanished,
             "metrics vanished during high load",

@@ -72,7 +72,8 @@ fn one(
         state.load = Some(Load {
             at: now,
             rate: *value,
-            share: value.get() / carries,
+            // Bounded, so that it survives being written as JSON.
+            share: (value.get() / carries).min(1e6),
         });
     }
     let case = Case {
@@ -180,7 +181,11 @@ fn finish(
                 to: wanted.replicas,
             });
         }
-        let may_shrink = out.may_shrink && !wanted.grows_from(current);
+        let carried = shield
+            .facts
+            .zip(shield.peak)
+            .is_some_and(|(facts, peak)| facts.capacity(wanted) >= peak);
+        let may_shrink = out.may_shrink && carried && !wanted.grows_from(current);
         let (writes, withdrawn) =
             resize::resizes(now, seen, &mut state, wanted, may_shrink, shield.limits);
         actions.extend(writes);
@@ -236,7 +241,7 @@ fn record(now: Timestamp, shield: &Shield<'_>, aim: &Aim, wanted: Fleet, state: 
         });
     }
     state.replicas = Some(wanted.replicas);
-    state.size = Some(wanted.size);
+    state.size = facts::vertical(shield.seen).then_some(wanted.size);
     if wanted.grows_from(current) {
         state.last_up = Some(now);
         state.shrink = None;

@@ -53,6 +53,7 @@ impl Shield<'_> {
             able: ConditionReason::ReadyForNewScale,
             may_shrink: false,
         };
+        self.stay_in_bounds(&mut out);
         if self.frozen {
             out.fleet.replicas = current.replicas;
             out.guards.push(Guard::ReplicasLeft);
@@ -208,16 +209,21 @@ impl Shield<'_> {
             &state.events,
             &self.seen.behavior,
         );
-        out.fleet.replicas = paced.replicas;
+        let replicas = if wanted > self.current.replicas {
+            paced.replicas.max(self.current.replicas)
+        } else {
+            paced.replicas
+        };
+        out.fleet.replicas = replicas;
         out.limited = paced.reason;
-        if paced.replicas == wanted {
+        if replicas == wanted {
             return;
         }
         out.guards.push(Guard::RateLimited {
             wanted,
-            allowed: paced.replicas,
+            allowed: replicas,
         });
-        if wanted > paced.replicas {
+        if wanted > replicas {
             self.compensate(out);
         }
     }
@@ -324,8 +330,16 @@ impl Shield<'_> {
         }
         if vertical(self.seen) {
             let cpu = self.seen.cpu;
-            let (least, most) = (cpu.min.min(now.size), cpu.max.max(now.size));
-            out.fleet.size = out.fleet.size.max(least).min(most);
+            // The largest choice knows what nodes have refused.
+            let most = self
+                .facts
+                .and_then(|f| f.choices.last())
+                .map_or(cpu.max, |c| c.size);
+            out.fleet.size = out
+                .fleet
+                .size
+                .max(cpu.min.min(now.size))
+                .min(most.max(now.size));
         } else {
             out.fleet.size = now.size;
         }

@@ -123,8 +123,8 @@ pub struct RevisionState {
     pub percentile: Percentile,
     /// Its load-latency profile.
     pub curve: Option<Curve>,
-    /// Live CPU per request over the profile's; 1 when not measured. Above 1 shrinks the curve's rates.
-    pub work_ratio: f64,
+    /// Live CPU per request over the profile's, where measured. Above 1 shrinks the curve's rates.
+    pub work_ratio: Option<f64>,
 }
 
 /// What quotas of the namespace still allow beyond what is used; `None` is unlimited.
