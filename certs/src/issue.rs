@@ -9,7 +9,7 @@ use rcgen::{
 use crate::CertError;
 
 /// A certificate and its private key, both PEM.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Pem {
     /// The certificate.
     pub cert: String,

@@ -1,1 +1,21 @@
-//! Controllers: revision, objective, workload.
+//! The controllers: held revisions, objectives, the webhook's certificates.
+//!
+//! What this crate does **not** do: it decides no admission, performs no write to users' objects itself (that is
+//! `msars_client::apply`), and holds no arithmetic of profiles, splits or scaling. It reads guarded copies, asks the
+//! pure crates, and carries out what they say while this replica leads.
+//!
+//! | module | reads | writes |
+//! |---|---|---|
+//! | [`world`] | Deployments, ReplicaSets, pods, our three kinds, the switches | nothing |
+//! | [`revision`] | held Deployments, their shadow pods | holds, shadow pods, profiles from shadow pods |
+//! | [`objective`] | Prometheus, profiles | objectives, profiles learnt from live pods |
+//! | [`webhook`] | its Secret | its Secret, the CA bundle |
+
+pub mod objective;
+pub mod own;
+pub mod plain;
+pub mod pods;
+pub mod profiles;
+pub mod revision;
+pub mod webhook;
+pub mod world;

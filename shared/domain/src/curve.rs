@@ -83,6 +83,24 @@ impl Curve {
         Ok(Self { sizes })
     }
 
+    /// The same service when each request takes `ratio` times the CPU: every size reaches its rates divided by the
+    /// ratio, at times multiplied by it. A ratio that is not finite and above zero changes nothing.
+    #[must_use]
+    pub fn slower(&self, ratio: f64) -> Self {
+        if !(ratio.is_finite() && ratio > 0.0) {
+            return self.clone();
+        }
+        let mut slower = self.clone();
+        for knot in slower.sizes.iter_mut().flat_map(|size| &mut size.knots) {
+            let rate = Rate::new(knot.rate.get() / ratio);
+            let quantile = Millis::new(knot.quantile.get() * ratio);
+            if let (Ok(rate), Ok(quantile)) = (rate, quantile) {
+                *knot = Knot { rate, quantile };
+            }
+        }
+        slower
+    }
+
     /// The tables, smallest size first.
     pub fn sizes(&self) -> &[SizeCurve] {
         &self.sizes

@@ -17,15 +17,18 @@ use serde::{Deserialize, Serialize};
 /// Most entries a list may have; each becomes a class of results.
 pub const MAX_REQUESTS: usize = 32;
 
+/// First characters of a body that is read as JSON.
+const JSON_STARTS: [char; 3] = ['{', '[', '"'];
+
 /// The methods a profile may send.
-const METHODS: &[(&str, Method)] = &[
-    ("GET", Method::Get),
-    ("HEAD", Method::Head),
-    ("POST", Method::Post),
-    ("PUT", Method::Put),
-    ("PATCH", Method::Patch),
-    ("DELETE", Method::Delete),
-    ("OPTIONS", Method::Options),
+const METHODS: &[Method] = &[
+    Method::Get,
+    Method::Head,
+    Method::Post,
+    Method::Put,
+    Method::Patch,
+    Method::Delete,
+    Method::Options,
 ];
 
 /// An HTTP method.
@@ -54,7 +57,7 @@ pub struct Request {
     pub weight: f64,
     /// Its method.
     pub method: Method,
-    /// Path and query as sent: starts with `/`, printable ASCII without spaces, `;` and `#`.
+    /// Path and query as sent: starts with `/`, printable ASCII without space " ; # < > and backtick.
     pub path: String,
     /// Body as sent.
     pub body: Option<String>,
@@ -101,7 +104,7 @@ pub enum MixError {
     },
     /// A path that does not start with `/` or holds a character that can't be sent.
     #[error(
-        "character {at}: path `{found}`, expected `/` and printable ASCII without `#` (write `;` as `%3B`)"
+        "character {at}: path `{found}`, expected `/` and printable ASCII without \" # < > and backtick (write `;` as `%3B`)"
     )]
     Path {
         /// Position of the path.
@@ -172,10 +175,6 @@ impl Method {
             Self::Options => "OPTIONS",
         }
     }
-
-    fn of(word: &str) -> Option<Self> {
-        METHODS.iter().find(|(n, _)| *n == word).map(|(_, m)| *m)
-    }
 }
 
 impl Request {
@@ -186,7 +185,9 @@ impl Request {
 
     /// Whether the body is JSON by its first character, which decides the content type sent.
     pub fn has_json_body(&self) -> bool {
-        self.body.as_deref().is_some_and(starts_json)
+        self.body
+            .as_deref()
+            .is_some_and(|body| body.starts_with(JSON_STARTS))
     }
 }
 
@@ -221,10 +222,6 @@ impl RequestMix {
         let total: f64 = self.requests.iter().map(|r| r.weight).sum();
         self.requests.iter().map(|r| r.weight / total).collect()
     }
-}
-
-fn starts_json(body: &str) -> bool {
-    body.starts_with(['{', '[', '"'])
 }
 
 /// A place in the text.
@@ -275,7 +272,8 @@ impl<'a> Cursor<'a> {
 
     fn method(&mut self) -> Result<Method, MixError> {
         let word = self.word();
-        let method = Method::of(word).ok_or_else(|| MixError::Method {
+        let found = METHODS.iter().find(|m| m.as_str() == word);
+        let method = *found.ok_or_else(|| MixError::Method {
             at: self.at(),
             found: word.to_owned(),
         })?;
@@ -286,7 +284,11 @@ impl<'a> Cursor<'a> {
 
     fn path(&mut self) -> Result<String, MixError> {
         let word = self.word();
-        if !word.starts_with('/') || !word.chars().all(|c| c.is_ascii_graphic() && c != '#') {
+        if !word.starts_with('/')
+            || !word
+                .chars()
+                .all(|c| c.is_ascii_graphic() && !"\"#<>`".contains(c))
+        {
             return Err(MixError::Path {
                 at: self.at(),
                 found: word.to_owned(),
@@ -300,7 +302,7 @@ impl<'a> Cursor<'a> {
     /// The body; leaves the cursor on the separator or at the end.
     fn body(&mut self) -> Result<Option<String>, MixError> {
         let rest = self.rest();
-        if !starts_json(rest) {
+        if !rest.starts_with(JSON_STARTS) {
             let body = &rest[..rest.find(';').unwrap_or(rest.len())];
             self.byte += body.len();
             let body = body.trim_end();

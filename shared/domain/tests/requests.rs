@@ -84,7 +84,7 @@ fn refused_forms_name_place_finding_and_accepted_form() {
         ("GET /; 2", "BadMethod", "character 9: method ``"),
         ("GET", "BadPath", "character 4: path ``"),
         ("GET http://x/", "BadPath", "`http://x/`"),
-        ("GET /a#b", "BadPath", "without `#`"),
+        ("GET /a#b", "BadPath", "without \" #"),
         ("POST /é {", "BadPath", "character 6"),
         (
             "POST / {\"a\": 1",
@@ -155,7 +155,7 @@ fn any_request() -> impl Strategy<Value = Request> {
     (
         prop_oneof![Just(1.0), 1e-9..1e9_f64],
         prop::sample::select(vec![Get, Head, Post, Put, Patch, Delete, Options]),
-        "/[!-\"$-:<-~]{0,20}",
+        "/[!$-:=?-_a-~]{0,20}",
         body(),
     )
         .prop_map(|(weight, method, path, body)| Request {

@@ -1,0 +1,135 @@
+//! Which workloads make an application, and which objective it has. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use msars_api::crd::{ChainSpec, Observed, ServiceLevelObjective, ServiceLevelObjectiveSpec};
+use msars_domain::{Millis, ObjectKey, Percentile};
+
+use crate::own::owner;
+use crate::world::Workload;
+
+/// An objective with the workloads that it covers.
+#[derive(Debug, Clone)]
+pub struct Application {
+    /// The ServiceLevelObjective.
+    pub key: ObjectKey,
+    /// The application's name.
+    pub name: String,
+    /// The entry Deployment.
+    pub entry: ObjectKey,
+    /// The percentile.
+    pub percentile: Percentile,
+    /// The latency.
+    pub objective: Millis,
+    /// Declared chains; discovered when there are none.
+    pub chains: Vec<ChainSpec>,
+    /// The workloads.
+    pub members: Vec<ObjectKey>,
+    /// The measured window that is stored.
+    pub stored: Option<Observed>,
+}
+
+/// Every objective that can be read, by name; those that a later writer spoilt are left out.
+pub fn all(
+    objectives: &[Arc<ServiceLevelObjective>],
+    workloads: &BTreeMap<ObjectKey, Workload>,
+) -> Vec<Application> {
+    let mut out: Vec<Application> = objectives
+        .iter()
+        .filter_map(|slo| {
+            let namespace = slo.metadata.namespace.clone()?;
+            let spec = &slo.spec;
+            Some(Application {
+                key: ObjectKey::new(&namespace, slo.metadata.name.clone()?),
+                name: spec.application.clone(),
+                entry: ObjectKey::new(&namespace, &spec.entry),
+                percentile: Percentile::new(spec.percentile / 100.0).ok()?,
+                objective: Millis::new(spec.latency_ms).ok()?,
+                chains: spec.chains.clone(),
+                members: workloads
+                    .values()
+                    .filter(|workload| {
+                        workload.key.namespace == namespace
+                            && workload.application() == spec.application
+                    })
+                    .map(|workload| workload.key.clone())
+                    .collect(),
+                stored: slo
+                    .status
+                    .as_ref()
+                    .and_then(|status| status.observed.clone()),
+            })
+        })
+        .collect();
+    out.sort_by(|a, b| a.key.cmp(&b.key));
+    out
+}
+
+/// The objective that an entry Deployment's annotation asks for.
+pub fn asked(workload: &Workload) -> Option<ServiceLevelObjective> {
+    let objective = workload.settings.slo?;
+    let mut slo = ServiceLevelObjective::new(
+        &workload.key.name,
+        ServiceLevelObjectiveSpec {
+            application: workload.application().to_owned(),
+            entry: workload.key.name.clone(),
+            // Three decimals are what the annotation can say; floating point would add more.
+            percentile: (objective.share() * 100_000.0).round() / 1000.0,
+            latency_ms: objective.millis(),
+            attainment: None,
+            window_hours: 720,
+            chains: Vec::new(),
+        },
+    );
+    slo.metadata.namespace = Some(workload.key.namespace.clone());
+    slo.metadata.owner_references = Some(vec![owner(workload)]);
+    Some(slo)
+}
+
+/// What is to be done about the objectives that annotations ask for.
+#[derive(Debug)]
+pub enum Declare {
+    /// It is not there yet.
+    Create(Box<ServiceLevelObjective>),
+    /// It says something else; it is ours, since its owner is the Deployment.
+    Replace(Box<ServiceLevelObjective>),
+}
+
+/// Compares what annotations ask for with what is stored. An objective of that name that somebody else made is left
+/// alone.
+pub fn declare(
+    objectives: &[Arc<ServiceLevelObjective>],
+    workloads: &BTreeMap<ObjectKey, Workload>,
+) -> Vec<Declare> {
+    workloads
+        .values()
+        .filter_map(|workload| {
+            let wanted = asked(workload)?;
+            let found = objectives.iter().find(|slo| {
+                slo.metadata.namespace == wanted.metadata.namespace
+                    && slo.metadata.name == wanted.metadata.name
+            });
+            let Some(found) = found else {
+                return Some(Declare::Create(Box::new(wanted)));
+            };
+            let ours = found
+                .metadata
+                .owner_references
+                .iter()
+                .flatten()
+                .any(|owner| owner.uid == workload.uid);
+            let same = found.spec.application == wanted.spec.application
+                && (found.spec.percentile - wanted.spec.percentile).abs() < 1e-9
+                && (found.spec.latency_ms - wanted.spec.latency_ms).abs() < 1e-9;
+            (ours && !same).then(|| {
+                let mut replaced = (**found).clone();
+                // Declared chains, attainment and window are the user's own additions.
+                replaced.spec.application = wanted.spec.application;
+                replaced.spec.percentile = wanted.spec.percentile;
+                replaced.spec.latency_ms = wanted.spec.latency_ms;
+                Declare::Replace(Box::new(replaced))
+            })
+        })
+        .collect()
+}

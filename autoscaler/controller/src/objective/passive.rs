@@ -1,0 +1,145 @@
+//! Learning from live pods: one long window instead of many short ones. Pure.
+
+use msars_domain::{MilliCpu, Millis, Percentile, Reading, Signals};
+use msars_llp::{FitError, Fitted, Point, Profile, Setting, curve, fit};
+
+/// The percentiles that a fit needs.
+pub const NEEDED: [f64; 3] = [0.5, 0.9, 0.99];
+/// The same windows give the same profile.
+const SEED: u64 = 11;
+
+/// What live pods showed over one window.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Window {
+    /// Size of the pods.
+    pub size: MilliCpu,
+    /// Serving pods, ≥ 1.
+    pub pods: u32,
+    /// Its length in seconds.
+    pub seconds: f64,
+}
+
+fn value<T: Copy>(reading: &Reading<T>) -> Option<T> {
+    reading.value().copied()
+}
+
+/// One point of one pod, out of the same workload's signals at p50, p90 and p99. A p99 that too few requests stand
+/// behind is replaced by the p90: the fit does not use it, and the tail comes from the simulation. Where the workload
+/// exports no self time, the mean wait for callees is taken out of its request time.
+pub fn point(signals: [&Signals; 3], window: Window) -> Option<Point> {
+    let pods = f64::from(window.pods.max(1));
+    let rate = value(&signals[0].rate)?;
+    let cores = value(&signals[0].cpu_cores)?;
+    let wait = value(&signals[0].callee_wait).map_or(0.0, Millis::get);
+    let time = |signals: &Signals| {
+        value(&signals.self_quantile).map(Millis::get).or_else(|| {
+            let request = value(&signals.request_quantile)?.get();
+            Some((request - wait).max(request / 10.0))
+        })
+    };
+    let (p50, p90) = (time(signals[0])?, time(signals[1])?);
+    let requests = (rate.get() * window.seconds / pods).round();
+    if requests < 20.0 || cores <= 0.0 {
+        return None;
+    }
+    let errors = value(&signals[0].error_share).unwrap_or(0.0);
+    Some(Point {
+        size: window.size,
+        rate: msars_domain::Rate::new(rate.get() / pods).ok()?,
+        window_seconds: window.seconds,
+        requests: requests as u64,
+        errors: (errors * requests).round() as u64,
+        cpu_seconds: cores * window.seconds / pods,
+        p50_ms: p50,
+        p90_ms: p90.max(p50),
+        p99_ms: time(signals[2]).unwrap_or(p90).max(p90),
+        callee_in_trouble: false,
+    })
+}
+
+/// Fits and draws the curve.
+pub fn learn(
+    point: Point,
+    cores: f64,
+    percentile: Percentile,
+    grid: &[MilliCpu],
+) -> Result<(Fitted, Profile), FitError> {
+    let setting = Setting {
+        cores,
+        callee: None,
+    };
+    let fitted = fit(&[point], &setting, SEED)?;
+    let profile =
+        curve(&fitted, percentile, grid, SEED).map_err(|_empty| FitError::NoUsablePoint(1))?;
+    Ok((fitted, profile))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+    use msars_domain::{ObjectKey, Rate, Unknown};
+
+    fn known<T>(value: T) -> Reading<T> {
+        Reading::Known {
+            value,
+            at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn signals(ms: f64) -> Signals {
+        let nothing = Reading::Unknown {
+            why: Unknown::NoSeries,
+        };
+        Signals {
+            workload: ObjectKey::new("shop", "catalogue"),
+            rate: known(Rate::new(40.0).unwrap()),
+            peak_rate: known(Rate::new(50.0).unwrap()),
+            request_quantile: known(Millis::new(ms + 2.0).unwrap()),
+            self_quantile: nothing.clone(),
+            callee_wait: known(Millis::new(2.0).unwrap()),
+            error_share: known(0.0),
+            cpu_cores: known(0.12),
+            throttled: Reading::Unknown {
+                why: Unknown::NoSeries,
+            },
+        }
+    }
+
+    const WINDOW: Window = Window {
+        size: MilliCpu(200),
+        pods: 2,
+        seconds: 120.0,
+    };
+
+    #[test]
+    fn a_window_of_live_pods_is_one_point_of_one_pod() {
+        let (p50, p90, p99) = (signals(3.0), signals(7.0), signals(12.0));
+        let point = point([&p50, &p90, &p99], WINDOW).unwrap();
+        assert_eq!(point.requests, 2400);
+        assert!((point.cpu_seconds / point.requests as f64 - 0.003).abs() < 1e-9);
+        assert!((point.p50_ms - 3.0).abs() < 1e-9 && (point.p90_ms - 7.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn without_cpu_or_requests_nothing_is_learnt() {
+        let mut blind = signals(3.0);
+        blind.cpu_cores = Reading::Unknown {
+            why: Unknown::Stale,
+        };
+        assert_eq!(point([&blind, &blind, &blind], WINDOW), None);
+        let mut idle = signals(3.0);
+        idle.rate = known(Rate::new(0.1).unwrap());
+        assert_eq!(point([&idle, &idle, &idle], WINDOW), None);
+    }
+
+    #[test]
+    fn the_work_of_a_live_service_is_found() {
+        let (p50, p90, p99) = (signals(2.6), signals(6.0), signals(12.0));
+        let point = point([&p50, &p90, &p99], WINDOW).unwrap();
+        let p = Percentile::new(0.99).unwrap();
+        let (fitted, profile) = learn(point, 2.0, p, &[MilliCpu(200), MilliCpu(400)]).unwrap();
+        assert!((fitted.mechanism.work_ms / 3.0 - 1.0).abs() < 0.01);
+        assert_eq!(profile.curve.sizes().len(), 2);
+    }
+}

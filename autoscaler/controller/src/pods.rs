@@ -1,0 +1,107 @@
+//! Serving pods, by the workload that owns them. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use msars_api::names;
+use msars_domain::ObjectKey;
+
+/// A serving pod: owned by a ReplicaSet of a Deployment, not a shadow pod, not being deleted.
+#[derive(Debug, Clone)]
+pub struct Serving {
+    /// The pod.
+    pub pod: Arc<Pod>,
+    /// The Deployment.
+    pub workload: ObjectKey,
+    /// `pod-template-hash`.
+    pub pod_template_hash: String,
+    /// Since when it is Ready.
+    pub ready_since: Option<Timestamp>,
+}
+
+/// All serving pods by workload.
+pub fn serving(pods: &[Arc<Pod>]) -> BTreeMap<ObjectKey, Vec<Serving>> {
+    let mut out: BTreeMap<ObjectKey, Vec<Serving>> = BTreeMap::new();
+    for pod in pods {
+        if let Some(serving) = read(pod) {
+            out.entry(serving.workload.clone())
+                .or_default()
+                .push(serving);
+        }
+    }
+    out
+}
+
+fn read(pod: &Arc<Pod>) -> Option<Serving> {
+    let meta = &pod.metadata;
+    let labels = meta.labels.as_ref()?;
+    if labels.contains_key(names::SHADOW_LABEL) || meta.deletion_timestamp.is_some() {
+        return None;
+    }
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    if matches!(phase, Some("Failed" | "Succeeded")) {
+        return None;
+    }
+    let hash = labels.get("pod-template-hash")?;
+    let set = meta
+        .owner_references
+        .iter()
+        .flatten()
+        .find(|owner| owner.kind == "ReplicaSet" && owner.controller == Some(true))?;
+    let deployment = set.name.strip_suffix(hash.as_str())?.strip_suffix('-')?;
+    let ready = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref())
+        .into_iter()
+        .flatten()
+        .find(|condition| condition.type_ == "Ready" && condition.status == "True");
+    Some(Serving {
+        workload: ObjectKey::new(meta.namespace.clone()?, deployment),
+        pod_template_hash: hash.clone(),
+        ready_since: ready
+            .and_then(|condition| condition.last_transition_time.as_ref())
+            .map(|time| time.0),
+        pod: Arc::clone(pod),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(labels: &serde_json::Value, owner: &str) -> Arc<Pod> {
+        Arc::new(
+            serde_json::from_value(json!({
+                "metadata": {
+                    "name": "p", "namespace": "shop", "labels": labels,
+                    "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner, "uid": "u", "controller": true}],
+                },
+                "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
+            }))
+            .unwrap(),
+        )
+    }
+
+    #[test]
+    fn pods_belong_to_their_deployment_and_shadows_to_nobody() {
+        let found = serving(&[
+            pod(&json!({"pod-template-hash": "5d4f"}), "front-end-5d4f"),
+            pod(
+                &json!({"pod-template-hash": "5d4f", "msars.io/shadow": "subject"}),
+                "front-end-5d4f",
+            ),
+            pod(&json!({"pod-template-hash": "77"}), "front-end-5d4f"),
+        ]);
+        assert_eq!(found.len(), 1);
+        let pods = &found[&ObjectKey::new("shop", "front-end")];
+        assert_eq!(pods.len(), 1);
+        assert!(pods[0].ready_since.is_some());
+    }
+}

@@ -1,0 +1,268 @@
+//! Profiles as stored, and as the domain uses them.
+
+use jiff::Timestamp;
+use msars_api::conditions::ConditionType;
+use msars_api::crd::{
+    FittedMechanism, LoadLatencyProfile, LoadLatencyProfileSpec, LoadLatencyProfileStatus,
+    MeasuredPoint, Phase, PhaseSeconds, ProfileSource, SizeTable, TableKnot,
+};
+use msars_api::names;
+use msars_domain::{
+    Curve, CurveError, Knot, MilliCpu, Millis, ObjectKey, Percentile, Rate, SizeCurve,
+};
+use msars_llp::{Fitted, Point, Profile};
+
+use crate::own::{owner, set_condition};
+use crate::world::Workload;
+
+/// Sizes of a curve as shares of the template's size.
+const GRID: [f64; 8] = [0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+
+/// A finished profile, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Known {
+    /// Rate per pod → quantile, per size.
+    pub curve: Curve,
+    /// The percentile of the curve.
+    pub percentile: Percentile,
+    /// Where it comes from.
+    pub source: ProfileSource,
+    /// Mean CPU work per request, ms.
+    pub work_ms: f64,
+    /// Changes whenever the profile does.
+    pub version: String,
+}
+
+/// The key of a revision's profile.
+pub fn key(workload: &ObjectKey, revision: &str) -> ObjectKey {
+    ObjectKey::new(
+        &workload.namespace,
+        names::profile_name(&workload.name, revision),
+    )
+}
+
+/// Reads a stored profile; none until it is done, or when it holds no curve.
+pub fn known(profile: &LoadLatencyProfile) -> Option<Known> {
+    let status = profile.status.as_ref()?;
+    if status.phase != Phase::Done {
+        return None;
+    }
+    let curve = curve(&status.curve).ok()?;
+    let percentile = Percentile::new(status.percentile? / 100.0).ok()?;
+    Some(Known {
+        curve,
+        percentile,
+        source: status.source?,
+        work_ms: status.mechanism?.work_ms,
+        version: profile.metadata.resource_version.clone()?,
+    })
+}
+
+fn curve(tables: &[SizeTable]) -> Result<Curve, CurveError> {
+    let sizes = tables
+        .iter()
+        .map(|table| SizeCurve {
+            size: MilliCpu(table.size_milli),
+            knots: table
+                .knots
+                .iter()
+                .filter_map(|knot| {
+                    Some(Knot {
+                        rate: Rate::new(knot.rate).ok()?,
+                        quantile: Millis::new(knot.ms).ok()?,
+                    })
+                })
+                .collect(),
+        })
+        .collect();
+    Curve::new(sizes)
+}
+
+/// Sizes allowed for a workload: the template's size times a grid, within the user's bounds and the node's cores.
+pub fn grid(workload: &Workload, cores: f64) -> Vec<MilliCpu> {
+    let Some((_, cpu)) = &workload.serving else {
+        return Vec::new();
+    };
+    let base = f64::from(cpu.size().0);
+    let most = (cores * 1000.0) as u32;
+    let (low, high) = workload
+        .settings
+        .cpu
+        .map_or((1, most), |bounds| (bounds.min_m, bounds.max_m.min(most)));
+    let mut sizes: Vec<MilliCpu> = GRID
+        .iter()
+        .map(|share| ((base * share).round() as u32).max(1))
+        .filter(|size| (low..=high).contains(size))
+        .map(MilliCpu)
+        .collect();
+    if sizes.is_empty() {
+        sizes.push(MilliCpu(
+            (base as u32).clamp(low.max(1), high.max(low).max(1)),
+        ));
+    }
+    sizes
+}
+
+/// The sizes that a shadow pod visits: the template's first, then its double (its half where the double is not
+/// allowed).
+pub fn probed(workload: &Workload, cores: f64) -> Vec<MilliCpu> {
+    let grid = grid(workload, cores);
+    let Some((_, cpu)) = &workload.serving else {
+        return grid;
+    };
+    let base = cpu.size();
+    let double = MilliCpu(base.0.saturating_mul(2));
+    let half = MilliCpu((base.0 / 2).max(1));
+    let second = [double, half].into_iter().find(|size| grid.contains(size));
+    let mut sizes = vec![base];
+    sizes.extend(second);
+    if sizes.len() < 2 {
+        sizes.extend(grid.into_iter().find(|size| *size != base));
+    }
+    sizes
+}
+
+/// A new profile object of a workload's revision.
+pub fn object(workload: &Workload, revision: &str, sizes: &[MilliCpu]) -> LoadLatencyProfile {
+    let key = key(&workload.key, revision);
+    let mut profile = LoadLatencyProfile::new(
+        &key.name,
+        LoadLatencyProfileSpec {
+            workload: workload.key.name.clone(),
+            revision: revision.to_owned(),
+            shape: workload.shape.clone(),
+            images: workload.images.values().cloned().collect(),
+            requests: workload
+                .settings
+                .profile_request
+                .clone()
+                .unwrap_or_default(),
+            sizes_milli: sizes.iter().map(|size| size.0).collect(),
+            rates: workload.settings.profile_rates.clone(),
+        },
+    );
+    profile.metadata.namespace = Some(key.namespace);
+    profile.metadata.owner_references = Some(vec![owner(workload)]);
+    profile.metadata.labels = Some(
+        [(names::REVISION_LABEL.to_owned(), revision.to_owned())]
+            .into_iter()
+            .collect(),
+    );
+    profile
+}
+
+/// What was found, as it is stored.
+#[derive(Debug, Clone)]
+pub struct Found<'a> {
+    /// Points, mechanism.
+    pub fitted: &'a Fitted,
+    /// The curve.
+    pub profile: &'a Profile,
+    /// Every measured window.
+    pub points: &'a [Point],
+    /// The percentile of the curve.
+    pub percentile: Percentile,
+    /// Where the points come from.
+    pub source: ProfileSource,
+    /// How long it took.
+    pub seconds: PhaseSeconds,
+    /// Why measuring ended.
+    pub message: String,
+}
+
+/// Writes a finding into a status.
+pub fn done(
+    status: &mut LoadLatencyProfileStatus,
+    found: &Found<'_>,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    let mechanism = &found.fitted.mechanism;
+    status.observed_generation = generation;
+    status.phase = Phase::Done;
+    status.source = Some(found.source);
+    status.points = found.points.iter().map(point).collect();
+    status.point_count = found.points.len() as u32;
+    status.mechanism = Some(FittedMechanism {
+        work_ms: rounded(mechanism.work_ms),
+        work_error: rounded(found.fitted.work_error),
+        sigma: rounded(mechanism.sigma),
+        workers: mechanism.workers,
+        cores: mechanism.cores,
+        correction: rounded(found.profile.correction),
+    });
+    status.percentile = Some(rounded(found.percentile.get() * 100.0));
+    status.curve = found
+        .profile
+        .curve
+        .sizes()
+        .iter()
+        .map(|table| SizeTable {
+            size_milli: table.size.0,
+            knots: table
+                .knots
+                .iter()
+                .map(|knot| TableKnot {
+                    rate: rounded(knot.rate.get()),
+                    ms: rounded(knot.quantile.get()),
+                })
+                .collect(),
+        })
+        .collect();
+    status.half_width = Some(rounded(found.profile.half_width));
+    status.seconds = Some(found.seconds);
+    set_condition(
+        &mut status.conditions,
+        ConditionType::Ready,
+        true,
+        "Profiled",
+        &found.message,
+        generation,
+        now,
+    );
+}
+
+/// Four significant digits are more than any of these figures holds.
+fn rounded(value: f64) -> f64 {
+    if value == 0.0 || !value.is_finite() {
+        return 0.0;
+    }
+    let scale = 10f64.powi(4 - value.abs().log10().ceil() as i32);
+    (value * scale).round() / scale
+}
+
+fn point(point: &Point) -> MeasuredPoint {
+    MeasuredPoint {
+        size_milli: point.size.0,
+        rate: rounded(point.rate.get()),
+        window_seconds: point.window_seconds,
+        requests: point.requests,
+        errors: point.errors,
+        cpu_seconds: rounded(point.cpu_seconds),
+        p50_ms: rounded(point.p50_ms),
+        p90_ms: rounded(point.p90_ms),
+        p99_ms: rounded(point.p99_ms),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_keep_four_digits() {
+        for (value, kept) in [
+            (2.345_67, 2.346),
+            (0.001_234_56, 0.001_235),
+            (12_345.0, 12_350.0),
+            (0.0, 0.0),
+        ] {
+            assert!(
+                (rounded(value) - kept).abs() < 1e-9,
+                "{value}: {}",
+                rounded(value)
+            );
+        }
+        assert!(rounded(f64::NAN).abs() < 1e-12);
+    }
+}

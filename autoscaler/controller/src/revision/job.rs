@@ -1,0 +1,443 @@
+//! One profile, from two pods to a fitted mechanism: start, probe, fit, and always clean up.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use msars_api::crd::PhaseSeconds;
+use msars_client::apply::{Applied, ApplyError, apply};
+use msars_domain::{
+    Action, MilliCpu, Millis, Percentile, RequestMix,
+    load::{RunRequest, RunResult},
+};
+use msars_llp::{Done, Fitted, Next, Plan, Point, Profile, Setting, curve, fit, next_probe};
+use tokio::sync::watch;
+
+use super::{
+    cpu::CpuLog,
+    measure::{Bench, Subject, Waits},
+    shadow::{Blueprint, LOAD_PORT},
+};
+
+/// Length of a measured window in seconds.
+const WINDOW_S: f64 = 4.0;
+/// Length of one warm-up in seconds.
+const WARM_S: f64 = 1.5;
+/// Warm-ups before a window, at most.
+const WARM_UPS: usize = 3;
+/// p50 of two windows in a row closer than this share is stable.
+const STABLE: f64 = 0.15;
+/// How long the copy may take to be Ready.
+const READY_WITHIN: Duration = Duration::from_secs(45);
+/// How long an in-place resize may take.
+const RESIZE_WITHIN: Duration = Duration::from_secs(10);
+/// Later than this in its 99th percentile, the driver says little about the subject.
+const DRIVER_LATE_MS: f64 = 40.0;
+/// What is kept of the time budget for the fit, in seconds.
+const FIT_S: f64 = 6.0;
+
+/// What is to be profiled.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The pods.
+    pub blueprint: Blueprint,
+    /// What to replay.
+    pub mix: RequestMix,
+    /// The port that serves the requests.
+    pub port: u16,
+    /// Port and path of the copy's own metrics, when the template names them.
+    pub metrics: Option<(u16, String)>,
+    /// Sizes to visit, two or more.
+    pub sizes: Vec<MilliCpu>,
+    /// Sizes of the curve.
+    pub grid: Vec<MilliCpu>,
+    /// The percentile of the curve.
+    pub percentile: Percentile,
+    /// Mean work in ms expected before anything is measured.
+    pub work_guess_ms: f64,
+    /// When probing must have ended.
+    pub until: Timestamp,
+    /// Since when the revision waits.
+    pub since: Timestamp,
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// The pods are on their way to Ready.
+    Starting,
+    /// So many points are measured.
+    Probing(u32),
+    /// Fit and curve.
+    Fitting,
+}
+
+/// What a job found.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// Points, mechanism.
+    pub fitted: Fitted,
+    /// The curve.
+    pub profile: Profile,
+    /// Every measured window.
+    pub points: Vec<Point>,
+    /// Why probing ended.
+    pub done: Done,
+    /// How long each step took.
+    pub seconds: PhaseSeconds,
+}
+
+/// Why there is no profile.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The image cannot be had.
+    #[error("the image of the copy cannot be pulled: {0}")]
+    ImagePull(String),
+    /// Not Ready in time, or ended.
+    #[error("the copy was not Ready within {within} s: {found}")]
+    NotReady {
+        /// The limit in seconds.
+        within: u64,
+        /// What its status said.
+        found: String,
+    },
+    /// Nothing usable was measured.
+    #[error("nothing usable was measured: {0}")]
+    Nothing(String),
+    /// A write was refused.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// A read failed.
+    #[error("{step}: {message}")]
+    Read {
+        /// What was tried.
+        step: &'static str,
+        /// What happened.
+        message: String,
+    },
+    /// The job was told to stop: the hold is over, or this replica no longer leads.
+    #[error("stopped before the end")]
+    Stopped,
+}
+
+impl JobError {
+    /// A bounded label for metrics and conditions.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::ImagePull(_) => "ImagePull",
+            Self::NotReady { .. } => "NotReady",
+            Self::Nothing(_) => "NothingMeasured",
+            Self::Apply(error) => error.category(),
+            Self::Read { .. } => "ReadFailed",
+            Self::Stopped => "Stopped",
+        }
+    }
+}
+
+/// Runs the job; the pods are gone when it returns, however it ends.
+pub async fn run(
+    bench: &Bench,
+    job: &Job,
+    progress: &watch::Sender<Progress>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<Finding, JobError> {
+    let outcome = tokio::select! {
+        outcome = measure(bench, job, progress) => outcome,
+        _told = stop.wait_for(|stop| *stop) => Err(JobError::Stopped),
+    };
+    clean(bench, &job.blueprint).await;
+    outcome
+}
+
+/// Deletes both pods; what fails here is found again by the janitor.
+pub async fn clean(bench: &Bench, blueprint: &Blueprint) {
+    for pod in [blueprint.load_key(), blueprint.subject_key()] {
+        if let Err(error) = apply(&bench.client, &Action::DeletePod { pod }).await {
+            tracing::warn!(%error, "shadow pod left to the janitor");
+        }
+    }
+}
+
+async fn create(bench: &Bench, action: &Action) -> Result<(), JobError> {
+    // A left-over of the same name is a run that was cut off: its pod is of no use, and goes first.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(15);
+    loop {
+        if apply(&bench.client, action).await? == Applied::Done {
+            return Ok(());
+        }
+        let pod = action.target().clone();
+        apply(&bench.client, &Action::DeletePod { pod }).await?;
+        if tokio::time::Instant::now() > deadline {
+            return Err(JobError::NotReady {
+                within: 15,
+                found: format!("{} of an earlier run does not go", action.target()),
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
+async fn measure(
+    bench: &Bench,
+    job: &Job,
+    progress: &watch::Sender<Progress>,
+) -> Result<Finding, JobError> {
+    let begun = (bench.now)();
+    progress.send_replace(Progress::Starting);
+    create(bench, &job.blueprint.subject()).await?;
+    create(bench, &job.blueprint.load(&bench.load_image)).await?;
+    let subject = bench
+        .ready(
+            &job.blueprint.subject_key(),
+            &job.blueprint.container,
+            READY_WITHIN,
+        )
+        .await?;
+    let load = bench
+        .ready(&job.blueprint.load_key(), "load", READY_WITHIN)
+        .await?;
+    let ready = (bench.now)();
+    let mut run = Run {
+        bench,
+        job,
+        subject,
+        load_url: format!("http://{}:{LOAD_PORT}/run", load.ip),
+        size: job.blueprint.size,
+        log: CpuLog::default(),
+        points: Vec::new(),
+    };
+    let done = run.probe(progress).await?;
+    progress.send_replace(Progress::Fitting);
+    let probed = (bench.now)();
+    run.settle_cpu().await;
+    let points = run.points;
+    let setting = Setting {
+        cores: bench.cores,
+        callee: None,
+    };
+    let (percentile, grid) = (job.percentile, job.grid.clone());
+    let measured = points.clone();
+    let fitting = tokio::task::spawn_blocking(move || {
+        let fitted = fit(&measured, &setting, SEED).map_err(|error| error.to_string())?;
+        let profile = curve(&fitted, percentile, &grid, SEED).map_err(|error| error.to_string())?;
+        Ok::<_, String>((fitted, profile))
+    });
+    let (fitted, profile) = fitting
+        .await
+        .map_err(|error| JobError::Nothing(error.to_string()))?
+        .map_err(JobError::Nothing)?;
+    let span = |from: Timestamp, to: Timestamp| to.duration_since(from).as_secs_f64();
+    Ok(Finding {
+        fitted,
+        profile,
+        points,
+        done,
+        seconds: PhaseSeconds {
+            queued: span(job.since, begun),
+            starting: span(begun, ready),
+            probing: span(ready, probed),
+            fitting: span(probed, (bench.now)()),
+        },
+    })
+}
+
+/// The same points give the same profile.
+const SEED: u64 = 7;
+
+struct Run<'a> {
+    bench: &'a Bench,
+    job: &'a Job,
+    subject: Subject,
+    load_url: String,
+    size: MilliCpu,
+    log: CpuLog,
+    points: Vec<Point>,
+}
+
+impl Run<'_> {
+    async fn probe(&mut self, progress: &watch::Sender<Progress>) -> Result<Done, JobError> {
+        let left = self
+            .job
+            .until
+            .duration_since((self.bench.now)())
+            .as_secs_f64()
+            - FIT_S;
+        let plan = Plan {
+            sizes: self.job.sizes.clone(),
+            work_guess_ms: self.job.work_guess_ms,
+            window_seconds: WINDOW_S,
+            settle_seconds: WARM_S * 1.5 + 0.5,
+            budget_seconds: left,
+        };
+        self.read_cpu().await;
+        loop {
+            progress.send_replace(Progress::Probing(self.points.len() as u32));
+            // The plan counts planned seconds; the clock has the last word.
+            let left = self
+                .job
+                .until
+                .duration_since((self.bench.now)())
+                .as_secs_f64()
+                - FIT_S;
+            if left < plan.settle_seconds + plan.window_seconds {
+                return Ok(Done::TimeBudget);
+            }
+            let (size, rate) = match next_probe(&plan, &self.points) {
+                Next::Done { reason } => return Ok(reason),
+                Next::Probe { size, rate } => (size, rate.get()),
+            };
+            if size != self.size {
+                apply(
+                    &self.bench.client,
+                    &self.job.blueprint.resize(&self.subject.uid, size),
+                )
+                .await?;
+                self.bench
+                    .resized(
+                        &self.job.blueprint.subject_key(),
+                        &self.job.blueprint.container,
+                        size,
+                        RESIZE_WITHIN,
+                    )
+                    .await?;
+                self.size = size;
+            }
+            self.warm_up(rate).await?;
+            let point = self.window(rate).await?;
+            tracing::info!(
+                workload = %self.job.blueprint.workload, revision = self.job.blueprint.revision,
+                size = %point.size, rate, requests = point.requests, errors = point.errors,
+                p50 = point.p50_ms, p90 = point.p90_ms, p99 = point.p99_ms, cpu = point.cpu_seconds,
+                "measured a point"
+            );
+            self.points.push(point);
+        }
+    }
+
+    async fn drive(&mut self, rate: f64, seconds: f64, seed: u64) -> Result<RunResult, JobError> {
+        let request = RunRequest {
+            target: format!("http://{}:{}", self.subject.ip, self.job.port),
+            requests: self.job.mix.clone(),
+            rate: msars_domain::Rate::new(rate)
+                .map_err(|error| JobError::Nothing(error.to_string()))?,
+            duration_s: seconds,
+            windows_s: seconds,
+            max_requests: 20_000,
+            in_flight: 256,
+            seed,
+            timeout_ms: 4_000.0,
+        };
+        let body = serde_json::to_vec(&request).map_err(|error| JobError::Read {
+            step: "asking the load pod",
+            message: error.to_string(),
+        })?;
+        let within = Duration::from_secs_f64(seconds + 8.0);
+        let answer = self
+            .bench
+            .plain
+            .post(&self.load_url, body, within)
+            .await
+            .map_err(|error| JobError::Read {
+                step: "driving the copy",
+                message: error.to_string(),
+            })?;
+        let result: RunResult = serde_json::from_str(&answer).map_err(|error| JobError::Read {
+            step: "reading the load pod's answer",
+            message: error.to_string(),
+        })?;
+        self.log
+            .sent(result.started, result.ended, result.total.sent);
+        Ok(result)
+    }
+
+    async fn warm_up(&mut self, rate: f64) -> Result<(), JobError> {
+        let mut last: Option<f64> = None;
+        for round in 0..WARM_UPS {
+            let result = self.drive(rate, WARM_S, 100 + round as u64).await?;
+            let p50 = result.total.latency.map(|latency| latency.p50.get());
+            let stable = match (last, p50) {
+                (Some(last), Some(p50)) => (p50 - last).abs() <= STABLE * last.max(0.1),
+                _ => false,
+            };
+            last = p50;
+            // A failing copy does not get better by being warmed.
+            if stable || result.total.failed * 2 > result.total.sent {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn window(&mut self, rate: f64) -> Result<Point, JobError> {
+        let before = self.read_cpu().await;
+        let seed = 1 + self.points.len() as u64;
+        let mut result = self.drive(rate, WINDOW_S, seed).await?;
+        let late = |result: &RunResult| result.driver.lag_p99.get() > DRIVER_LATE_MS;
+        if late(&result) {
+            tracing::info!(
+                lag = result.driver.lag_p99.get(),
+                "driver was late: the window is measured again"
+            );
+            result = self.drive(rate, WINDOW_S, seed).await?;
+        }
+        let after = self.read_cpu().await;
+        let sent = result.total.sent;
+        let per_request = self
+            .log
+            .per_request_between(result.started, result.ended)
+            .or_else(|| self.log.per_request())
+            .unwrap_or(self.job.work_guess_ms / 1000.0);
+        let latency = result.total.latency;
+        let read = |pick: fn(&msars_domain::load::Latency) -> Millis| {
+            latency
+                .as_ref()
+                .map_or(f64::NAN, |latency| pick(latency).get())
+        };
+        let (p50, p90, p99) = (read(|l| l.p50), read(|l| l.p90), read(|l| l.p99));
+        let waits = Waits::between(before.as_ref(), after.as_ref());
+        let [p50_ms, p90_ms, p99_ms] = waits.self_times(sent, [p50, p90, p99]);
+        Ok(Point {
+            size: self.size,
+            rate: result.offered,
+            window_seconds: WINDOW_S,
+            requests: sent,
+            errors: result.total.failed,
+            cpu_seconds: per_request * sent as f64,
+            p50_ms,
+            p90_ms,
+            p99_ms,
+            callee_in_trouble: waits.errors_rose(sent),
+        })
+    }
+
+    async fn read_cpu(&mut self) -> Option<super::measure::Counters> {
+        let counters = self
+            .bench
+            .counters(&self.subject, self.job.metrics.as_ref())
+            .await;
+        if let Some((at, seconds)) = counters.as_ref().and_then(|counters| counters.cpu) {
+            self.log.sample(at, seconds);
+        }
+        counters
+    }
+
+    /// Waits, a little, for a CPU sample from after the last window, and gives every point that has none of its own
+    /// the mean of the whole run.
+    async fn settle_cpu(&mut self) {
+        let end = (self.bench.now)();
+        let own = self.job.metrics.is_some() && self.log.newest().is_some();
+        let patience = tokio::time::Instant::now() + Duration::from_secs(12);
+        while !own
+            && self.log.newest().is_none_or(|newest| newest < end)
+            && tokio::time::Instant::now() < patience
+            && (self.bench.now)() < self.job.until
+        {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            self.read_cpu().await;
+        }
+        if !own && let Some(per_request) = self.log.per_request() {
+            for point in &mut self.points {
+                point.cpu_seconds = per_request * point.requests as f64;
+            }
+        }
+    }
+}

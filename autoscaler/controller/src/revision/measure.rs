@@ -1,0 +1,408 @@
+//! Reading a shadow pod: its status, its CPU, its waits for callees.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::{Api, Client, Config};
+use msars_domain::{MilliCpu, ObjectKey};
+use msars_observe::{cadvisor, exposition};
+
+use super::job::JobError;
+use crate::plain::Plain;
+
+/// Everything a job needs to measure with.
+#[derive(Clone)]
+pub struct Bench {
+    /// The strict client.
+    pub client: Client,
+    /// The same credentials, for kubelets.
+    pub config: Config,
+    /// Plain HTTP to pods.
+    pub plain: Plain,
+    /// The image of the load pod.
+    pub load_image: String,
+    /// Names of the metrics that a copy may export.
+    pub metrics: SubjectMetrics,
+    /// Cores that a pod's threads can use at once.
+    pub cores: f64,
+    /// The clock.
+    pub now: fn() -> Timestamp,
+}
+
+impl std::fmt::Debug for Bench {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bench")
+            .field("load_image", &self.load_image)
+            .field("cores", &self.cores)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Names of the metrics that a copy may export itself.
+#[derive(Debug, Clone)]
+pub struct SubjectMetrics {
+    /// CPU seconds of the process.
+    pub cpu: String,
+    /// Histogram of the wait for callees, without `_bucket`.
+    pub call_seconds: String,
+    /// Counter of calls with a label that tells failures.
+    pub calls: String,
+    /// The label of [`SubjectMetrics::calls`] that tells failures.
+    pub outcome: String,
+    /// Its value for a call that went well.
+    pub good: String,
+}
+
+impl Default for SubjectMetrics {
+    fn default() -> Self {
+        Self {
+            cpu: "process_cpu_seconds_total".into(),
+            call_seconds: "shop_call_seconds".into(),
+            calls: "shop_calls_total".into(),
+            outcome: "outcome".into(),
+            good: "ok".into(),
+        }
+    }
+}
+
+/// A Ready pod.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// Its name.
+    pub key: ObjectKey,
+    /// Its uid.
+    pub uid: String,
+    /// Its address.
+    pub ip: String,
+    /// The address of its node.
+    pub host_ip: String,
+    /// The container that counts.
+    pub container: String,
+}
+
+/// Counters of a copy at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Counters {
+    /// CPU seconds, at the sample's own time.
+    pub cpu: Option<(Timestamp, f64)>,
+    /// Seconds waited for callees.
+    pub waited: Option<f64>,
+    /// Calls that failed.
+    pub failed_calls: Option<f64>,
+}
+
+/// What a window's requests waited for.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Waits {
+    seconds: f64,
+    failed: f64,
+}
+
+impl Waits {
+    /// Differences of two readings; what is not known is zero: all time then counts as self time, which errs on the
+    /// side of a slower service.
+    pub fn between(before: Option<&Counters>, after: Option<&Counters>) -> Self {
+        let difference = |pick: fn(&Counters) -> Option<f64>| {
+            let before = before.and_then(pick)?;
+            Some((after.and_then(pick)? - before).max(0.0))
+        };
+        Self {
+            seconds: difference(|c| c.waited).unwrap_or(0.0),
+            failed: difference(|c| c.failed_calls).unwrap_or(0.0),
+        }
+    }
+
+    /// Client latencies in ms less the mean wait per request, at least a tenth of what the client saw.
+    pub fn self_times(&self, requests: u64, latencies_ms: [f64; 3]) -> [f64; 3] {
+        let mean_ms = self.seconds * 1000.0 / requests.max(1) as f64;
+        latencies_ms.map(|latency| (latency - mean_ms).max(latency / 10.0))
+    }
+
+    /// Whether calls of the copy failed at more than one in a hundred requests.
+    pub fn errors_rose(&self, requests: u64) -> bool {
+        self.failed > 0.01 * requests as f64 && self.failed >= 2.0
+    }
+}
+
+fn status<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
+    pod.status
+        .as_ref()?
+        .container_statuses
+        .as_ref()?
+        .iter()
+        .find(|status| status.name == container)
+}
+
+/// What a pod's status says about its start.
+#[derive(Debug, PartialEq, Eq)]
+enum Start {
+    Ready,
+    ImagePull(String),
+    Ended(String),
+    Waiting(String),
+}
+
+fn start(pod: &Pod) -> Start {
+    let Some(status) = &pod.status else {
+        return Start::Waiting("no status yet".into());
+    };
+    let phase = status.phase.clone().unwrap_or_default();
+    if phase == "Failed" || phase == "Succeeded" {
+        return Start::Ended(format!(
+            "{phase}: {}",
+            status
+                .message
+                .as_deref()
+                .or(status.reason.as_deref())
+                .unwrap_or("it ended")
+        ));
+    }
+    let containers = status
+        .container_statuses
+        .iter()
+        .chain(&status.init_container_statuses)
+        .flatten();
+    for container in containers {
+        let waiting = container
+            .state
+            .as_ref()
+            .and_then(|state| state.waiting.as_ref());
+        let reason = waiting.and_then(|waiting| waiting.reason.as_deref());
+        let message = waiting.and_then(|waiting| waiting.message.as_deref());
+        if let Some(
+            reason @ ("ErrImagePull" | "ImagePullBackOff" | "InvalidImageName"
+            | "ErrImageNeverPull"),
+        ) = reason
+        {
+            return Start::ImagePull(format!("{reason}: {}", message.unwrap_or(&container.image)));
+        }
+    }
+    let condition = |name: &str| {
+        status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|condition| condition.type_ == name)
+    };
+    if condition("Ready").is_some_and(|ready| ready.status == "True") {
+        return Start::Ready;
+    }
+    let scheduled = condition("PodScheduled").filter(|found| found.status == "False");
+    Start::Waiting(scheduled.map_or(phase, |found| {
+        format!(
+            "not scheduled: {}",
+            found.message.as_deref().unwrap_or("no reason given")
+        )
+    }))
+}
+
+impl Bench {
+    /// Waits until the pod is Ready; an image that cannot be pulled and a pod that ended are told at once.
+    pub async fn ready(
+        &self,
+        key: &ObjectKey,
+        container: &str,
+        within: Duration,
+    ) -> Result<Subject, JobError> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
+        let deadline = tokio::time::Instant::now() + within;
+        let mut found = String::from("no pod");
+        while tokio::time::Instant::now() < deadline {
+            let pod = api
+                .get_opt(&key.name)
+                .await
+                .map_err(|error| JobError::Read {
+                    step: "reading the copy",
+                    message: error.to_string(),
+                })?;
+            match pod.as_ref().map(start) {
+                Some(Start::Ready) => {
+                    if let Some(subject) = pod.as_ref().and_then(|pod| subject(key, container, pod))
+                    {
+                        return Ok(subject);
+                    }
+                }
+                Some(Start::ImagePull(why)) => return Err(JobError::ImagePull(why)),
+                Some(Start::Ended(why)) => {
+                    return Err(JobError::NotReady {
+                        within: within.as_secs(),
+                        found: why,
+                    });
+                }
+                Some(Start::Waiting(why)) => found = why,
+                None => found = "no pod".into(),
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        Err(JobError::NotReady {
+            within: within.as_secs(),
+            found,
+        })
+    }
+
+    /// Waits until an in-place resize took effect: the status shows the limit.
+    pub async fn resized(
+        &self,
+        key: &ObjectKey,
+        container: &str,
+        limit: MilliCpu,
+        within: Duration,
+    ) -> Result<(), JobError> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
+        let deadline = tokio::time::Instant::now() + within;
+        let mut found = None;
+        while tokio::time::Instant::now() < deadline {
+            let pod = api.get(&key.name).await.map_err(|error| JobError::Read {
+                step: "reading the copy",
+                message: error.to_string(),
+            })?;
+            found = actual_limit(&pod, container);
+            if found == Some(limit.0) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Err(JobError::Read {
+            step: "resizing the copy in place",
+            message: format!(
+                "wanted a limit of {limit}, found {} after {} s",
+                found.map_or("none".into(), |found| MilliCpu(found).to_string()),
+                within.as_secs()
+            ),
+        })
+    }
+
+    /// The copy's counters: its own when it exports CPU, else the kubelet's.
+    pub async fn counters(
+        &self,
+        subject: &Subject,
+        own: Option<&(u16, String)>,
+    ) -> Option<Counters> {
+        let mut counters = Counters::default();
+        if let Some((port, path)) = own {
+            let url = format!("http://{}:{port}{path}", subject.ip);
+            match self.plain.get(&url, Duration::from_secs(2)).await {
+                Ok(text) => {
+                    let at = (self.now)();
+                    let names = &self.metrics;
+                    counters.cpu = exposition::sum(&text, &names.cpu, &[]).map(|value| (at, value));
+                    let waited = format!("{}_sum", names.call_seconds);
+                    counters.waited = exposition::sum(&text, &waited, &[]);
+                    let all = exposition::sum(&text, &names.calls, &[]);
+                    let good = [(names.outcome.as_str(), names.good.as_str())];
+                    let good = exposition::sum(&text, &names.calls, &good).unwrap_or(0.0);
+                    counters.failed_calls = all.map(|all| all - good);
+                }
+                Err(error) => tracing::warn!(%error, "the copy's own metrics cannot be read"),
+            }
+        }
+        if counters.cpu.is_none() {
+            counters.cpu = self.kubelet_cpu(subject).await;
+        }
+        Some(counters)
+    }
+
+    /// CPU seconds from the kubelet, with the sample's own time. Needs `nodes/metrics`.
+    async fn kubelet_cpu(&self, subject: &Subject) -> Option<(Timestamp, f64)> {
+        let mut config = self.config.clone();
+        config.cluster_url = format!("https://{}:10250", subject.host_ip).parse().ok()?;
+        let client = Client::try_from(config).ok()?;
+        let request = http::Request::get("/metrics/cadvisor")
+            .body(Vec::new())
+            .ok()?;
+        let read = tokio::time::timeout(Duration::from_secs(3), client.request_text(request));
+        let text = match read.await {
+            Ok(Ok(text)) => text,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, node = subject.host_ip, "the kubelet's metrics cannot be read");
+                return None;
+            }
+            Err(_elapsed) => {
+                tracing::warn!(
+                    node = subject.host_ip,
+                    "the kubelet did not answer within 3 s"
+                );
+                return None;
+            }
+        };
+        cadvisor::container_cpu(
+            &text,
+            &subject.key.namespace,
+            &subject.key.name,
+            &subject.container,
+        )
+        .map(|(seconds, at)| (at, seconds))
+    }
+}
+
+fn subject(key: &ObjectKey, container: &str, pod: &Pod) -> Option<Subject> {
+    let status = pod.status.as_ref()?;
+    Some(Subject {
+        key: key.clone(),
+        uid: pod.metadata.uid.clone()?,
+        ip: status.pod_ip.clone()?,
+        host_ip: status.host_ip.clone()?,
+        container: container.to_owned(),
+    })
+}
+
+fn actual_limit(pod: &Pod, container: &str) -> Option<u32> {
+    let resources = status(pod, container)?.resources.as_ref()?;
+    let cpu = resources.limits.as_ref()?.get("cpu")?;
+    msars_api::annotations::cpu_millis(&cpu.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(status: &serde_json::Value) -> Pod {
+        serde_json::from_value(json!({"metadata": {"uid": "u"}, "status": status})).unwrap()
+    }
+
+    #[test]
+    fn a_start_is_read_from_the_status() {
+        let table = [
+            (json!({}), Start::Waiting(String::new())),
+            (
+                json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "message": "Insufficient cpu"}]}),
+                Start::Waiting("not scheduled: Insufficient cpu".into()),
+            ),
+            (
+                json!({"phase": "Pending", "containerStatuses": [{"name": "app", "image": "x:v9", "imageID": "", "ready": false, "restartCount": 0, "state": {"waiting": {"reason": "ImagePullBackOff"}}}]}),
+                Start::ImagePull("ImagePullBackOff: x:v9".into()),
+            ),
+            (
+                json!({"phase": "Failed", "reason": "Evicted"}),
+                Start::Ended("Failed: Evicted".into()),
+            ),
+            (
+                json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}),
+                Start::Ready,
+            ),
+        ];
+        for (status, wanted) in table {
+            assert_eq!(start(&pod(&status)), wanted);
+        }
+    }
+
+    #[test]
+    fn waits_are_taken_out_but_never_all_of_the_time() {
+        let at = |waited, failed| Counters {
+            cpu: None,
+            waited: Some(waited),
+            failed_calls: Some(failed),
+        };
+        let waits = Waits::between(Some(&at(1.0, 0.0)), Some(&at(1.4, 5.0)));
+        let [p50, p90, p99] = waits.self_times(100, [5.0, 10.0, 4.1]);
+        assert!(
+            (p50 - 1.0).abs() < 1e-9 && (p90 - 6.0).abs() < 1e-9,
+            "{p50} {p90}"
+        );
+        assert!((p99 - 0.41).abs() < 1e-9, "{p99}");
+        assert!(waits.errors_rose(100));
+        assert!(!Waits::between(None, Some(&at(9.0, 9.0))).errors_rose(100));
+    }
+}

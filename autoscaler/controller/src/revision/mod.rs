@@ -1,0 +1,443 @@
+//! Held revisions: profile each, and end every hold, by one loop that starts from the stored annotations.
+
+pub mod cpu;
+pub mod job;
+pub mod measure;
+pub mod queue;
+pub mod shadow;
+mod start;
+mod store;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use msars_api::crd::Phase as Stored;
+use msars_api::names;
+use msars_client::apply::apply;
+use msars_client::leader::Claim;
+use msars_domain::{Action, ObjectKey};
+use msars_gate::{HoldState, Phase, Progress, Step, Trouble, Watcher, next};
+use tokio::sync::{mpsc, watch};
+
+use self::job::{Finding, Job, JobError, Progress as JobProgress};
+use self::measure::Bench;
+use self::queue::{Running, Waiting, turns};
+use crate::objective::Board;
+use crate::own::Own;
+use crate::profiles;
+use crate::world::{Workload, World};
+
+/// Between two rounds when nothing changes: deadlines are kept to a second.
+const EVERY: Duration = Duration::from_secs(1);
+/// What is left of a hold for the split and the release after probing.
+const LAST: SignedDuration = SignedDuration::from_secs(4);
+
+/// A workload and one of its revisions.
+type Key = (ObjectKey, String);
+
+/// The revisions' task.
+#[derive(Debug)]
+pub struct Revisions {
+    world: World,
+    own: Own,
+    bench: Bench,
+    board: Arc<Board>,
+    slots: usize,
+    jobs: BTreeMap<Key, Handle>,
+    failed: BTreeMap<Key, Trouble>,
+    ended: mpsc::Sender<Ended>,
+    endings: mpsc::Receiver<Ended>,
+    told: BTreeSet<Key>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    since: Timestamp,
+    until: Timestamp,
+    progress: watch::Receiver<JobProgress>,
+    stop: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct Ended {
+    key: Key,
+    job: Box<Job>,
+    outcome: Result<Finding, JobError>,
+}
+
+impl Revisions {
+    /// Profiles at most `slots` revisions at once.
+    pub fn new(world: World, own: Own, bench: Bench, board: Arc<Board>, slots: usize) -> Self {
+        // One message per job: the bound is never met.
+        let (ended, endings) = mpsc::channel(slots.max(1) * 2);
+        Self {
+            world,
+            own,
+            bench,
+            board,
+            slots: slots.max(1),
+            jobs: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            ended,
+            endings,
+            told: BTreeSet::new(),
+        }
+    }
+
+    /// Runs until `stop`; acts only while this replica leads.
+    pub async fn run(mut self, claim: watch::Receiver<Claim>, mut stop: watch::Receiver<bool>) {
+        let mut ticks = tokio::time::interval(EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let changed = Arc::clone(&self.world.changed);
+        loop {
+            tokio::select! {
+                _tick = ticks.tick() => {}
+                () = changed.notified() => {}
+                Some(ended) = self.endings.recv() => self.end(ended).await,
+                _ended = stop.wait_for(|stop| *stop) => break,
+            }
+            let leads = claim.borrow().is_some_and(|end| end > (self.bench.now)());
+            if !leads {
+                self.stop_all();
+            } else if self.world.synced() {
+                self.round().await;
+            }
+        }
+        // Jobs delete their pods before they end; what does not fit into the grace is found by the next leader.
+        self.stop_all();
+        while !self.jobs.is_empty() {
+            match self.endings.recv().await {
+                Some(ended) => {
+                    self.jobs.remove(&ended.key);
+                }
+                None => break,
+            }
+        }
+    }
+
+    fn stop_all(&self) {
+        for job in self.jobs.values() {
+            job.stop.send_replace(true);
+        }
+    }
+
+    /// One round over all workloads.
+    async fn round(&mut self) {
+        let now = (self.bench.now)();
+        let workloads = self.world.workloads();
+        self.sweep(&workloads).await;
+        let phases = self.phases(&workloads, now);
+        for workload in workloads.values() {
+            let key = (workload.key.clone(), workload.revision.clone());
+            if matches!(workload.state, HoldState::Free | HoldState::Users) {
+                continue;
+            }
+            self.tell_held(workload, &key, now).await;
+            let progress = Progress {
+                holds: self.world.holds(),
+                runs_already: workload.owned.contains_key(&workload.revision),
+                phase: phases.get(&key).copied().unwrap_or_default(),
+            };
+            match next(&workload.object, Watcher::Leader(&progress), now) {
+                Step::Rest | Step::Wait { .. } | Step::Gone => {}
+                Step::Strip { action } => {
+                    self.perform(&action).await;
+                }
+                Step::Release { why, action } => {
+                    let held = workload
+                        .since
+                        .map_or(0.0, |since| now.duration_since(since).as_secs_f64());
+                    if self.perform(&action).await {
+                        tracing::info!(
+                            workload = %workload.key, revision = workload.revision,
+                            reason = why.word(), held_s = held, "released"
+                        );
+                        let note = format!(
+                            "Released revision {} after {held:.0} s: {}",
+                            workload.revision,
+                            why.sentence()
+                        );
+                        self.own
+                            .event(workload, why.word() != "profiled", "RevisionReleased", note)
+                            .await;
+                        if let Some(job) = self.jobs.get(&key) {
+                            job.stop.send_replace(true);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn perform(&self, action: &Action) -> bool {
+        match apply(&self.bench.client, action).await {
+            Ok(applied) => applied == msars_client::apply::Applied::Done,
+            Err(error) => {
+                tracing::warn!(%error, category = error.category(), "an action failed");
+                false
+            }
+        }
+    }
+
+    async fn tell_held(&mut self, workload: &Workload, key: &Key, now: Timestamp) {
+        let HoldState::Ours {
+            until: Some(until), ..
+        } = workload.state
+        else {
+            return;
+        };
+        if !self.told.insert(key.clone()) {
+            return;
+        }
+        let left = until.duration_since(now).as_secs().max(0);
+        let note = format!(
+            "Holding revision {} for up to {left} s while it is profiled. Let it through: kubectl rollout resume deploy/{name}; or annotate {skip}=true; or switch off by {mode}=off",
+            workload.revision,
+            name = workload.key.name,
+            skip = msars_api::annotations::SKIP_GATE,
+            mode = msars_api::annotations::MODE,
+        );
+        self.own.event(workload, false, "RevisionHeld", note).await;
+    }
+
+    /// How far the profile of every held revision is; starts those whose turn it is.
+    fn phases(
+        &mut self,
+        workloads: &BTreeMap<ObjectKey, Workload>,
+        now: Timestamp,
+    ) -> BTreeMap<Key, Phase> {
+        let done: BTreeSet<Key> = self
+            .world
+            .profiles()
+            .iter()
+            .filter(|profile| {
+                profile
+                    .status
+                    .as_ref()
+                    .is_some_and(|status| status.phase == Stored::Done)
+            })
+            .filter_map(|profile| {
+                let namespace = profile.metadata.namespace.clone()?;
+                let workload = ObjectKey::new(namespace, &profile.spec.workload);
+                Some((workload, profile.spec.revision.clone()))
+            })
+            .collect();
+        let mut phases = BTreeMap::new();
+        let mut waiting = Vec::new();
+        let mut held = BTreeSet::new();
+        for workload in workloads.values().filter(|workload| workload.held()) {
+            let key = (workload.key.clone(), workload.revision.clone());
+            held.insert(key.clone());
+            let phase = if done.contains(&key) {
+                let prepared =
+                    self.board.is_split(&key.0, &key.1) || self.board.percentile(&key.0).is_none();
+                Some(Phase::Profiled { prepared })
+            } else if let Some(&trouble) = self.failed.get(&key) {
+                Some(Phase::Failed { trouble })
+            } else if let Some(job) = self.jobs.get(&key) {
+                Some(match *job.progress.borrow() {
+                    JobProgress::Starting => Phase::Starting { since: job.since },
+                    JobProgress::Probing(_) | JobProgress::Fitting => Phase::Measuring,
+                })
+            } else {
+                waiting.push(Waiting {
+                    workload: key.0.clone(),
+                    revision: key.1.clone(),
+                    since: workload.since.unwrap_or(now),
+                });
+                None
+            };
+            if let Some(phase) = phase {
+                phases.insert(key, phase);
+            }
+        }
+        self.failed.retain(|key, _| held.contains(key));
+        self.told.retain(|key| held.contains(key));
+        // A job whose hold is over is stopped: it must not load what now takes traffic.
+        for (key, job) in &self.jobs {
+            if !held.contains(key) {
+                job.stop.send_replace(true);
+            }
+        }
+        let running: Vec<Running> = self
+            .jobs
+            .values()
+            .map(|job| Running {
+                since: job.since,
+                until: job.until,
+            })
+            .collect();
+        for turn in turns(waiting, &running, self.slots, now) {
+            let key = (turn.waiting.workload.clone(), turn.waiting.revision.clone());
+            let begun = turn.begin
+                && workloads
+                    .get(&key.0)
+                    .is_some_and(|workload| self.begin(workload, &key, turn.finish, now));
+            let phase = if begun {
+                Phase::Starting { since: now }
+            } else if let Some(&trouble) = self.failed.get(&key) {
+                Phase::Failed { trouble }
+            } else {
+                Phase::Queued {
+                    finish: Some(turn.finish),
+                }
+            };
+            phases.insert(key, phase);
+        }
+        let profiling = self
+            .jobs
+            .keys()
+            .map(|(workload, _)| workload.clone())
+            .collect();
+        self.board.set_profiling(profiling);
+        phases
+    }
+
+    /// Starts a job, unless it could not end in time.
+    fn begin(&mut self, workload: &Workload, key: &Key, finish: Timestamp, now: Timestamp) -> bool {
+        let HoldState::Ours {
+            until: Some(until), ..
+        } = workload.state
+        else {
+            return false;
+        };
+        if finish > until {
+            return false;
+        }
+        let guess = self.work_guess(workload);
+        let percentile = self.board.percentile(&workload.key).unwrap_or(0.99);
+        let job = match start::job(
+            workload,
+            percentile,
+            guess,
+            self.bench.cores,
+            until - LAST,
+            now,
+        ) {
+            Ok(job) => job,
+            Err(why) => {
+                tracing::warn!(workload = %workload.key, why, "a revision cannot be profiled");
+                self.failed.insert(key.clone(), Trouble::Errors);
+                return false;
+            }
+        };
+        let object = profiles::object(workload, &workload.revision, &job.sizes);
+        let (progress, progress_seen) = watch::channel(JobProgress::Starting);
+        let (stop, stop_seen) = watch::channel(false);
+        self.jobs.insert(
+            key.clone(),
+            Handle {
+                since: now,
+                until: job.until,
+                progress: progress_seen,
+                stop,
+            },
+        );
+        tracing::info!(workload = %workload.key, revision = workload.revision, sizes = ?job.sizes, "profiling begins");
+        let (bench, own, ended, key) = (
+            self.bench.clone(),
+            self.own.clone(),
+            self.ended.clone(),
+            key.clone(),
+        );
+        tokio::spawn(async move {
+            if let Err(error) = own.create(&object).await {
+                tracing::warn!(%error, "a profile object was not made");
+            }
+            let outcome = job::run(&bench, &job, &progress, stop_seen).await;
+            let job = Box::new(job);
+            // The receiver lives as long as the task that started this one.
+            drop(ended.send(Ended { key, job, outcome }).await);
+        });
+        true
+    }
+
+    /// Mean work per request of the running revision, in ms.
+    fn work_guess(&self, workload: &Workload) -> f64 {
+        self.world
+            .profiles()
+            .iter()
+            .filter(|profile| {
+                profile.metadata.namespace.as_deref() == Some(&workload.key.namespace)
+                    && profile.spec.workload == workload.key.name
+                    && profile.spec.revision == workload.running()
+            })
+            .find_map(|profile| profiles::known(profile))
+            .map_or(start::WORK_GUESS_MS, |known| known.work_ms)
+    }
+
+    async fn end(&mut self, ended: Ended) {
+        let Ended { key, job, outcome } = ended;
+        self.jobs.remove(&key);
+        let now = (self.bench.now)();
+        let workload = self.world.workloads().remove(&key.0);
+        match outcome {
+            Ok(finding) => {
+                let stored = store::finding(&self.own, &key, &job, &finding, now).await;
+                if let Some(workload) = &workload {
+                    let note = store::sentence(&key.1, &finding);
+                    self.own
+                        .event(workload, false, "RevisionProfiled", note)
+                        .await;
+                }
+                if stored {
+                    self.board.profiled.notify_one();
+                } else {
+                    self.failed.insert(key, Trouble::Errors);
+                }
+            }
+            Err(JobError::Stopped) => {
+                store::gone(&self.own, &key).await;
+            }
+            Err(error) => {
+                tracing::warn!(workload = %key.0, revision = key.1, %error, category = error.category(), "no profile");
+                let trouble = match error {
+                    JobError::ImagePull(_) => Trouble::ImagePull,
+                    _ => Trouble::Errors,
+                };
+                store::failure(&self.own, &key, &error, now).await;
+                if let Some(workload) = &workload {
+                    let note = format!("Revision {} has no profile: {error}", key.1);
+                    self.own.event(workload, true, "ProfileFailed", note).await;
+                }
+                self.failed.insert(key, trouble);
+            }
+        }
+    }
+
+    /// The janitor: deletes shadow pods that belong to no job of this leader.
+    async fn sweep(&self, workloads: &BTreeMap<ObjectKey, Workload>) {
+        let mine: BTreeSet<ObjectKey> = self
+            .jobs
+            .keys()
+            .flat_map(|(workload, revision)| {
+                ["subject", "load"].map(|role| {
+                    ObjectKey::new(
+                        &workload.namespace,
+                        names::shadow_name(&workload.name, revision, role),
+                    )
+                })
+            })
+            .collect();
+        for pod in self.world.pods() {
+            let meta = &pod.metadata;
+            let shadow = meta
+                .labels
+                .as_ref()
+                .is_some_and(|labels| labels.contains_key(names::SHADOW_LABEL));
+            if !shadow || meta.deletion_timestamp.is_some() {
+                continue;
+            }
+            let (Some(namespace), Some(name)) = (&meta.namespace, &meta.name) else {
+                continue;
+            };
+            let pod = ObjectKey::new(namespace, name);
+            if !mine.contains(&pod) {
+                tracing::info!(pod = %pod, known = workloads.len(), "sweeping a stray shadow pod");
+                self.perform(&Action::DeletePod { pod }).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! From a held workload to a job. Pure.
+
+use jiff::Timestamp;
+use msars_domain::{MilliCpu, Percentile, RequestMix};
+use serde_json::Value;
+
+use super::job::Job;
+use super::shadow::Blueprint;
+use crate::profiles;
+use crate::world::Workload;
+
+/// Mean work assumed when nothing is known, ms: low, so that the first window cannot overload the copy by much.
+pub const WORK_GUESS_MS: f64 = 5.0;
+
+/// Builds the job, or says why there can be none.
+pub fn job(
+    workload: &Workload,
+    percentile: f64,
+    work_guess_ms: f64,
+    cores: f64,
+    until: Timestamp,
+    now: Timestamp,
+) -> Result<Job, String> {
+    let requests = workload
+        .settings
+        .profile_request
+        .as_deref()
+        .ok_or("no requests to replay")?;
+    let mix: RequestMix = requests.parse().map_err(|error| format!("{error}"))?;
+    let (container, cpu) = workload
+        .serving
+        .clone()
+        .ok_or("the serving container has no CPU request and no limit")?;
+    let template = workload.template();
+    let port = port(template, &container).ok_or("the serving container has no port")?;
+    let sizes = profiles::probed(workload, cores);
+    let first = *sizes.first().ok_or("no size is allowed")?;
+    let request_share = cpu.limit.map_or(1.0, |limit| {
+        f64::from(cpu.request.0) / f64::from(limit.0.max(1))
+    });
+    Ok(Job {
+        blueprint: Blueprint {
+            workload: workload.key.clone(),
+            owner_uid: workload.uid.clone(),
+            revision: workload.revision.clone(),
+            template: template.clone(),
+            container,
+            size: first,
+            request_share,
+        },
+        mix,
+        port,
+        metrics: metrics(template, port),
+        grid: widened(profiles::grid(workload, cores), &sizes),
+        sizes,
+        percentile: Percentile::new(percentile).map_err(|error| error.to_string())?,
+        work_guess_ms,
+        until,
+        since: workload.since.unwrap_or(now),
+    })
+}
+
+/// The curve covers what was probed, too.
+fn widened(mut grid: Vec<MilliCpu>, sizes: &[MilliCpu]) -> Vec<MilliCpu> {
+    grid.extend(sizes);
+    grid.sort();
+    grid.dedup();
+    grid
+}
+
+fn port(template: &Value, container: &str) -> Option<u16> {
+    let containers = template.pointer("/spec/containers")?.as_array()?;
+    let serving = containers
+        .iter()
+        .find(|found| found.get("name").and_then(Value::as_str) == Some(container))?;
+    let ports = serving.get("ports")?.as_array()?;
+    let named = ports.iter().find(|port| {
+        matches!(
+            port.get("name").and_then(Value::as_str),
+            Some("http" | "web")
+        )
+    });
+    let port = named
+        .or_else(|| ports.first())?
+        .get("containerPort")?
+        .as_u64()?;
+    u16::try_from(port).ok()
+}
+
+/// Where the template says that its metrics are.
+fn metrics(template: &Value, port: u16) -> Option<(u16, String)> {
+    let annotations = template.pointer("/metadata/annotations")?;
+    let text = |name: &str| annotations.get(name).and_then(Value::as_str);
+    if text("prometheus.io/scrape") != Some("true") {
+        return None;
+    }
+    let port = text("prometheus.io/port").map_or(Some(port), |port| port.parse().ok())?;
+    let path = text("prometheus.io/path").unwrap_or("/metrics");
+    Some((port, path.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn port_and_metrics_come_from_the_template() {
+        let template = json!({
+            "metadata": {"annotations": {"prometheus.io/scrape": "true", "prometheus.io/port": "9100"}},
+            "spec": {"containers": [
+                {"name": "sidecar", "ports": [{"containerPort": 1}]},
+                {"name": "app", "ports": [{"containerPort": 2}, {"name": "http", "containerPort": 8080}]},
+            ]},
+        });
+        assert_eq!(port(&template, "app"), Some(8080));
+        assert_eq!(port(&template, "none"), None);
+        assert_eq!(metrics(&template, 8080), Some((9100, "/metrics".into())));
+        assert_eq!(metrics(&json!({}), 8080), None);
+    }
+}
