@@ -1,0 +1,164 @@
+//! End-to-end latency of entry workloads against their objectives.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use msars_domain::{Millis, ObjectKey, Percentile, Reading, Unknown};
+
+use crate::answer::instant;
+use crate::histogram::{Buckets, enough};
+use crate::preset::{Preset, WorkloadFrom};
+use crate::promql::{Ask, Keys, conditions, one_of, select, span};
+use crate::signals::{Problem, buckets, count, numbers, problems, reading};
+use crate::{Answers, Windows};
+
+/// Burn rate over 5 min from which an objective burns fast: two percent of a 30-day budget in an hour (Google, The
+/// Site Reliability Workbook, chapter 5).
+pub const FAST_BURN: f64 = 14.4;
+
+/// An entry workload with its objective.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// The Deployment that users call.
+    pub workload: ObjectKey,
+    /// Share of requests that must keep the target.
+    pub percentile: Percentile,
+    /// The latency to keep.
+    pub target: Millis,
+}
+
+/// How an entry workload did over a window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EntryReading {
+    /// The Deployment.
+    pub workload: ObjectKey,
+    /// Latency at the objective's percentile; the largest finite bound where the quantile lies above it.
+    pub quantile: Reading<Millis>,
+    /// Share of requests within the target, 0 to 1, failed ones included like any other.
+    pub attainment: Reading<f64>,
+    /// Number of requests.
+    pub requests: Reading<f64>,
+}
+
+impl EntryReading {
+    /// How many times faster than allowed the objective's budget is used up: 1 uses it up exactly. `TooFewSamples`
+    /// where a handful of slow requests would decide.
+    pub fn burn_rate(&self, percentile: Percentile) -> Reading<f64> {
+        match (&self.attainment, &self.requests) {
+            (Reading::Known { value, at }, Reading::Known { value: count, .. }) => {
+                if enough(*count, percentile) {
+                    Reading::Known {
+                        value: (1.0 - value) / percentile.miss(),
+                        at: *at,
+                    }
+                } else {
+                    Reading::Unknown {
+                        why: Unknown::TooFewSamples,
+                    }
+                }
+            }
+            (Reading::Unknown { why }, _) | (_, Reading::Unknown { why }) => {
+                Reading::Unknown { why: *why }
+            }
+        }
+    }
+}
+
+/// Readings of several entries.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Entries {
+    /// One for each entry asked, in order.
+    pub readings: Vec<EntryReading>,
+    /// Queries without a usable answer.
+    pub problems: Vec<Problem>,
+}
+
+/// The two queries for any number of entries.
+pub fn entry_queries(preset: &Preset, entries: &[Entry], window: Duration) -> Vec<(Ask, String)> {
+    let namespaces: BTreeSet<&str> = entries
+        .iter()
+        .map(|e| e.workload.namespace.as_str())
+        .collect();
+    let names: BTreeSet<&str> = entries.iter().map(|e| e.workload.name.as_str()).collect();
+    let keys = Keys::of(&preset.labels).whole();
+    let mut fixed = conditions(&preset.labels, Some(&namespaces));
+    if let WorkloadFrom::Label(label) = &preset.labels.workload {
+        fixed.push(one_of(label, Some(&names)));
+    }
+    let fixed = || fixed.iter().chain(&preset.only);
+    let request = &preset.requests;
+    let bucket = select(
+        &format!("{}_bucket", request.metric),
+        fixed().chain(&request.matchers),
+    );
+    let (metric, own) = count(preset.counter.as_ref(), request);
+    let newest = format!("timestamp({})", select(&metric, fixed().chain(&own)));
+    vec![
+        (
+            Ask::Buckets,
+            keys.grouped(
+                "sum",
+                &format!("increase({bucket}[{}])", span(window)),
+                &["le"],
+            ),
+        ),
+        (Ask::Alive, keys.grouped("max", &newest, &[])),
+    ]
+}
+
+/// Reads the answers to [`entry_queries`]. Pure.
+pub fn assemble_entries(
+    preset: &Preset,
+    entries: &[Entry],
+    windows: &Windows,
+    now: Timestamp,
+    answers: &Answers,
+) -> Entries {
+    let keys = Keys::of(&preset.labels).whole();
+    let histograms = buckets(answers, Ask::Buckets, &keys);
+    let newest = numbers(answers, Ask::Alive, &keys);
+    let ms = preset.requests.unit.ms();
+    let one = |entry: &Entry| {
+        let at = newest.as_ref().map_err(|why| *why).and_then(|table| {
+            let row = table.get(&entry.workload).and_then(|r| r.values().next());
+            let at = instant(*row.ok_or(Unknown::NoSeries)?).ok_or(Unknown::NotANumber)?;
+            let age = now.duration_since(at).as_secs_f64();
+            if age > windows.stale().as_secs_f64() {
+                return Err(Unknown::Stale);
+            }
+            Ok(at)
+        });
+        let found: Result<&Buckets, Unknown> = match &histograms {
+            Err(why) => Err(*why),
+            Ok(table) => match table.get(&entry.workload).and_then(|r| r.values().next()) {
+                None => Err(Unknown::NoSeries),
+                Some(histogram) => histogram.as_ref().map_err(|why| *why),
+            },
+        };
+        let quantile = found.and_then(|h| {
+            let quantile = h
+                .quantile(entry.percentile)
+                .filter(|_| enough(h.count(), entry.percentile));
+            Ok(quantile.ok_or(Unknown::TooFewSamples)?.value * ms)
+        });
+        let within = found.and_then(|h| {
+            h.share_within(entry.target.get() / ms)
+                .filter(|_| h.count() >= 1.0)
+                .ok_or(Unknown::TooFewSamples)
+        });
+        EntryReading {
+            workload: entry.workload.clone(),
+            quantile: reading(quantile, at, Millis::new),
+            attainment: reading(within, at, Ok::<f64, Unknown>),
+            requests: reading(found.map(Buckets::count), at, Ok::<f64, Unknown>),
+        }
+    };
+    Entries {
+        readings: entries.iter().map(one).collect(),
+        problems: problems(answers),
+    }
+}
+
+#[cfg(test)]
+mod tests;

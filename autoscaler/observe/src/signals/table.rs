@@ -1,0 +1,96 @@
+//! Answers as tables by workload.
+
+use std::collections::{BTreeMap, HashMap};
+
+use msars_domain::{ObjectKey, Unknown};
+
+use crate::answer::Sample;
+use crate::histogram::Buckets;
+use crate::promql::Keys;
+use crate::signals::Problem;
+use crate::{Answers, Ask};
+
+/// Values by workload and revision (empty where the preset knows none), or why the whole answer is missing.
+pub(crate) type Table<T> = Result<HashMap<ObjectKey, BTreeMap<String, T>>, Unknown>;
+
+/// The rows of one answer: `NoSeries` if it was not asked, `Unreachable` if it failed or is partial.
+pub(crate) fn rows(answers: &Answers, ask: Ask) -> Result<&[Sample], Unknown> {
+    match answers.get(&ask) {
+        None => Err(Unknown::NoSeries),
+        Some(Ok(answer)) if !answer.partial() => Ok(&answer.samples),
+        Some(_) => Err(Unknown::Unreachable),
+    }
+}
+
+fn place<'a>(sample: &'a Sample, keys: &Keys<'_>) -> Option<(ObjectKey, &'a str)> {
+    let label = |name: &str| sample.labels.get(name).map(String::as_str);
+    let workload = ObjectKey::new(label(keys.namespace)?, label(keys.workload)?);
+    let revision = keys.revision.and_then(label).unwrap_or_default();
+    Some((workload, revision))
+}
+
+/// One number by workload and revision.
+pub(crate) fn numbers(answers: &Answers, ask: Ask, keys: &Keys<'_>) -> Table<f64> {
+    let mut out: HashMap<ObjectKey, BTreeMap<String, f64>> = HashMap::new();
+    for sample in rows(answers, ask)? {
+        if let Some((workload, revision)) = place(sample, keys) {
+            out.entry(workload)
+                .or_default()
+                .insert(revision.to_owned(), sample.value);
+        }
+    }
+    Ok(out)
+}
+
+/// Bounds as text and counts, by revision.
+type Raw<'a> = BTreeMap<&'a str, Vec<(&'a str, f64)>>;
+
+/// One histogram by workload and revision, or why its rows make none.
+pub(crate) fn buckets(
+    answers: &Answers,
+    ask: Ask,
+    keys: &Keys<'_>,
+) -> Table<Result<Buckets, Unknown>> {
+    let mut raw: HashMap<ObjectKey, Raw<'_>> = HashMap::new();
+    for sample in rows(answers, ask)? {
+        let (Some((workload, revision)), Some(le)) = (place(sample, keys), sample.labels.get("le"))
+        else {
+            continue;
+        };
+        raw.entry(workload)
+            .or_default()
+            .entry(revision)
+            .or_default()
+            .push((le, sample.value));
+    }
+    let made = raw.into_iter().map(|(workload, revisions)| {
+        let revisions = revisions
+            .into_iter()
+            .map(|(revision, pairs)| (revision.to_owned(), Buckets::new(pairs)))
+            .collect();
+        (workload, revisions)
+    });
+    Ok(made.collect())
+}
+
+/// What went wrong, by question.
+pub(crate) fn problems(answers: &Answers) -> Vec<Problem> {
+    answers
+        .iter()
+        .filter_map(|(ask, answer)| match answer {
+            Err(error) => Some(Problem {
+                ask: *ask,
+                category: error.category(),
+                message: error.to_string(),
+                retry: error.retry(),
+            }),
+            Ok(answer) if answer.partial() => Some(Problem {
+                ask: *ask,
+                category: "PartialAnswer",
+                message: answer.warnings.join("; "),
+                retry: true,
+            }),
+            Ok(_) => None,
+        })
+        .collect()
+}
