@@ -220,6 +220,7 @@ impl Case<'_> {
             if recent(state.reshaped)
                 || recent(state.last_up)
                 || self.seen.rolling
+                || state.emergency.is_some()
                 || wishes.pause_scale_down
             {
                 guards.push(Guard::ReshapeWaits);

@@ -185,7 +185,8 @@ fn finish(
             .facts
             .zip(shield.peak)
             .is_some_and(|(facts, peak)| facts.capacity(wanted) >= peak);
-        let may_shrink = out.may_shrink && carried && !wanted.grows_from(current);
+        let fits = aim.plan.is_some_and(|plan| plan.fits);
+        let may_shrink = out.may_shrink && carried && fits && !wanted.grows_from(current);
         let (writes, withdrawn) =
             resize::resizes(now, seen, &mut state, wanted, may_shrink, shield.limits);
         actions.extend(writes);

@@ -12,8 +12,9 @@ use crate::{
 /// Keeps what living pods refused, adds what they refuse now, and forgets what is over.
 pub(crate) fn remember(now: Timestamp, seen: &Observation, state: &mut State, limits: &Limits) {
     state.refused.retain(|r| {
-        let alive = seen.pods.iter().any(|p| p.uid == r.uid);
-        alive && (r.infeasible || within(now, Some(r.at), limits.retry_s))
+        // A pod that has the size got it after all.
+        let lacks = |p: &PodState| p.uid == r.uid && p.actual.size() < r.size;
+        seen.pods.iter().any(lacks) && (r.infeasible || within(now, Some(r.at), limits.retry_s))
     });
     for pod in &seen.pods {
         if let Resize::Infeasible { size } = pod.resize {

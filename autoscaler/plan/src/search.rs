@@ -139,16 +139,16 @@ impl Facts<'_> {
         let (least, most) = self.bounds();
         let (small, large) = self.sizes();
         let save = 1.0 - self.limits.hysteresis.clamp(0.0, 0.9);
-        let mut cost = self.cost(base);
+        let cost = self.cost(base);
         if lost == 0 && !within_tolerance(ratio, behavior) {
             let ranges = ((least, base.replicas), (small, base.size));
             let found = self.cheapest(need, ranges.0, ranges.1, 0, base.replicas);
-            if let Some(fleet) = found.filter(|f| self.cost(*f) < cost * save) {
-                cost = self.cost(fleet);
-                plan.fleet = fleet;
-            }
+            plan.fleet = found
+                .filter(|f| self.cost(*f) < cost * save)
+                .unwrap_or(base);
         }
-        if reshape && lost == 0 {
+        // What can shrink as it is shrinks first.
+        if reshape && lost == 0 && plan.fleet == base {
             let found = self.cheapest(need, (least, most), (small, large), 0, base.replicas);
             if let Some(fleet) = found.filter(|f| self.cost(*f) < cost * save * save) {
                 plan.fleet = base.at_least(fleet);

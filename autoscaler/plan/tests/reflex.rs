@@ -1,0 +1,196 @@
+//! The fast path: what it grows, and every bound on it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test: a panic is its way to fail"
+)]
+
+#[path = "world/mod.rs"]
+mod world;
+
+use msars_domain::{Action, CpuSize, Headroom, MilliCpu, Qos, Reading, Resize, Unknown};
+use msars_plan::{Limits, ReflexInput, ReflexPod, ReflexWorkload, Refused, State, reflex};
+use world::{after, plain, pod, start};
+
+fn input(throttled: &[f64]) -> ReflexInput {
+    let now = start();
+    let seen = plain(now, 1, 10.0);
+    let pods = throttled
+        .iter()
+        .enumerate()
+        .map(|(index, value)| ReflexPod {
+            workload: 0,
+            state: pod(index, seen.template, after(now, -600)),
+            throttled: Reading::Known {
+                value: *value,
+                at: now,
+            },
+            grown: None,
+            shrunk: None,
+        });
+    ReflexInput {
+        now,
+        written: 0,
+        pods: pods.collect(),
+        workloads: vec![ReflexWorkload {
+            workload: seen.signals.workload,
+            container: seen.container,
+            wishes: seen.wishes,
+            cpu: seen.cpu,
+            template: seen.template,
+            qos: seen.qos,
+            resizable: true,
+            size: MilliCpu(200),
+            headroom: Headroom::default(),
+            hands_off: false,
+            refused: Vec::new(),
+        }],
+    }
+}
+
+fn limits(input: &ReflexInput) -> Vec<(String, u32)> {
+    reflex(input, &Limits::default())
+        .into_iter()
+        .map(|action| match action {
+            Action::Resize { uid, limit, .. } => (uid, limit.unwrap().0),
+            other => panic!("only resizes: {other:?}"),
+        })
+        .collect()
+}
+
+#[test]
+fn throttled_pods_grow_the_worst_first() {
+    let got = limits(&input(&[0.1, 0.4, 0.16, 0.9]));
+    assert_eq!(
+        got,
+        [
+            ("uid-3".into(), 350),
+            ("uid-1".into(), 250),
+            ("uid-2".into(), 250)
+        ]
+    );
+}
+
+#[test]
+fn request_keeps_its_ratio() {
+    let actions = reflex(&input(&[0.9]), &Limits::default());
+    assert!(matches!(
+        actions[0],
+        Action::Resize {
+            request: Some(MilliCpu(175)),
+            limit: Some(MilliCpu(350)),
+            ..
+        }
+    ));
+}
+
+#[test]
+fn writes_per_second_are_bounded() {
+    let mut many = input(&[0.5; 30]);
+    assert_eq!(limits(&many).len(), 10);
+    many.written = 7;
+    assert_eq!(limits(&many).len(), 3);
+    many.written = 11;
+    assert!(limits(&many).is_empty());
+}
+
+#[test]
+fn size_and_quota_are_bounded() {
+    let mut one = input(&[1.0]);
+    one.pods[0].state.asked = one.workloads[0].template.scaled_to(MilliCpu(550));
+    assert_eq!(
+        limits(&one),
+        [("uid-0".into(), 600)],
+        "three times the size in force"
+    );
+    one.workloads[0].size = MilliCpu(800);
+    one.pods[0].state.asked = one.workloads[0].template.scaled_to(MilliCpu(780));
+    assert_eq!(limits(&one), [("uid-0".into(), 800)], "the user's bound");
+    let mut two = input(&[0.9, 0.8]);
+    two.workloads[0].headroom.limits = Some(MilliCpu(200));
+    assert_eq!(limits(&two).len(), 1, "the quota has room for one");
+}
+
+#[test]
+fn a_harmful_shrink_is_rolled_back_at_once() {
+    let mut one = input(&[0.08]);
+    assert!(limits(&one).is_empty(), "below the trigger");
+    one.pods[0].shrunk = Some((after(one.now, -10), MilliCpu(400)));
+    one.pods[0].grown = Some(one.now);
+    assert_eq!(limits(&one), [("uid-0".into(), 400)]);
+    one.pods[0].shrunk = Some((after(one.now, -61), MilliCpu(400)));
+    assert!(limits(&one).is_empty(), "long ago");
+}
+
+#[test]
+fn it_keeps_its_hands_off() {
+    type Change = fn(&mut ReflexInput);
+    let cases: [(&str, Change); 14] = [
+        ("recommend", |i| i.workloads[0].wishes.acts = false),
+        ("paused", |i| i.workloads[0].wishes.pause = true),
+        ("a rival", |i| i.workloads[0].hands_off = true),
+        ("no subresource", |i| i.workloads[0].resizable = false),
+        ("best effort", |i| i.workloads[0].qos = Qos::BestEffort),
+        ("not ready", |i| i.pods[0].state.ready = false),
+        ("resized by somebody", |i| i.pods[0].state.foreign = true),
+        ("a resize under way", |i| {
+            i.pods[0].state.resize = Resize::InProgress
+        }),
+        ("grown a second ago", |i| {
+            i.pods[0].grown = Some(after(i.now, -1))
+        }),
+        ("unknown", |i| {
+            i.pods[0].throttled = Reading::Unknown {
+                why: Unknown::NoSeries,
+            };
+        }),
+        ("stale", |i| {
+            i.pods[0].throttled = Reading::Known {
+                value: 1.0,
+                at: after(i.now, -60),
+            };
+        }),
+        ("not a number", |i| {
+            i.pods[0].throttled = Reading::Known {
+                value: f64::NAN,
+                at: i.now,
+            };
+        }),
+        ("refused", |i| {
+            i.workloads[0].refused = vec![Refused {
+                uid: "uid-0".into(),
+                size: MilliCpu(210),
+                at: i.now,
+                infeasible: true,
+            }];
+        }),
+        ("no limit to be throttled by", |i| {
+            i.pods[0].state.asked = CpuSize {
+                request: MilliCpu(200),
+                limit: None,
+            };
+        }),
+    ];
+    assert_eq!(limits(&input(&[0.9])).len(), 1);
+    for (name, change) in cases {
+        let mut one = input(&[0.9]);
+        change(&mut one);
+        assert!(limits(&one).is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn the_next_tick_neither_takes_it_back_nor_leaves_others_behind() {
+    let now = start();
+    let mut seen = plain(now, 2, 50.0);
+    let grown = seen.template.scaled_to(MilliCpu(350));
+    seen.pods[0].asked = grown;
+    seen.pods[0].actual = grown;
+    let mut state = State::default();
+    state.grown_by_reflex(now, MilliCpu(350));
+    let made = world::single(now, &seen, &state);
+    assert_eq!(made.wanted.size, MilliCpu(350), "{}", made.explain());
+    assert_eq!(made.actions.len(), 1, "{:?}", made.actions);
+    assert!(matches!(&made.actions[0], Action::Resize { uid, .. } if uid == "uid-1"));
+}
