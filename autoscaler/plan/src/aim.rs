@@ -281,7 +281,8 @@ impl Case<'_> {
                 self.restore(left, aim);
             }
         }
-        if !below || !within(now, state.conflict, limits.conflict_s) {
+        let raised = state.replicas.is_some_and(|left| seen.replicas > left);
+        if !below || raised || !within(now, state.conflict, limits.conflict_s) {
             state.conflict = None;
         }
         state.conflict.is_some() || seen.declared_by.is_some()

@@ -60,6 +60,10 @@ fn one(
     if let Some(reason) = hands_off(seen) {
         return still(seen, current, reason, accepted(state, seen));
     }
+    if state.recommendations.is_empty() {
+        // As HPA does at its start: what is there counts as recommended, so that the window holds from the first tick.
+        state.recommend(now, current);
+    }
     let facts = Facts::new(now, seen, &state, limits);
     let rate = seen
         .signals

@@ -28,6 +28,8 @@ pub struct Limits {
     pub conflict_s: u32,
     /// A fleet is reshaped (one figure up, then the other down) at most this often.
     pub reshape_s: u32,
+    /// What a change of shape costs on the way must be saved again within this.
+    pub payback_s: u32,
     /// Load over capacity above which lost metrics are an emergency.
     pub high_load: f64,
     /// Metrics lost for so long during high load are an emergency.
@@ -80,6 +82,7 @@ impl Default for Limits {
             foreign_s: 600,
             conflict_s: 3600,
             reshape_s: 900,
+            payback_s: 1200,
             high_load: 0.7,
             lost_s: 45,
             load_memory_s: 600,

@@ -150,15 +150,23 @@ impl Facts<'_> {
         // What can shrink as it is shrinks first.
         if reshape && lost == 0 && plan.fleet == base {
             let found = self.cheapest(need, (least, most), (small, large), 0, base.replicas);
-            if let Some(fleet) = found.filter(|f| self.cost(*f) < cost * save * save) {
+            let pays = |fleet: &Fleet| self.pays_back(base, *fleet, cost * save * save);
+            if let Some(fleet) = found.filter(pays) {
                 plan.fleet = base.at_least(fleet);
-                // One figure at a time, or both would grow without need.
-                if fleet.replicas > base.replicas && fleet.size > base.size {
-                    plan.fleet = base;
-                }
             }
         }
         plan
+    }
+
+    /// Whether a change of shape costs less than `most` in the end and pays back in time what it costs on the way,
+    /// when both figures are up for a window. One figure grows; when both would, the load asks for it or nothing does.
+    fn pays_back(&self, base: Fleet, target: Fleet, most: f64) -> bool {
+        let (before, after) = (self.cost(base), self.cost(target));
+        let extra = self.cost(base.at_least(target)) - before;
+        let window = self.seen.behavior.scale_down.stabilization_window_seconds;
+        let paid = (before - after) * f64::from(self.limits.payback_s);
+        let both = target.replicas > base.replicas && target.size > base.size;
+        after < most && !both && extra * f64::from(window) <= paid
     }
 
     /// Vertical first: a resize acts in a tenth of a second, a new pod in tens.

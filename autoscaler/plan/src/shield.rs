@@ -304,7 +304,10 @@ impl Shield<'_> {
             return;
         };
         let base = facts.base();
-        if self.proven || !out.fleet.shrinks_from(base) || facts.capacity(out.fleet) >= peak {
+        // Below the profile capacity is a guess, and nothing shrinks on a guess.
+        let known = facts.profile.capacity(out.fleet.size).is_some();
+        let carried = known && facts.capacity(out.fleet) >= peak;
+        if self.proven || carried || !out.fleet.shrinks_from(base) {
             return;
         }
         let kept = base.at_least(out.fleet);

@@ -9,8 +9,8 @@
 #[path = "world/mod.rs"]
 mod world;
 
-use msars_domain::{Action, Observation, Reading, Rival, Unknown};
-use msars_plan::{Decision, State};
+use msars_domain::{Action, MilliCpu, Observation, Reading, Rival, Unknown};
+use msars_plan::{Decision, Fleet, Recommendation, State};
 use world::{after, cpu, plain, rate, single, start};
 
 fn lost<T>() -> Reading<T> {
@@ -31,9 +31,7 @@ fn text(made: &Decision) -> String {
                 limit,
                 ..
             } => {
-                let show = |cpu: &Option<msars_domain::MilliCpu>| {
-                    cpu.map_or("–".into(), |c| c.to_string())
-                };
+                let show = |cpu: &Option<MilliCpu>| cpu.map_or("–".into(), |c| c.to_string());
                 format!(
                     "  resize {} request {} limit {}",
                     pod.name,
@@ -61,9 +59,25 @@ fn golden(name: &str, change: impl FnOnce(&mut Observation, &mut State)) {
     insta::assert_snapshot!(name, text(&single(now, &seen, &state)));
 }
 
+/// A window in which little was recommended.
+fn calm(state: &mut State) {
+    state.recommendations = vec![Recommendation {
+        at: after(start(), -200),
+        fleet: Fleet {
+            replicas: 1,
+            size: MilliCpu(100),
+        },
+    }];
+}
+
+#[test]
+fn another_shape_is_reached_in_two_steps() {
+    golden("reshape", |seen, _| *seen = plain(start(), 6, 200.0));
+}
+
 #[test]
 fn fits() {
-    golden("fits", |_, _| {});
+    golden("fits", |seen, _| *seen = plain(start(), 3, 95.0));
 }
 
 #[test]
@@ -86,7 +100,10 @@ fn without_resize_only_replicas_grow() {
 
 #[test]
 fn less_load_shrinks() {
-    golden("shrink", |seen, _| *seen = plain(start(), 8, 60.0));
+    golden("shrink", |seen, state| {
+        *seen = plain(start(), 8, 60.0);
+        calm(state);
+    });
 }
 
 #[test]
@@ -167,7 +184,7 @@ fn the_users_emergency() {
 fn quota_bounds_growth() {
     golden("quota", |seen, _| {
         *seen = plain(start(), 3, 180.0);
-        seen.headroom.limits = Some(msars_domain::MilliCpu(350));
+        seen.headroom.limits = Some(MilliCpu(350));
     });
 }
 
@@ -182,9 +199,9 @@ fn a_foreign_drop_is_restored() {
 #[test]
 fn a_wrong_born_pod_is_resized() {
     golden("wrong_born", |seen, state| {
-        let size = seen.template.scaled_to(msars_domain::MilliCpu(400));
+        let size = seen.template.scaled_to(MilliCpu(400));
         *seen = plain(start(), 3, 200.0);
-        state.size = Some(msars_domain::MilliCpu(400));
+        state.size = Some(MilliCpu(400));
         for pod in seen.pods.iter_mut().take(2) {
             pod.asked = size;
             pod.actual = size;
