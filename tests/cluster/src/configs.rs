@@ -1,10 +1,8 @@
 //! The configuration files, as CLUSTER facts demand; each unusual line says why.
 
-use std::fs::write;
-
 use anyhow::Result;
 
-use crate::paths::{CRI_FOLDER, Paths, cri_socket};
+use crate::paths::{CRI_FOLDER, Paths, cri_socket, put};
 use crate::pki::NODE;
 
 #[allow(
@@ -20,10 +18,10 @@ pub fn make(paths: &Paths) -> Result<()> {
     for folder in ["etcd", "containerd", "kubelet", "podlogs", "cni", "audit"] {
         paths.folder(folder)?;
     }
-    write(cfg.join("resolv.conf"), "nameserver 127.0.0.1\n")?;
-    write(
-        cfg.join("containerd.toml"),
-        format!(
+    put(&cfg.join("resolv.conf"), "nameserver 127.0.0.1\n")?;
+    put(
+        &cfg.join("containerd.toml"),
+        &format!(
             r#"version = 2
 root = "{root}"
 state = "{CRI_FOLDER}/containerd"
@@ -42,6 +40,7 @@ state = "{CRI_FOLDER}/containerd"
       runtime_type = "io.containerd.runc.v2"
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
         SystemdCgroup = false
+        Root = "{CRI_FOLDER}/runc"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = "{cni}"
@@ -50,9 +49,9 @@ state = "{CRI_FOLDER}/containerd"
             cni = paths.text("cfg/cni"),
         ),
     )?;
-    write(
-        cfg.join("cni/10-msars.conflist"),
-        format!(
+    put(
+        &cfg.join("cni/10-msars.conflist"),
+        &format!(
             r#"{{"cniVersion":"0.4.0","name":"msars","plugins":[
  {{"type":"bridge","bridge":"cni0","isGateway":true,"ipMasq":true,"hairpinMode":true,
   "ipam":{{"type":"host-local","dataDir":"{}","ranges":[[{{"subnet":"10.244.0.0/24"}}]],"routes":[{{"dst":"0.0.0.0/0"}}]}}}},
@@ -60,9 +59,9 @@ state = "{CRI_FOLDER}/containerd"
             paths.text("cni")
         ),
     )?;
-    write(
-        cfg.join("kubelet.yaml"),
-        format!(
+    put(
+        &cfg.join("kubelet.yaml"),
+        &format!(
             r"apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 failCgroupV1: false
@@ -86,9 +85,9 @@ maxPods: 110
             logs = paths.text("podlogs"),
         ),
     )?;
-    write(
-        cfg.join("proxy.yaml"),
-        format!(
+    put(
+        &cfg.join("proxy.yaml"),
+        &format!(
             r"apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 mode: iptables
@@ -101,8 +100,8 @@ conntrack: {{maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeo
         ),
     )?;
     // Bodies of Deployments tell later who wrote `paused`; for the rest the call itself is enough.
-    write(
-        cfg.join("audit.yaml"),
+    put(
+        &cfg.join("audit.yaml"),
         r#"apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
@@ -113,6 +112,6 @@ rules:
 - {level: None}
 "#,
     )?;
-    write(cfg.join("coredns.yaml"), include_str!("coredns.yaml"))?;
+    put(&cfg.join("coredns.yaml"), include_str!("coredns.yaml"))?;
     Ok(())
 }

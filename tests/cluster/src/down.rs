@@ -1,16 +1,17 @@
 //! Takes the cluster down: nothing of it stays.
 
-use std::fs::{
-    read_dir, read_link, read_to_string, remove_dir, remove_dir_all, remove_file, write,
-};
-use std::path::Path;
+use std::fs::{read_dir, read_link, read_to_string, remove_dir, remove_dir_all, remove_file};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
 
+use crate::containerd::ctr;
 use crate::network::NAMESPACE;
-use crate::paths::{CRI_FOLDER, Paths, cri_socket};
-use crate::process::{started, stop};
+use crate::paths::{CRI_FOLDER, Paths, cri_socket, put};
+use crate::process::{all, end, outside_session, run, running, signal};
 
 /// Machine-wide settings that the kubelet overwrites.
 const SYSCTLS: &[&str] = &[
@@ -22,23 +23,48 @@ const SYSCTLS: &[&str] = &[
     "kernel/keys/root_maxbytes",
 ];
 
-/// Keeps the machine's settings and namespaces as they were before the first start.
+/// Folders that the cluster's programs make whatever they are told; gone again if they were not there before.
+const FOLDERS: &[&str] = &[
+    "/var/lib/kubelet/device-plugins",
+    "/var/lib/kubelet",
+    "/var/lib/cni/results",
+    "/var/lib/cni/cache",
+    "/var/lib/cni",
+    "/var/log/containers",
+    "/var/log/pods",
+    "/run/containerd/s",
+    "/run/containerd",
+];
+
+/// What one `ctr` call may take; containerd may hang when its parts were killed.
+const CALL: Duration = Duration::from_secs(20);
+
+/// Keeps the machine's settings, namespaces and folders as they were before the first start.
 pub fn save_machine(paths: &Paths) -> Result<()> {
-    let namespaces = paths.folder("cfg")?.join("namespaces");
-    if !namespaces.exists() {
-        write(&namespaces, names_in(Path::new("/run/netns")).join("\n"))?;
-    }
-    let file = paths.folder("cfg")?.join("sysctls");
-    if file.exists() {
-        return Ok(());
-    }
-    let mut text = String::new();
-    for key in SYSCTLS {
-        let value = read_to_string(Path::new("/proc/sys").join(key))
-            .with_context(|| format!("reading {key}"))?;
-        text.extend([key, " ", value.trim(), "\n"]);
-    }
-    Ok(write(file, text)?)
+    let cfg = paths.folder("cfg")?;
+    let once = |name: &str, text: &dyn Fn() -> Result<String>| -> Result<()> {
+        let file = cfg.join(name);
+        if !file.exists() {
+            put(&file, &text()?)?;
+        }
+        Ok(())
+    };
+    once("namespaces", &|| {
+        Ok(names_in(Path::new("/run/netns")).join("\n"))
+    })?;
+    once("absent", &|| {
+        let absent = FOLDERS.iter().filter(|folder| !Path::new(folder).exists());
+        Ok(absent.copied().collect::<Vec<_>>().join("\n"))
+    })?;
+    once("sysctls", &|| {
+        let mut text = String::new();
+        for key in SYSCTLS {
+            let value = read_to_string(Path::new("/proc/sys").join(key))
+                .with_context(|| format!("reading {key}"))?;
+            text.extend([key, " ", value.trim(), "\n"]);
+        }
+        Ok(text)
+    })
 }
 
 fn names_in(folder: &Path) -> Vec<String> {
@@ -57,48 +83,29 @@ fn restore_sysctls(paths: &Paths) -> Result<()> {
     };
     for line in text.lines() {
         if let Some((key, value)) = line.split_once(' ') {
-            write(Path::new("/proc/sys").join(key), value)
+            std::fs::write(Path::new("/proc/sys").join(key), value)
                 .with_context(|| format!("restoring {key}"))?;
         }
     }
     Ok(())
 }
 
-fn ctr(args: &[&str]) -> Command {
-    let mut command = Command::new("ctr");
-    command
-        .args(["-a", &cri_socket().display().to_string(), "-n", "k8s.io"])
-        .args(args)
-        .stderr(Stdio::null());
-    command
-}
-
-/// Stops every program, then removes mounts, namespaces, cgroups and state. Fine when nothing is up.
+/// Stops every program, then removes mounts, namespaces, cgroups and state. Fine when nothing is up, and after a run
+/// that was killed at any point.
+///
+/// # Errors
+/// When the cluster belongs to another state folder, or a process or folder of it cannot be removed.
 pub fn down(paths: &Paths) -> Result<()> {
-    // The kubelet first, so that nobody starts a pod again; what is left has nothing to save.
-    let first = [
-        "kubelet",
-        "kube-proxy",
-        "kube-scheduler",
-        "kube-controller-manager",
-    ];
-    for name in first {
-        stop(paths, name, "-KILL")?;
+    paths.refuse_others()?;
+    let containerd = running(paths, "containerd");
+    // Everything but the containers first, so that nobody starts a pod again; none of it has anything to save.
+    end(paths, outside_session(containerd))?;
+    if containerd.is_some() && cri_socket().exists() {
+        end_tasks(paths);
     }
-    if cri_socket().exists()
-        && let Ok(tasks) = ctr(&["tasks", "ls", "-q"]).output()
-    {
-        for task in String::from_utf8_lossy(&tasks.stdout).lines() {
-            // A task may have ended by itself: its answer does not matter, shims are looked for below.
-            let _ = ctr(&["tasks", "rm", "-f", task])
-                .stdout(Stdio::null())
-                .status();
-        }
-    }
-    for name in started(paths) {
-        stop(paths, &name, "-KILL")?;
-    }
-    end_shims()?;
+    let bundles = bundles();
+    end(paths, |_| true)?;
+    end_containers(&bundles)?;
     unmount(paths)?;
     remove_namespaces(paths)?;
     for controller in read_dir("/sys/fs/cgroup")
@@ -108,13 +115,7 @@ pub fn down(paths: &Paths) -> Result<()> {
         remove_cgroups(&controller.path().join("kubepods"));
     }
     restore_sysctls(paths)?;
-    if let Ok(logs) = read_dir("/var/log/containers") {
-        for link in logs.flatten() {
-            if read_link(link.path()).is_ok_and(|target| target.starts_with(&paths.run)) {
-                remove_file(link.path())?;
-            }
-        }
-    }
+    remove_strays(paths, &bundles)?;
     for folder in [paths.run.as_path(), Path::new(CRI_FOLDER)] {
         if folder.exists() {
             remove_dir_all(folder).with_context(|| format!("removing {}", folder.display()))?;
@@ -123,31 +124,59 @@ pub fn down(paths: &Paths) -> Result<()> {
     Ok(())
 }
 
-/// Shims of our own socket can stay behind when both of their tasks are removed at once.
-fn end_shims() -> Result<()> {
-    let ours = cri_socket().display().to_string();
-    for process in read_dir("/proc")?.flatten() {
-        let Ok(line) = std::fs::read(process.path().join("cmdline")) else {
-            continue;
-        };
-        let line = String::from_utf8_lossy(&line);
-        let words: Vec<&str> = line.split('\0').collect();
-        let shim = words
-            .first()
-            .is_some_and(|program| program.ends_with("containerd-shim-runc-v2"));
-        if shim
-            && words
-                .windows(2)
-                .any(|pair| pair[0] == "-address" && pair[1] == ours)
-        {
-            let pid = process.file_name().to_string_lossy().into_owned();
-            let _ = Command::new("kill")
-                .args(["-KILL", &pid])
-                .stderr(Stdio::null())
-                .status();
-        }
+/// Containers in containerd's own order. What it leaves or cannot do is done by force right after, so no answer matters.
+fn end_tasks(paths: &Paths) {
+    let Ok(tasks) = ctr(paths, CALL, &["tasks", "ls", "-q"]).output() else {
+        return;
+    };
+    let tasks = String::from_utf8_lossy(&tasks.stdout);
+    let mut args = vec!["tasks", "rm", "-f"];
+    args.extend(tasks.lines());
+    if args.len() > 3 {
+        let _ = ctr(paths, CALL, &args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
     }
-    Ok(())
+}
+
+/// Containerd's folder of every container that it knows as started: named by its id.
+fn bundles() -> Vec<PathBuf> {
+    let folder = Path::new(CRI_FOLDER).join("containerd/io.containerd.runtime.v2.task/k8s.io");
+    names_in(&folder)
+        .into_iter()
+        .map(|name| folder.join(name))
+        .collect()
+}
+
+/// Processes of containers whose shim is gone, found by the container's id in their cgroup.
+fn end_containers(bundles: &[PathBuf]) -> Result<()> {
+    let ids: Vec<String> = bundles
+        .iter()
+        .filter_map(|bundle| Some(bundle.file_name()?.to_string_lossy().into_owned()))
+        .collect();
+    let deadline = Instant::now() + CALL;
+    loop {
+        let left: Vec<u32> = all()
+            .into_iter()
+            .filter(|pid| {
+                // A zombie has no command line any more.
+                std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+                    && read_to_string(format!("/proc/{pid}/cgroup"))
+                        .is_ok_and(|groups| ids.iter().any(|id| groups.contains(id.as_str())))
+            })
+            .collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            bail!("processes of containers survive SIGKILL: {left:?}");
+        }
+        for pid in left {
+            signal(pid, Signal::KILL);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn unmount(paths: &Paths) -> Result<()> {
@@ -183,7 +212,7 @@ fn remove_namespaces(paths: &Paths) -> Result<()> {
                 .as_ref()
                 .is_some_and(|before| before.lines().all(|line| line != name));
         if name == NAMESPACE || pods {
-            crate::tools::run(Command::new("ip").args(["netns", "del", &name]))?;
+            run(Command::new("ip").args(["netns", "del", &name]))?;
         }
     }
     // `ip netns add` mounts the folder on itself once; empty, nobody needs that mount.
@@ -208,4 +237,38 @@ fn remove_cgroups(folder: &Path) {
     }
     // A group that still holds a dying process goes with the next `down`.
     let _ = remove_dir(folder);
+}
+
+/// What the programs put outside of the folders they were given.
+fn remove_strays(paths: &Paths, bundles: &[PathBuf]) -> Result<()> {
+    for bundle in bundles {
+        if let Ok(address) = read_to_string(bundle.join("address"))
+            && let Some(socket) = address.trim().strip_prefix("unix://")
+        {
+            // The shim removes it unless it was killed.
+            let _ = remove_file(socket);
+        }
+    }
+    for link in names_in(Path::new("/var/log/containers")) {
+        let link = Path::new("/var/log/containers").join(link);
+        if read_link(&link).is_ok_and(|target| target.starts_with(&paths.run)) {
+            remove_file(&link)?;
+        }
+    }
+    for result in names_in(Path::new("/var/lib/cni/results")) {
+        if result.starts_with("msars-") {
+            remove_file(Path::new("/var/lib/cni/results").join(result))?;
+        }
+    }
+    let absent = read_to_string(paths.run.join("cfg/absent")).unwrap_or_default();
+    for folder in absent.lines() {
+        if folder.starts_with("/var/lib/kubelet/") {
+            for file in names_in(Path::new(folder)) {
+                remove_file(Path::new(folder).join(file))?;
+            }
+        }
+        // Somebody else may have begun to use it: only an empty one goes.
+        let _ = remove_dir(folder);
+    }
+    Ok(())
 }

@@ -1,8 +1,10 @@
 //! `msars-cluster`: the local cluster from the command line.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
-use msars_cluster::{Paths, down, kubectl, prepare, up};
+use msars_cluster::{Cluster, Image, Options, ScrapeInterval};
 
 /// A real single-node Kubernetes on this machine, in a network namespace of its own. Needs root.
 #[derive(Debug, Parser)]
@@ -15,10 +17,17 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Install and build what is missing (minutes, once), then start what does not run (seconds).
-    Up,
+    Up {
+        /// Time between two scrapes of Prometheus, in whole seconds.
+        #[arg(long, default_value_t)]
+        scrape_interval: ScrapeInterval,
+        /// Neither build nor start Prometheus.
+        #[arg(long, conflicts_with = "scrape_interval")]
+        no_prometheus: bool,
+    },
     /// Stop everything and remove every trace but the built programs.
     Down,
-    /// Show nodes and pods.
+    /// Show processes, nodes and pods.
     Status,
     /// A shell in which kubectl talks to the cluster; `exit` leaves it.
     Shell,
@@ -28,48 +37,71 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Give the node an image of a program, with the libraries it needs.
+    LoadImage {
+        /// Names as pods give them, `shop/catalogue:v1`; several by commas.
+        #[arg(value_delimiter = ',', required = true)]
+        names: Vec<String>,
+        /// The program's file.
+        program: PathBuf,
+        /// A variable of the image's environment; may be repeated.
+        #[arg(long, value_name = "NAME=VALUE")]
+        env: Vec<String>,
+    },
 }
 
 fn main() -> Result<()> {
-    let paths = Paths::from_env()?;
-    let command = Cli::parse().command;
-    if let Command::Down = command {
-        let _lock = paths.lock()?;
-        return down(&paths);
-    }
-    let tools = prepare(&paths)?;
-    let mut child = match command {
-        Command::Up => {
-            let _lock = paths.lock()?;
-            return up(&paths, &tools);
+    let say = |line: &str| println!("{line}");
+    let mut child = match Cli::parse().command {
+        Command::Up {
+            scrape_interval,
+            no_prometheus,
+        } => {
+            let scrape = (!no_prometheus).then_some(scrape_interval);
+            return Cluster::up(Options { scrape }, &say).map(drop);
         }
-        Command::Down => return Ok(()),
+        Command::Down => return Cluster::clear(&say),
+        Command::LoadImage {
+            names,
+            program,
+            env,
+        } => return load(&names, &program, env),
         Command::Status => {
-            let mut child = kubectl(&paths, &tools);
+            let cluster = Cluster::attach()?;
+            for process in cluster.processes() {
+                println!("{:7} {}", process.pid, process.name);
+            }
+            let mut child = cluster.enter("kubectl");
             child.args(["get", "nodes,pods", "-A", "-o", "wide"]);
             child
         }
         Command::Shell => {
-            let mut child =
-                msars_cluster::inside(std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".into()));
-            let path = std::env::var("PATH").unwrap_or_default();
-            child
-                .env("KUBECONFIG", paths.kubeconfig())
-                .env("PATH", format!("{}:{path}", tools.folder().display()));
-            child
+            let shell = std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".into());
+            Cluster::attach()?.enter(shell)
         }
         Command::Kubectl { args } => {
-            let mut child = kubectl(&paths, &tools);
+            let mut child = Cluster::attach()?.enter("kubectl");
             child.args(args);
             child
         }
     };
-    if !paths.kubeconfig().exists() {
-        bail!("no cluster is up; start one: cargo xtask cluster up");
-    }
     let status = child.status()?;
     if !status.success() {
         bail!("{child:?} ended with {status}");
+    }
+    Ok(())
+}
+
+fn load(names: &[String], program: &std::path::Path, env: Vec<String>) -> Result<()> {
+    let cluster = Cluster::attach()?;
+    let mut first = Image::of_program("unnamed", program)?;
+    for pair in env {
+        first = first.with_env(pair);
+    }
+    let images: Vec<Image> = names.iter().map(|name| first.named(name)).collect();
+    cluster.load_images(&images)?;
+    for image in images {
+        println!("{}", image.name());
     }
     Ok(())
 }

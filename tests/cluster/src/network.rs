@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::tools::run;
+use crate::process::{run, succeeds};
 
 /// The namespace's name.
 pub const NAMESPACE: &str = "msars";
@@ -24,7 +24,11 @@ pub fn inside(program: impl AsRef<std::ffi::OsStr>) -> Command {
 
 /// Makes the namespace with bridge, address and default route; does nothing if its last step is already done.
 pub fn make() -> Result<()> {
-    if !Path::new("/run/netns").join(NAMESPACE).exists() {
+    if !succeeds(&mut inside("true")) {
+        // A name without a namespace behind it is what `ip` leaves when it is killed half-way.
+        if Path::new("/run/netns").join(NAMESPACE).exists() {
+            run(Command::new("ip").args(["netns", "del", NAMESPACE]))?;
+        }
         run(Command::new("ip").args(["netns", "add", NAMESPACE]))?;
     }
     // Without a default route kube-proxy's OUTPUT rules never see a packet to a ClusterIP.
@@ -40,5 +44,6 @@ pub fn make() -> Result<()> {
          echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet
          ip route replace default dev node0"
     );
-    run(inside("sh").args(["-c", &script]))
+    run(inside("sh").args(["-c", &script]))?;
+    Ok(())
 }

@@ -1,21 +1,27 @@
 //! Where everything of one cluster lies.
 
-use std::fs::{File, create_dir_all};
+use std::fs::{File, create_dir_all, read_to_string, rename, write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 /// The folders of one cluster.
 #[derive(Debug, Clone)]
 pub struct Paths {
-    /// State, logs, process ids; removed by `down`.
+    /// State and logs; removed by `down`.
     pub run: PathBuf,
     /// Built programs, kept by version.
     pub cache: PathBuf,
+    /// Held by whoever works on the cluster; one for the whole machine, whatever the other two are.
+    pub lock: PathBuf,
 }
 
 impl Paths {
-    /// `MSARS_CLUSTER_RUN` (default `/var/lib/msars-cluster`) and `MSARS_CACHE` (default `~/.cache/msars`).
+    /// `MSARS_CLUSTER_RUN` (default `/var/lib/msars-cluster`), `MSARS_CACHE` (default `~/.cache/msars`) and
+    /// `MSARS_CLUSTER_LOCK` (default `/run/lock/msars-cluster.lock`).
+    ///
+    /// # Errors
+    /// When there is no home folder to derive the cache from.
     pub fn from_env() -> Result<Self> {
         let cache = match std::env::var_os("MSARS_CACHE") {
             Some(folder) => PathBuf::from(folder),
@@ -27,12 +33,20 @@ impl Paths {
                 .join(".cache/msars"),
             },
         };
-        let run = std::env::var_os("MSARS_CLUSTER_RUN")
-            .map_or_else(|| "/var/lib/msars-cluster".into(), PathBuf::from);
-        Ok(Self { run, cache })
+        let or = |name: &str, default: &str| {
+            std::env::var_os(name).map_or_else(|| PathBuf::from(default), PathBuf::from)
+        };
+        Ok(Self {
+            run: or("MSARS_CLUSTER_RUN", "/var/lib/msars-cluster"),
+            cache,
+            lock: or("MSARS_CLUSTER_LOCK", "/run/lock/msars-cluster.lock"),
+        })
     }
 
     /// A folder of the run, made if needed.
+    ///
+    /// # Errors
+    /// When it cannot be made.
     pub fn folder(&self, name: &str) -> Result<PathBuf> {
         let path = self.run.join(name);
         create_dir_all(&path).with_context(|| format!("making the folder {}", path.display()))?;
@@ -44,22 +58,65 @@ impl Paths {
         self.run.join(name).display().to_string()
     }
 
-    /// The admin's kubeconfig.
+    /// The admin's kubeconfig; its server is reachable inside the network namespace only.
     pub fn kubeconfig(&self) -> PathBuf {
         self.run.join("cfg/admin.conf")
     }
 
-    /// Waits until no other run of the test bed works on the cluster; held until dropped.
-    pub fn lock(&self) -> Result<File> {
-        create_dir_all(&self.cache)?;
-        let path = self.cache.join("cluster.lock");
-        let file = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
+    /// The log of one program of the cluster.
+    pub fn log(&self, program: &str) -> PathBuf {
+        self.run.join("logs").join(format!("{program}.log"))
+    }
+
+    /// Waits until nobody else works on the cluster; held until dropped or the process ends, however it ends.
+    ///
+    /// # Errors
+    /// When the lock file cannot be opened.
+    pub fn lock(&self, say: &dyn Fn(&str)) -> Result<File> {
+        if let Some(folder) = self.lock.parent() {
+            create_dir_all(folder)?;
+        }
+        let file =
+            File::create(&self.lock).with_context(|| format!("opening {}", self.lock.display()))?;
         if file.try_lock().is_err() {
-            println!("another run holds {}; waiting for it", path.display());
+            say(&format!(
+                "another run holds {}; waiting for it",
+                self.lock.display()
+            ));
             file.lock()?;
         }
         Ok(file)
     }
+
+    /// The namespace and the socket are one per machine, so a second state folder has to wait for the first to go.
+    pub(crate) fn claim(&self) -> Result<()> {
+        create_dir_all(CRI_FOLDER)?;
+        put(&Path::new(CRI_FOLDER).join("state"), &self.text(""))?;
+        Ok(())
+    }
+
+    /// Refuses to touch the cluster of another state folder.
+    pub(crate) fn refuse_others(&self) -> Result<()> {
+        match read_to_string(Path::new(CRI_FOLDER).join("state")) {
+            Ok(other) if other != self.text("") => bail!(
+                "a cluster with its state in {other} is up; take it down first: MSARS_CLUSTER_RUN={other} msars-cluster down"
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Writes a file whole or not at all, so that a killed run leaves no half of one; tells whether anything changed.
+pub(crate) fn put(path: &Path, text: &str) -> Result<bool> {
+    if read_to_string(path).is_ok_and(|old| old == text) {
+        return Ok(false);
+    }
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    write(&fresh, text)
+        .and_then(|()| rename(&fresh, path))
+        .with_context(|| format!("writing {}", path.display()))?;
+    Ok(true)
 }
 
 /// Where containerd listens; not the default, so that a container engine of the machine is left alone.
@@ -68,4 +125,34 @@ pub const CRI_FOLDER: &str = "/run/msars-cluster";
 /// Containerd's socket.
 pub fn cri_socket() -> PathBuf {
     Path::new(CRI_FOLDER).join("containerd.sock")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_written_once_for_the_same_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("one");
+        assert!(put(&file, "a").unwrap());
+        assert!(!put(&file, "a").unwrap());
+        assert!(put(&file, "b").unwrap());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_lock_is_free_again_after_its_holder() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths {
+            run: folder.path().into(),
+            cache: folder.path().into(),
+            lock: folder.path().join("deep/lock"),
+        };
+        let said = std::cell::Cell::new(0);
+        let say = |_: &str| said.set(said.get() + 1);
+        drop(paths.lock(&say).unwrap());
+        drop(paths.lock(&say).unwrap());
+        assert_eq!(said.get(), 0);
+    }
 }

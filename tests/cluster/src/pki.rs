@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use msars_certs::{Authority, Leaf, Usage};
 
 use crate::network::NODE_ADDRESS;
-use crate::paths::Paths;
-use crate::tools::run;
+use crate::paths::{Paths, put};
+use crate::process::run;
 
 /// The node's name.
 pub const NODE: &str = "node1";
@@ -54,7 +54,7 @@ pub fn make(paths: &Paths) -> Result<()> {
     ];
     let node = [NODE, NODE_ADDRESS, "127.0.0.1"];
     let node_user = format!("system:node:{NODE}");
-    let leaves: [(&str, &str, Option<&str>, &[&str], Usage); 8] = [
+    let leaves: [(&str, &str, Option<&str>, &[&str], Usage); 9] = [
         ("apiserver", "kube-apiserver", None, &api, Usage::Server),
         (
             "apiserver-kubelet",
@@ -80,6 +80,7 @@ pub fn make(paths: &Paths) -> Result<()> {
             Usage::Client,
         ),
         ("proxy", "system:kube-proxy", None, &[], Usage::Client),
+        ("prometheus", "prometheus", None, &[], Usage::Client),
         (
             "kubelet",
             &node_user,
@@ -102,9 +103,9 @@ pub fn make(paths: &Paths) -> Result<()> {
         write(pki.join(format!("{file}.crt")), &pem.cert)?;
         write(pki.join(format!("{file}.key")), &pem.key)?;
         if usage == Usage::Client {
-            write(
-                paths.run.join(format!("cfg/{file}.conf")),
-                kubeconfig(paths, file),
+            put(
+                &paths.run.join(format!("cfg/{file}.conf")),
+                &kubeconfig(paths, file),
             )?;
         }
     }

@@ -1,127 +1,273 @@
-//! Programs of the cluster by their own process id and start time, so that a reused id is never killed.
+//! Programs of the cluster. There is no record to keep: every process carries the cluster's mark in its environment
+//! from its first instant, so that whatever a killed run left behind is found again.
 
-use std::fs::{File, OpenOptions, read_to_string, remove_file, write};
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions, read, read_dir, read_to_string};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::network::NAMESPACE;
 use crate::paths::Paths;
 
-/// State and start time of a process, from /proc.
-fn stat(pid: u32) -> Option<(char, String)> {
-    let text = read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let rest = text.rsplit_once(") ")?.1;
-    let fields: Vec<&str> = rest.split(' ').collect();
-    Some((
-        fields.first()?.chars().next()?,
-        (*fields.get(19)?).to_owned(),
-    ))
+/// Names the cluster, by its state folder, in the environment of each of its processes.
+const OWNER: &str = "MSARS_CLUSTER_OWNER";
+/// Names the program.
+const PROGRAM: &str = "MSARS_CLUSTER_PROGRAM";
+/// How long a process may take to go after SIGKILL.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A process of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its id.
+    pub pid: u32,
+    /// The program it was started as; what a program starts itself bears that program's name.
+    pub name: String,
+    /// The session it belongs to: every program that we start leads one.
+    session: u32,
+    /// Still `setsid`, about to lead a session.
+    early: bool,
 }
 
-fn alive(pid: u32, start: &str) -> bool {
-    stat(pid).is_some_and(|(state, since)| !matches!(state, 'Z' | 'X') && since == start)
-}
-
-fn recorded(file: &Path) -> Option<(u32, String)> {
-    let text = read_to_string(file).ok()?;
-    let (pid, start) = text.trim().split_once(' ')?;
-    Some((pid.parse().ok()?, start.to_owned()))
-}
-
-/// Starts a program detached inside the namespace with its own log, unless it still runs.
-pub fn start(paths: &Paths, name: &str, program: &Path, args: &[String], path: &str) -> Result<()> {
-    let file = paths.folder("pids")?.join(name);
-    if let Some((pid, since)) = recorded(&file)
-        && alive(pid, &since)
-    {
-        return Ok(());
+impl Process {
+    fn leads(&self) -> bool {
+        self.session == self.pid || self.early
     }
-    let log = paths.folder("logs")?.join(format!("{name}.log"));
+}
+
+struct Stat {
+    name: String,
+    state: char,
+    parent: u32,
+    session: u32,
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    let text = read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (head, rest) = text.rsplit_once(") ")?;
+    let fields: Vec<&str> = rest.split(' ').collect();
+    Some(Stat {
+        name: head.split_once('(')?.1.to_owned(),
+        state: fields.first()?.chars().next()?,
+        parent: fields.get(1)?.parse().ok()?,
+        session: fields.get(3)?.parse().ok()?,
+    })
+}
+
+/// Ids of all processes of the machine.
+pub(crate) fn all() -> Vec<u32> {
+    let Ok(entries) = read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+fn marked(pid: u32, owner: &str) -> Option<String> {
+    let environment = read(format!("/proc/{pid}/environ")).ok()?;
+    let environment = String::from_utf8_lossy(&environment);
+    let value = |name: &str| {
+        environment
+            .split('\0')
+            .filter_map(|pair| pair.split_once('='))
+            .find_map(|(key, value)| (key == name).then(|| value.to_owned()))
+    };
+    (value(OWNER)? == owner).then(|| value(PROGRAM).unwrap_or_default())
+}
+
+/// Every living process of the cluster but this one and its ancestors.
+pub fn processes(paths: &Paths) -> Vec<Process> {
+    let owner = paths.text("");
+    let mut mine = BTreeSet::new();
+    let mut next = std::process::id();
+    while next > 1 && mine.insert(next) {
+        next = stat(next).map_or(0, |stat| stat.parent);
+    }
+    let mut found: Vec<Process> = all()
+        .into_iter()
+        .filter(|pid| !mine.contains(pid))
+        .filter_map(|pid| {
+            let name = marked(pid, &owner)?;
+            let stat = stat(pid).filter(|stat| !matches!(stat.state, 'Z' | 'X'))?;
+            Some(Process {
+                pid,
+                name,
+                session: stat.session,
+                early: stat.name == "setsid",
+            })
+        })
+        .collect();
+    found.sort_by(|one, other| (&one.name, one.pid).cmp(&(&other.name, other.pid)));
+    found
+}
+
+/// The process of a program that [`start`] started, while it lives.
+pub fn running(paths: &Paths, name: &str) -> Option<u32> {
+    processes(paths)
+        .into_iter()
+        .find(|process| process.name == name && process.leads())
+        .map(|process| process.pid)
+}
+
+/// Starts a program detached inside the namespace with its own log, unless it still runs; tells whether it did.
+pub fn start(paths: &Paths, name: &str, inner: &Command) -> Result<bool> {
+    if running(paths, name).is_some() {
+        return Ok(false);
+    }
+    paths.folder("logs")?;
+    let log = paths.log(name);
     let out = OpenOptions::new().create(true).append(true).open(&log)?;
-    let child = Command::new("setsid")
+    let mut command = Command::new("setsid");
+    command
         .arg("nsenter")
         .arg(format!("--net=/run/netns/{NAMESPACE}"))
-        .arg("--")
-        .arg(program)
-        .args(args)
-        .env("PATH", path)
+        .arg("--");
+    wrap(&mut command, inner);
+    // setsid and nsenter replace themselves, so that the process is the program's own.
+    command
+        .env(OWNER, paths.text(""))
+        .env(PROGRAM, name)
         .stdin(Stdio::null())
         .stdout(File::try_clone(&out)?)
         .stderr(out)
         .spawn()
         .with_context(|| format!("starting {name}"))?;
-    // setsid and nsenter replace themselves, so this id stays the program's own.
-    let pid = child.id();
-    let since = stat(pid)
-        .with_context(|| format!("{name} ended at once; see {}", log.display()))?
-        .1;
-    write(&file, format!("{pid} {since}"))?;
-    Ok(())
+    Ok(true)
 }
 
-/// Stops a program with the signal, by force after ten seconds; a program that is gone is fine.
-pub fn stop(paths: &Paths, name: &str, signal: &str) -> Result<()> {
-    let file = paths.run.join("pids").join(name);
-    let Some((pid, since)) = recorded(&file) else {
+fn wrap(outer: &mut Command, inner: &Command) {
+    outer.arg(inner.get_program()).args(inner.get_args());
+    for (key, value) in inner.get_envs() {
+        match value {
+            Some(value) => outer.env(key, value),
+            None => outer.env_remove(key),
+        };
+    }
+    if let Some(folder) = inner.get_current_dir() {
+        outer.current_dir(folder);
+    }
+}
+
+/// The same command, ended after `limit`, and found by `down` should this process be gone first.
+pub fn limited(paths: &Paths, limit: Duration, inner: &Command) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["-k", "2", &format!("{:.1}", limit.as_secs_f64())]);
+    wrap(&mut command, inner);
+    command
+        .env(OWNER, paths.text(""))
+        .env(PROGRAM, "command")
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs a command; its failure is an error that says what was tried and what it answered.
+pub fn run(command: &mut Command) -> Result<Output> {
+    let out = command
+        .output()
+        .with_context(|| format!("starting {command:?}"))?;
+    if !out.status.success() {
+        bail!(
+            "{command:?} ended with {}: {}",
+            out.status,
+            String::from_utf8_lossy(&out.stderr).trim()
+        );
+    }
+    Ok(out)
+}
+
+/// Whether a command succeeds.
+pub fn succeeds(command: &mut Command) -> bool {
+    command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// Sends a signal; a process that is gone is fine.
+pub(crate) fn signal(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Ends what is picked and whatever it starts meanwhile, by force.
+pub fn end(paths: &Paths, pick: impl Fn(&Process) -> bool) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let left: Vec<Process> = processes(paths).into_iter().filter(&pick).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            bail!("these survive SIGKILL: {left:?}");
+        }
+        for process in left {
+            signal(process.pid, Signal::KILL);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Stops one program in its own way, by force after ten seconds. Fine when it does not run.
+pub fn stop(paths: &Paths, name: &str) -> Result<()> {
+    let Some(pid) = running(paths, name) else {
         return Ok(());
     };
-    for signal in [signal, "-KILL"] {
-        if !alive(pid, &since) {
-            break;
-        }
-        // The program may end between the look and the signal: its answer does not matter.
-        let _ = Command::new("kill")
-            .args([signal, &pid.to_string()])
-            .stderr(Stdio::null())
-            .status();
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while alive(pid, &since) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+    signal(pid, Signal::TERM);
+    let deadline = Instant::now() + PATIENCE;
+    while running(paths, name) == Some(pid) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
     }
-    if alive(pid, &since) {
-        bail!("{name} (process {pid}) survives SIGKILL");
-    }
-    remove_file(&file)?;
-    Ok(())
+    end(paths, |process| process.name == name)
 }
 
-/// Names of the programs that were started and not stopped.
-pub fn started(paths: &Paths) -> Vec<String> {
-    let Ok(folder) = std::fs::read_dir(paths.run.join("pids")) else {
-        return Vec::new();
-    };
-    folder
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect()
+/// Leaves containerd's session alone: its shims must outlive the rest to be taken down in order.
+pub(crate) fn outside_session(session: Option<u32>) -> impl Fn(&Process) -> bool {
+    move |process| Some(process.session) != session
 }
 
-/// Asks until the answer is yes; past the deadline an error that names the question and the end of the log.
+/// The last lines of a log, for an error.
+pub fn tail(file: &Path) -> String {
+    let text = read(file).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    let from = lines.len().saturating_sub(12);
+    format!(
+        "the end of {}:\n{}",
+        file.display(),
+        lines[from..].join("\n")
+    )
+}
+
+/// Asks until the answer is yes. Past the deadline, or as soon as the program that it depends on is gone, an error that
+/// names the question and the end of the program's log.
 pub fn until(
     paths: &Paths,
     what: &str,
-    log: &str,
+    program: &str,
     limit: Duration,
     mut ask: impl FnMut() -> bool,
 ) -> Result<()> {
     let deadline = Instant::now() + limit;
     while !ask() {
+        if running(paths, program).is_none() {
+            bail!("{what}: {program} is gone; {}", tail(&paths.log(program)));
+        }
         if Instant::now() >= deadline {
-            let text = read_to_string(paths.run.join("logs").join(format!("{log}.log")))
-                .unwrap_or_default();
-            let tail: Vec<&str> = text.lines().rev().take(8).collect();
-            let tail: Vec<&str> = tail.into_iter().rev().collect();
             bail!(
-                "{what}: not within {} s; the end of {log}'s log:\n{}",
+                "{what}: not within {} s; {}",
                 limit.as_secs(),
-                tail.join("\n")
+                tail(&paths.log(program))
             );
         }
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(50));
     }
     Ok(())
 }
@@ -130,11 +276,39 @@ pub fn until(
 mod tests {
     use super::*;
 
+    fn paths(folder: &Path) -> Paths {
+        Paths {
+            run: folder.join("run"),
+            cache: folder.join("cache"),
+            lock: folder.join("lock"),
+        }
+    }
+
     #[test]
-    fn a_process_is_told_from_another_that_reuses_its_id() {
-        let me = std::process::id();
-        let since = stat(me).unwrap().1;
-        assert!(alive(me, &since));
-        assert!(!alive(me, "1"));
+    fn a_process_is_found_by_its_mark_and_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, others) = (paths(folder.path()), paths(&folder.path().join("other")));
+        let mut sleep = Command::new("sleep");
+        sleep.arg("600");
+        let mut child = limited(&ours, Duration::from_mins(10), &sleep)
+            .spawn()
+            .unwrap();
+        assert!(processes(&ours).iter().any(|found| found.pid == child.id()));
+        assert_eq!(processes(&others), []);
+        end(&others, |_| true).unwrap();
+        assert!(child.try_wait().unwrap().is_none());
+        end(&ours, |_| true).unwrap();
+        assert!(!child.wait().unwrap().success());
+        assert_eq!(processes(&ours), []);
+    }
+
+    #[test]
+    fn a_command_that_hangs_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sleep = Command::new("sleep");
+        sleep.arg("600");
+        let mut command = limited(&paths(folder.path()), Duration::from_millis(100), &sleep);
+        let error = run(&mut command).unwrap_err().to_string();
+        assert!(error.contains("124"), "{error}");
     }
 }

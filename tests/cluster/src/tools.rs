@@ -1,13 +1,14 @@
-//! The programs of the cluster: Debian packages for the runtime, Kubernetes and CoreDNS from their Go modules, each
-//! built once into a cache that is keyed by version and flags.
+//! The programs of the cluster: Debian packages for the runtime, Kubernetes, CoreDNS and Prometheus from their Go
+//! modules, each built once into a cache that is keyed by version and flags.
 
-use std::fs::{create_dir_all, read, remove_dir_all, rename};
+use std::fs::{create_dir_all, read, read_dir, remove_dir_all, rename};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::paths::Paths;
+use crate::process::run;
 
 const KUBERNETES: &str = "1.35.4";
 const PACKAGES: &[(&str, &str)] = &[
@@ -31,6 +32,7 @@ const PACKAGES: &[(&str, &str)] = &[
 pub struct Tools {
     kubernetes: PathBuf,
     coredns: PathBuf,
+    prometheus: Option<PathBuf>,
 }
 
 impl Tools {
@@ -44,6 +46,14 @@ impl Tools {
         self.coredns.join("coredns")
     }
 
+    /// The metric store, where the tools were prepared with it.
+    pub fn prometheus(&self) -> Result<PathBuf> {
+        let folder = self.prometheus.as_ref();
+        Ok(folder
+            .context("Prometheus was not prepared")?
+            .join("prometheus"))
+    }
+
     /// Kubernetes' folder, for PATH.
     pub fn folder(&self) -> &Path {
         &self.kubernetes
@@ -51,38 +61,46 @@ impl Tools {
 }
 
 /// Installs and builds what is missing; quick when nothing is.
-pub fn prepare(paths: &Paths) -> Result<Tools> {
-    packages()?;
-    let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools");
+pub fn prepare(paths: &Paths, prometheus: bool, say: &dyn Fn(&str)) -> Result<Tools> {
+    packages(say)?;
     let version = "k8s.io/component-base/version";
     let minor = KUBERNETES.split('.').nth(1).unwrap_or_default();
     let ldflags = format!(
         "-s -w -X {version}.gitVersion=v{KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor={minor} \
          -X {version}.gitTreeState=clean -X {version}.gitCommit=none -X {version}.buildDate=2026-01-01T00:00:00Z"
     );
-    let kubernetes = build(
-        paths,
-        &modules.join("kubernetes"),
-        "kubernetes",
-        &ldflags,
-        "tool",
-        true,
-    )?;
-    let coredns = build(
-        paths,
-        &modules.join("coredns"),
-        "coredns",
-        "-s -w",
-        ".",
-        false,
-    )?;
+    let build = |module: &Module<'_>| build(paths, module, say);
+    let kubernetes = build(&Module {
+        name: "kubernetes",
+        ldflags: &ldflags,
+        tags: "",
+        what: "tool",
+        cgo: true,
+    })?;
+    let coredns = build(&Module {
+        name: "coredns",
+        ldflags: "-s -w",
+        tags: "",
+        what: ".",
+        cgo: false,
+    })?;
+    let metrics = Module {
+        name: "prometheus",
+        ldflags: "-s -w -X github.com/prometheus/common/version.Version=3.16.0",
+        // Of the ways to find targets only Kubernetes': the cloud providers are half of the compile time.
+        tags: "remove_all_sd,enable_kubernetes_sd",
+        what: "tool",
+        cgo: false,
+    };
+    let prometheus = prometheus.then(|| build(&metrics)).transpose()?;
     Ok(Tools {
         kubernetes,
         coredns,
+        prometheus,
     })
 }
 
-fn packages() -> Result<()> {
+fn packages(say: &dyn Fn(&str)) -> Result<()> {
     let missing: Vec<&str> = PACKAGES
         .iter()
         .filter(|(file, _)| !Path::new(file).exists())
@@ -91,7 +109,10 @@ fn packages() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    println!("installing Debian packages: {}", missing.join(" "));
+    say(&format!(
+        "installing Debian packages: {}",
+        missing.join(" ")
+    ));
     let by_hand = || {
         format!(
             "install them as root: apt-get install {}",
@@ -104,59 +125,60 @@ fn packages() -> Result<()> {
         .args(["install", "-y", "-qq", "--no-install-recommends"])
         .args(&missing);
     install.env("DEBIAN_FRONTEND", "noninteractive");
-    run(&mut install).with_context(by_hand)
-}
-
-/// Runs a command and makes its failure an error with what was tried.
-pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let status = command
-        .stdout(Stdio::null())
-        .status()
-        .with_context(|| format!("starting {command:?}"))?;
-    if !status.success() {
-        bail!("{command:?} ended with {status}");
-    }
+    run(&mut install).with_context(by_hand)?;
     Ok(())
 }
 
-fn build(
-    paths: &Paths,
-    module: &Path,
-    name: &str,
-    ldflags: &str,
-    what: &str,
+/// A Go module under `tools/` and how it is built.
+struct Module<'a> {
+    name: &'a str,
+    ldflags: &'a str,
+    tags: &'a str,
+    /// What `go build` is given: a package, or `tool` for all tools of the module.
+    what: &'a str,
     cgo: bool,
-) -> Result<PathBuf> {
+}
+
+fn build(paths: &Paths, module: &Module<'_>, say: &dyn Fn(&str)) -> Result<PathBuf> {
+    let name = module.name;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tools")
+        .join(name);
     let mut inputs = Vec::new();
     for file in ["go.mod", "go.sum", "main.go"] {
-        let path = module.join(file);
+        let path = folder.join(file);
         if path.exists() {
             inputs.extend(read(path)?);
         }
     }
-    inputs.extend(ldflags.as_bytes());
+    inputs.extend(module.ldflags.as_bytes());
+    inputs.extend(module.tags.as_bytes());
     let mut key = crate::image::hex(&inputs);
     key.truncate(12);
     let done = paths.cache.join(format!("{name}-{key}"));
     if done.exists() {
         return Ok(done);
     }
+    forget_dead_builds(paths)?;
     let work = paths
         .cache
         .join(format!("{name}-{key}.{}", std::process::id()));
     create_dir_all(&work)?;
-    println!("building {name} from its Go module; this takes minutes, once");
+    say(&format!(
+        "building {name} from its Go module; this takes minutes, once"
+    ));
     let begin = std::time::Instant::now();
     let mut go = Command::new("go");
-    go.args(["build", "-buildvcs=false", "-ldflags", ldflags, "-o"])
+    go.args(["build", "-buildvcs=false", "-ldflags", module.ldflags])
+        .args(["-tags", module.tags, "-o"])
         .arg(format!("{}/", work.display()))
-        .arg(what);
-    go.current_dir(module)
-        .env("CGO_ENABLED", if cgo { "1" } else { "0" })
+        .arg(module.what);
+    go.current_dir(&folder)
+        .env("CGO_ENABLED", if module.cgo { "1" } else { "0" })
         .env("GOFLAGS", "-mod=readonly");
     run(&mut go)?;
     if name == "kubernetes" {
-        pause(module, &work)?;
+        pause(&folder, &work)?;
     }
     if done.exists() {
         remove_dir_all(&work)?;
@@ -164,8 +186,25 @@ fn build(
         rename(&work, &done)
             .with_context(|| format!("moving the built {name} to {}", done.display()))?;
     }
-    println!("built {name} in {:.0} s", begin.elapsed().as_secs_f64());
+    say(&format!(
+        "built {name} in {:.0} s",
+        begin.elapsed().as_secs_f64()
+    ));
     Ok(done)
+}
+
+/// Removes the work folders, `name-key.pid`, of builds that were killed.
+fn forget_dead_builds(paths: &Paths) -> Result<()> {
+    let Ok(entries) = read_dir(&paths.cache) else {
+        return Ok(());
+    };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let builder: Option<u32> = path.extension().and_then(|pid| pid.to_str()?.parse().ok());
+        if builder.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// The pause program, from the C source in the kubernetes module.
@@ -180,5 +219,6 @@ fn pause(module: &Path, work: &Path) -> Result<()> {
     run(Command::new("gcc")
         .args(["-static", "-Os", "-s", "-DVERSION=v3.10.1-local", "-o"])
         .arg(work.join("pause"))
-        .arg(source))
+        .arg(source))?;
+    Ok(())
 }

@@ -1,65 +1,163 @@
 //! Brings the cluster up, or finishes what an interrupted run began.
 
-use std::fs::write;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 
+use crate::containerd::{ctr, import};
 use crate::image::Image;
-pub use crate::network::inside;
-use crate::network::{self, NODE_ADDRESS};
-use crate::paths::{CRI_FOLDER, Paths, cri_socket};
+use crate::network::{self, NODE_ADDRESS, inside};
+use crate::paths::{CRI_FOLDER, Paths};
 use crate::pki::{self, NODE};
-use crate::process::{start, until};
-use crate::tools::{Tools, run};
+use crate::process::{limited, run, start, succeeds, tail, until};
+use crate::prometheus::{self, ScrapeInterval};
+use crate::tools::Tools;
 use crate::{configs, down};
 
 const MINUTE: Duration = Duration::from_mins(1);
+/// What a single question to a program that may not be ready yet may take.
+const QUESTION: Duration = Duration::from_secs(5);
 
-fn quiet(command: &mut Command) -> bool {
-    command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
+/// What to bring up beside Kubernetes itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// How often Prometheus scrapes; `None` for no Prometheus.
+    pub scrape: Option<ScrapeInterval>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            scrape: Some(ScrapeInterval::default()),
+        }
+    }
 }
 
 /// kubectl as the cluster's admin.
 pub fn kubectl(paths: &Paths, tools: &Tools) -> Command {
     let mut command = inside(tools.kubernetes("kubectl"));
-    command.env("KUBECONFIG", paths.kubeconfig());
+    command
+        .env("KUBECONFIG", paths.kubeconfig())
+        .env("KUBECACHEDIR", paths.text("kubectl-cache"));
     command
 }
 
-fn words(text: &str) -> Vec<String> {
-    text.split_whitespace().map(str::to_owned).collect()
+/// Everything that one start needs at hand.
+struct Start<'a> {
+    paths: &'a Paths,
+    tools: &'a Tools,
+    path: String,
 }
 
-#[allow(
-    clippy::too_many_lines,
-    reason = "the order of the start, read top to bottom"
-)]
-/// Up to an available CoreDNS. Idempotent: what runs is left alone, what died is started again.
-pub fn up(paths: &Paths, tools: &Tools) -> Result<()> {
+impl Start<'_> {
+    /// Starts one program with these arguments, separated by blanks.
+    fn go(&self, program: &Path, args: &str) -> Result<()> {
+        let name = program
+            .file_name()
+            .context("a program has a file name")?
+            .to_string_lossy();
+        let mut command = Command::new(program);
+        command
+            .args(args.split_whitespace())
+            .env("PATH", &self.path);
+        start(self.paths, &name, &command)?;
+        Ok(())
+    }
+
+    fn kubectl(&self, limit: Duration, args: &[&str]) -> Command {
+        let mut command = kubectl(self.paths, self.tools);
+        command.args(args);
+        limited(self.paths, limit, &command)
+    }
+
+    /// Waits by one kubectl call; its failure shows the end of these logs.
+    fn wait(
+        &self,
+        what: &str,
+        args: &[&str],
+        logs: impl FnOnce() -> Vec<PathBuf>,
+    ) -> Result<Output> {
+        run(&mut self.kubectl(MINUTE, args)).map_err(|error| {
+            let tails: Vec<String> = logs().iter().map(|log| tail(log)).collect();
+            anyhow!("{what}: {error}\n{}", tails.join("\n"))
+        })
+    }
+}
+
+/// Up to an available CoreDNS and a ready Prometheus. Idempotent: what runs is left alone, what died is started again.
+pub fn up(paths: &Paths, tools: &Tools, options: Options, say: &dyn Fn(&str)) -> Result<()> {
     let begin = Instant::now();
-    let lap = |what: &str| println!("{:6.2} s  {what}", begin.elapsed().as_secs_f64());
+    let lap =
+        |what: fmt::Arguments<'_>| say(&format!("{:6.2} s  {what}", begin.elapsed().as_secs_f64()));
+    paths.refuse_others()?;
+    down::save_machine(paths)?;
+    paths.claim()?;
     for folder in [CRI_FOLDER, "/var/log/containers"] {
         std::fs::create_dir_all(folder).with_context(|| format!("making {folder}"))?;
     }
-    down::save_machine(paths)?;
     pki::make(paths)?;
     configs::make(paths)?;
     network::make()?;
-    lap("certificates, configuration, network");
+    lap(format_args!("certificates, configuration, network"));
     let system = std::env::var("PATH").unwrap_or_default();
-    let path = format!("{}:{system}:/usr/sbin:/sbin", tools.folder().display());
-    let go =
-        |name: &str, program: &Path, args: &str| start(paths, name, program, &words(args), &path);
+    let start = Start {
+        paths,
+        tools,
+        path: format!("{}:{system}:/usr/sbin:/sbin", tools.folder().display()),
+    };
+    store_and_runtime(&start)?;
+    images(paths, tools)?;
+    lap(format_args!("images imported"));
+    until(
+        paths,
+        "the API server is ready",
+        "kube-apiserver",
+        MINUTE,
+        || succeeds(&mut start.kubectl(QUESTION, &["get", "--raw", "/readyz"])),
+    )?;
+    lap(format_args!("API server ready"));
+    controllers_and_node(&start)?;
+    lap(format_args!("node Ready"));
+    let changed = options
+        .scrape
+        .map(|interval| prometheus::configure(paths, interval))
+        .transpose()?;
+    objects(&start, changed.is_some())?;
+    if let Some(changed) = changed {
+        prometheus::go(paths, tools, changed)?;
+    }
+    let coredns = [
+        "-n",
+        "kube-system",
+        "rollout",
+        "status",
+        "deploy/coredns",
+        "--timeout=50s",
+    ];
+    start.wait("CoreDNS becomes available", &coredns, || {
+        let mut logs = vec![paths.log("kubelet")];
+        logs.extend(pod_logs(paths, "kube-system_coredns-"));
+        logs
+    })?;
+    lap(format_args!("CoreDNS available"));
+    if changed.is_some() {
+        // kubectl as the HTTP client that is at hand.
+        let url = format!("--server={}", prometheus::url());
+        let ask = ["--kubeconfig=/dev/null", &url, "get", "--raw", "/-/ready"];
+        until(paths, "Prometheus is ready", "prometheus", MINUTE, || {
+            succeeds(&mut start.kubectl(QUESTION, &ask))
+        })?;
+        lap(format_args!("Prometheus ready"));
+    }
+    Ok(())
+}
 
-    go(
-        "etcd",
+fn store_and_runtime(start: &Start<'_>) -> Result<()> {
+    let paths = start.paths;
+    start.go(
         Path::new("/usr/bin/etcd"),
         &format!(
             "--name n1 --data-dir {} --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379 \
@@ -68,37 +166,25 @@ pub fn up(paths: &Paths, tools: &Tools) -> Result<()> {
             paths.text("etcd")
         ),
     )?;
-    go(
-        "containerd",
+    start.go(
         Path::new("/usr/bin/containerd"),
         &format!("-c {}", paths.text("cfg/containerd.toml")),
     )?;
-    go(
-        "kube-apiserver",
-        &tools.kubernetes("kube-apiserver"),
-        &apiserver(paths),
-    )?;
+    start.go(&start.tools.kubernetes("kube-apiserver"), &apiserver(paths))?;
     until(
         paths,
         "containerd's socket answers",
         "containerd",
         MINUTE,
-        || quiet(Command::new("ctr").args(["-a", &cri_socket().display().to_string(), "version"])),
-    )?;
-    images(paths, tools)?;
-    lap("images imported");
-    until(
-        paths,
-        "the API server is ready",
-        "kube-apiserver",
-        MINUTE,
-        || quiet(kubectl(paths, tools).args(["get", "--raw", "/readyz"])),
-    )?;
-    lap("API server ready");
+        || succeeds(&mut ctr(paths, QUESTION, &["version"])),
+    )
+}
+
+fn controllers_and_node(start: &Start<'_>) -> Result<()> {
+    let (paths, tools) = (start.paths, start.tools);
     let pki = paths.text("pki");
     let cfg = paths.text("cfg");
-    go(
-        "kube-controller-manager",
+    start.go(
         &tools.kubernetes("kube-controller-manager"),
         &format!(
             "--kubeconfig={cfg}/kcm.conf --authentication-kubeconfig={cfg}/kcm.conf --authorization-kubeconfig={cfg}/kcm.conf \
@@ -108,70 +194,76 @@ pub fn up(paths: &Paths, tools: &Tools) -> Result<()> {
          --kube-api-qps=300 --kube-api-burst=500"
         ),
     )?;
-    go(
-        "kube-scheduler",
+    start.go(
         &tools.kubernetes("kube-scheduler"),
         &format!(
             "--kubeconfig={cfg}/scheduler.conf --authentication-kubeconfig={cfg}/scheduler.conf \
          --authorization-kubeconfig={cfg}/scheduler.conf --leader-elect=false --bind-address=127.0.0.1"
         ),
     )?;
-    go(
-        "kubelet",
+    start.go(
         &tools.kubernetes("kubelet"),
         &format!(
             "--config={cfg}/kubelet.yaml --kubeconfig={cfg}/kubelet.conf --hostname-override={NODE} --node-ip={NODE_ADDRESS} \
          --root-dir={} --containerd={}",
             paths.text("kubelet"),
-            cri_socket().display()
+            crate::paths::cri_socket().display()
         ),
     )?;
-    go(
-        "kube-proxy",
+    start.go(
         &tools.kubernetes("kube-proxy"),
         &format!("--config={cfg}/proxy.yaml"),
     )?;
     until(paths, "the node registers", "kubelet", MINUTE, || {
-        quiet(kubectl(paths, tools).args(["get", "node", NODE]))
+        succeeds(&mut start.kubectl(QUESTION, &["get", "node", NODE]))
     })?;
-    let wait = [
-        "wait",
-        "--for=condition=Ready",
-        "node/node1",
-        "--timeout=60s",
-    ];
-    run(kubectl(paths, tools).args(wait)).context("the node becomes Ready; see kubelet's log")?;
-    lap("node Ready");
+    let node = format!("node/{NODE}");
+    let ready = ["wait", "--for=condition=Ready", &node, "--timeout=50s"];
+    start.wait("the node becomes Ready", &ready, || {
+        vec![paths.log("kubelet"), paths.log("containerd")]
+    })?;
+    Ok(())
+}
+
+/// CoreDNS, and what the cluster knows of Prometheus.
+fn objects(start: &Start<'_>, prometheus: bool) -> Result<()> {
+    let paths = start.paths;
     until(
         paths,
         "kube-system has its service account",
         "kube-controller-manager",
         MINUTE,
         || {
-            quiet(kubectl(paths, tools).args([
-                "-n",
-                "kube-system",
-                "get",
-                "serviceaccount",
-                "default",
-            ]))
+            let ask = ["-n", "kube-system", "get", "serviceaccount", "default"];
+            succeeds(&mut start.kubectl(QUESTION, &ask))
         },
     )?;
-    run(kubectl(paths, tools)
-        .arg("apply")
-        .arg("-f")
-        .arg(format!("{cfg}/coredns.yaml")))?;
-    run(kubectl(paths, tools).args([
-        "-n",
-        "kube-system",
-        "rollout",
-        "status",
-        "deploy/coredns",
-        "--timeout=60s",
-    ]))
-    .context("CoreDNS becomes available")?;
-    lap("CoreDNS available");
+    let coredns = paths.text("cfg/coredns.yaml");
+    let other = paths.text("cfg/prometheus-objects.yaml");
+    let mut apply = vec!["apply", "-f", coredns.as_str()];
+    if prometheus {
+        apply.extend(["-f", other.as_str()]);
+    }
+    start.wait("CoreDNS is applied", &apply, || {
+        vec![paths.log("kube-apiserver")]
+    })?;
     Ok(())
+}
+
+/// Logs of the containers of pods whose `namespace_name` begins so.
+fn pod_logs(paths: &Paths, begin: &str) -> Vec<PathBuf> {
+    let inner = |folder: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    };
+    let ours = |pod: &PathBuf| {
+        pod.file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(begin))
+    };
+    let pods = inner(&paths.run.join("podlogs")).into_iter().filter(ours);
+    pods.flat_map(|pod| inner(&pod))
+        .flat_map(|container| inner(&container))
+        .collect()
 }
 
 fn apiserver(paths: &Paths) -> String {
@@ -193,38 +285,17 @@ fn apiserver(paths: &Paths) -> String {
     )
 }
 
+/// The two images that the cluster itself needs.
 fn images(paths: &Paths, tools: &Tools) -> Result<()> {
-    let folder = paths.folder("images")?;
-    let wanted = [
-        ("registry.k8s.io/pause:3.10.1", tools.kubernetes("pause")),
-        ("registry.k8s.io/coredns/coredns:local", tools.coredns()),
-    ];
-    for (name, program) in wanted {
-        let file = program
-            .file_name()
-            .context("a program has a file name")?
-            .to_string_lossy()
-            .into_owned();
-        if folder.join(format!("{file}.done")).exists() {
-            continue;
-        }
-        let archive = folder.join(format!("{file}.tar"));
-        write(&archive, Image::of_static(name, &program)?.archive()?)?;
-        let out = Command::new("ctr")
-            .args([
-                "-a",
-                &cri_socket().display().to_string(),
-                "-n",
-                "k8s.io",
-                "images",
-                "import",
-            ])
-            .arg(&archive)
-            .output()?;
-        if !out.status.success() {
-            bail!("importing {name}: {}", String::from_utf8_lossy(&out.stderr));
-        }
-        write(folder.join(format!("{file}.done")), "")?;
+    let done = paths.folder("images")?.join("own.done");
+    if done.exists() {
+        return Ok(());
     }
+    let own = [
+        Image::of_static("registry.k8s.io/pause:3.10.1", &tools.kubernetes("pause"))?,
+        Image::of_static("registry.k8s.io/coredns/coredns:local", &tools.coredns())?,
+    ];
+    import(paths, &own)?;
+    crate::paths::put(&done, "")?;
     Ok(())
 }
