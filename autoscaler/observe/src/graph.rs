@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use msars_domain::{Call, Chain, EdgeKind, Millis, Percentile, Rate, Unknown};
 
 use crate::preset::{Matcher, Preset};
-use crate::promql::{Ask, Keys, conditions, select, span};
+use crate::promql::{Ask, Keys, conditions, one_of, select, span};
 use crate::signals::{count, numbers, problems, rows};
 use crate::{Answers, PromError};
 
@@ -33,7 +33,8 @@ pub struct CallGraph {
     pub rates: BTreeMap<String, Rate>,
     /// Calls between workloads of the application, by caller and callee.
     pub edges: Vec<Edge>,
-    /// Calls to what is no workload of the application (databases, other teams): no chain contains them.
+    /// Calls to what is no workload of the application (databases, other teams): no chain contains them. Calls into
+    /// other namespaces are left out where the preset can tell.
     pub outside: Vec<Edge>,
     /// Workloads that call but whose own requests are not counted, so that visits are unknown.
     pub uncounted: BTreeSet<String>,
@@ -115,10 +116,15 @@ pub fn graph_queries(
         keys.grouped("sum", &format!("rate({series}[{}])", span(window)), more)
     };
     let (requests, requests_own) = count(preset.counter.as_ref(), &preset.requests);
-    let (made, made_own) = count(calls.count.as_ref(), &calls.wait);
+    let (made, mut made_own) = count(calls.count.as_ref(), &calls.wait);
+    let mut wait_own = calls.wait.matchers.clone();
+    if let Some(label) = &calls.callee_namespace {
+        made_own.push(one_of(label, Some(&only)));
+        wait_own.push(one_of(label, Some(&only)));
+    }
     let wait = |suffix: &str| {
         let metric = format!("{}_{suffix}", calls.wait.metric);
-        rate(&calls.labels, &metric, &calls.wait.matchers, &[callee])
+        rate(&calls.labels, &metric, &wait_own, &[callee])
     };
     Ok(vec![
         (

@@ -139,6 +139,9 @@ pub struct Calls {
     /// Label that names the callee; without it there are waits but no call graph.
     #[serde(default)]
     pub callee: Option<String>,
+    /// Label that names the callee's namespace; without it every callee counts as one of the caller's namespace.
+    #[serde(default)]
+    pub callee_namespace: Option<String>,
 }
 
 /// The metric that is 1 for each pod whose last scrape worked.
@@ -278,6 +281,7 @@ impl Preset {
             matchers.extend(&alive.matchers);
         }
         names.extend(calls.and_then(|c| c.callee.as_deref()));
+        names.extend(calls.and_then(|c| c.callee_namespace.as_deref()));
         for labels in [Some(&self.labels), calls.map(|c| &c.labels)]
             .into_iter()
             .flatten()

@@ -111,7 +111,7 @@ fn shadow_pods_are_left_out_by_every_query_that_has_a_pod_label() {
     for name in PRESETS {
         for (_, ask, promql) in queries(&Preset::named(name).unwrap()) {
             // One exclusion for each selector: `_seconds{`, `up{`, ...
-            let selectors = promql.matches("{").count() - promql.matches("{5}").count();
+            let selectors = promql.matches('{').count() - promql.matches("{5}").count();
             let left_out = promql
                 .matches("!~\".+-msars-[0-9a-z]+-(subject|load)\"")
                 .count();

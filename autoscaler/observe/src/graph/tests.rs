@@ -15,7 +15,7 @@ fn p99() -> Percentile {
     Percentile::new(0.99).unwrap()
 }
 
-fn vector(rows: &[(&[(&str, &str)], f64)]) -> Result<Answer, PromError> {
+fn vector(rows: &[(&[(&str, &str)], f64)]) -> Answer {
     let samples = rows
         .iter()
         .map(|(labels, value)| Sample {
@@ -28,10 +28,10 @@ fn vector(rows: &[(&[(&str, &str)], f64)]) -> Result<Answer, PromError> {
             value: *value,
         })
         .collect();
-    Ok(Answer {
+    Answer {
         samples,
         ..Answer::default()
-    })
+    }
 }
 
 fn answers() -> Answers {
@@ -40,7 +40,7 @@ fn answers() -> Answers {
     let front_carts: &[_] = &[("caller", "front-end"), ("callee", "carts")];
     let carts_db: &[_] = &[("caller", "carts"), ("callee", "carts-db")];
     let probe: &[_] = &[("caller", "prober"), ("callee", "front-end")];
-    Answers::from([
+    [
         (
             Ask::Rate,
             vector(&[
@@ -62,7 +62,9 @@ fn answers() -> Answers {
         ),
         (Ask::CallWait, vector(&[(front_orders, 3.0)])),
         (Ask::CallWaits, vector(&[(front_orders, 20.0)])),
-    ])
+    ]
+    .map(|(ask, answer)| (ask, Ok(answer)))
+    .into()
 }
 
 fn application() -> BTreeSet<String> {

@@ -25,6 +25,7 @@ impl Preset {
                     ..labels.clone()
                 },
                 callee: Some("callee".into()),
+                callee_namespace: None,
             }),
             labels,
             only: vec![not_shadow()],
@@ -73,6 +74,7 @@ impl Preset {
                 count: None,
                 labels: labels.clone(),
                 callee: None,
+                callee_namespace: None,
             }),
             labels,
             only: vec![not_probe("http_route")],
@@ -109,6 +111,7 @@ impl Preset {
                 count: Some(count("source")),
                 labels: side("source_workload_namespace", "source_workload"),
                 callee: Some("destination_workload".into()),
+                callee_namespace: Some("destination_workload_namespace".into()),
             }),
             labels: side("destination_workload_namespace", "destination_workload"),
             only: vec![],
