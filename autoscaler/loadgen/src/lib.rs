@@ -14,6 +14,10 @@
 //! reported beside them, per window, as `lag_p99_ms`: a caller rejects windows with [`Window::driver_late`].
 //! Timeouts do use tokio's timer and fire up to 1 ms late.
 //!
+//! **Cost.** Measured on two cores shared with ten runnable processes: 102 µs of CPU per request at 300/s (30m), 57 µs
+//! at 1,000/s, 48 µs at 2,000/s (96m); lag p50 0.05 to 0.1 ms, p99 4.5 to 5 ms, which is the wait for a core. A CPU
+//! limit of 50m was not reached at 300/s; under 20m it was, and lag p99 rose to 67 ms. Every result states its own.
+//!
 //! [`Window::driver_late`]: msars_domain::load::Window::driver_late
 
 mod arrivals;

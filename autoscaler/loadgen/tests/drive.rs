@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use base64::Engine;
 use hdrhistogram::Histogram;
-use msars_domain::Rate;
 use msars_domain::load::{EndedBy, RunResult};
+use msars_domain::{Millis, Rate};
 use msars_loadgen::{Plan, Schedule, TraceScale, drive};
 
 const MS: Duration = Duration::from_millis(1);
@@ -191,15 +191,18 @@ async fn connections_are_kept_and_given_up_with_age() {
     let kept = Plan {
         connection_age: 3_600_000 * MS,
         spread: 3,
+        in_flight: 20,
         ..plan(address, "GET /", 300.0, 300 * MS)
     };
     let result = run(&kept).await;
     let opened = seen.connections.load(SeqCst) as u64;
     assert_eq!(result.driver.connections, opened);
-    assert!((3..result.total.sent).contains(&opened), "{opened}");
+    // Never more than are in flight at once: none is opened while one is idle.
+    assert!((3..=20).contains(&opened), "{opened}");
 
     let aged = Plan {
         connection_age: Duration::ZERO,
+        in_flight: 10_000,
         ..kept
     };
     let result = run(&aged).await;
@@ -230,4 +233,18 @@ async fn dropping_a_run_closes_its_connections() {
     while seen.under_way.load(SeqCst) > 0 {
         tokio::time::sleep(MS).await;
     }
+}
+
+#[tokio::test]
+async fn a_driver_that_is_itself_late_says_so() {
+    let (address, _) = target::start().await;
+    let plan = plan(address, "GET /", 400.0, 100 * MS);
+    let first = intended(&plan)[0];
+    // Takes the only thread as soon as the driver waits for its first arrival.
+    tokio::spawn(async { std::thread::sleep(100 * MS) });
+    let result = run(&plan).await;
+    let least = (100 * MS).checked_sub(first).unwrap().as_secs_f64() * 1000.0 * 0.98;
+    assert!(result.driver.lag_max.get() >= least, "{:?}", result.driver);
+    assert!(result.windows[0].driver_late(Millis::new(least / 2.0).unwrap()));
+    assert_eq!(result.total.sent, intended(&plan).len() as u64);
 }
