@@ -28,10 +28,7 @@ pub(crate) struct Found {
 
 pub(crate) fn solve(problem: &Problem, effort: Effort) -> Found {
     let mut program = Program::new(problem);
-    let mut order: Vec<usize> = (0..problem.items.len()).collect();
-    order.sort_by_key(|&item| !problem.items[item].recurs);
-    let outer = order.iter().filter(|&&i| problem.items[i].recurs).count();
-    if outer == 0 {
+    if !problem.items.iter().any(|item| item.recurs) {
         let mut picks = vec![0; problem.items.len()];
         if let Some(cost) = program.complete(&mut picks)
             && !program.thinned
@@ -44,7 +41,12 @@ pub(crate) fn solve(problem: &Problem, effort: Effort) -> Found {
             };
         }
     }
+    let (start, prices) = start(problem);
+    enumerate(problem, program, effort, start, &prices)
+}
 
+/// A good allocation by moves, and the prices of paths.
+fn start(problem: &Problem) -> (State<'_>, Vec<f64>) {
     let mut best = State::fastest(problem);
     best.improve();
     let prices = relax::prices(problem, best.cost);
@@ -58,17 +60,21 @@ pub(crate) fn solve(problem: &Problem, effort: Effort) -> Found {
             best = other;
         }
     }
+    (best, prices)
+}
 
-    // The services whose choice matters most first: bounds then differ early.
-    let spread = |item: usize| {
-        let choices = &problem.items[item].choices;
-        choices[0].cost - choices[choices.len() - 1].cost
-    };
-    order[..outer].sort_by_key(|&item| std::cmp::Reverse(spread(item)));
-    let bounds = Bounds::new(problem, &order, outer, &prices);
-    let lower = bounds.rest(0, &vec![0.0; bounds.len()]).min(best.cost);
-    let fastest = State::fastest(problem);
-    let slack = fastest.slack();
+/// Goes through the choices of recurring services; neither `start` nor `prices` changes what a complete search finds.
+fn enumerate<'a>(
+    problem: &'a Problem,
+    program: Program<'a>,
+    effort: Effort,
+    start: State<'a>,
+    prices: &[f64],
+) -> Found {
+    let (order, outer) = order(problem);
+    let bounds = Bounds::new(problem, &order, outer, prices);
+    let used = vec![0.0; bounds.len()];
+    let lower = bounds.rest(0, &used).min(start.cost);
     let mut search = Search {
         problem,
         program,
@@ -76,13 +82,12 @@ pub(crate) fn solve(problem: &Problem, effort: Effort) -> Found {
         order,
         outer,
         effort,
-        cost: best.cost,
-        picks: best.picks,
+        cost: start.cost,
+        picks: start.picks,
         trial: vec![0; problem.items.len()],
         complete: true,
     };
-    let used = vec![0.0; search.bounds.len()];
-    search.descend(0, 0, &used, &slack);
+    search.descend(0, 0, &used, &State::fastest(problem).slack());
     let proved = search.complete && !search.program.thinned;
     let mut end = State::new(problem, search.picks);
     if !proved {
@@ -94,6 +99,19 @@ pub(crate) fn solve(problem: &Problem, effort: Effort) -> Found {
         picks: end.picks,
         recurring: outer > 0,
     }
+}
+
+/// Recurring services first, of those the ones whose choice matters most, so that bounds differ early; and how many
+/// recur.
+fn order(problem: &Problem) -> (Vec<usize>, usize) {
+    let spread = |item: usize| {
+        let choices = &problem.items[item].choices;
+        choices[0].cost - choices[choices.len() - 1].cost
+    };
+    let mut order: Vec<usize> = (0..problem.items.len()).collect();
+    order.sort_by_key(|&item| (!problem.items[item].recurs, std::cmp::Reverse(spread(item))));
+    let outer = order.iter().filter(|&&i| problem.items[i].recurs).count();
+    (order, outer)
 }
 
 struct Search<'a> {
@@ -179,3 +197,6 @@ impl Search<'_> {
             .sum()
     }
 }
+
+#[cfg(test)]
+mod tests;

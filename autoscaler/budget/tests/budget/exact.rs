@@ -26,7 +26,7 @@ fn draw() -> impl Strategy<Value = Draw> {
         prop::collection::vec(8.0..60.0_f64, 4),
         3.0..15.0_f64,
         prop::collection::vec(5.0..60.0_f64, 3),
-        0.5..5.0_f64,
+        prop_oneof![0.35..1.2_f64, 1.2..5.0_f64],
         0.5..1.2_f64,
     )
         .prop_map(|(bases, knees, steep, rates, tightness, tail)| Draw {
