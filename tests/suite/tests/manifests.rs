@@ -1,0 +1,170 @@
+//! What the manifests say, without a cluster.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test: a panic is its way to fail"
+)]
+
+use std::collections::BTreeSet;
+
+use msars_api::names;
+use msars_suite::{documents, folder, given, held};
+use serde_json::Value;
+
+fn base() -> Vec<Value> {
+    documents(&folder("")).unwrap()
+}
+
+fn one<'a>(documents: &'a [Value], kind: &str, name: &str) -> &'a Value {
+    documents
+        .iter()
+        .find(|document| document["kind"] == kind && document["metadata"]["name"] == name)
+        .unwrap_or_else(|| panic!("the base has a {kind} {name}"))
+}
+
+#[test]
+fn every_right_is_in_the_table_with_what_it_is_for() {
+    let mut all = base();
+    all.extend(documents(&folder("namespace")).unwrap());
+    let (given, held) = (given(&all), held());
+    let more: Vec<_> = given.difference(&held).collect();
+    let fewer: Vec<_> = held.difference(&given).collect();
+    assert!(more.is_empty(), "given without a reason: {more:#?}");
+    assert!(fewer.is_empty(), "in the table, but not given: {fewer:#?}");
+    for row in msars_suite::HELD {
+        assert!(!row.why.is_empty());
+    }
+}
+
+#[test]
+fn the_base_writes_nothing_of_a_users_and_the_overlay_grants_what_the_namespace_does() {
+    let written = |rights: &BTreeSet<msars_suite::Right>| -> BTreeSet<(String, String)> {
+        rights
+            .iter()
+            .filter(|right| right.scope != msars_suite::Scope::Own)
+            .filter(|right| !["get", "list", "watch"].contains(&right.verb.as_str()))
+            .filter(|right| !["msars.io", "events.k8s.io"].contains(&right.group.as_str()))
+            .filter(|right| right.group != "admissionregistration.k8s.io")
+            .map(|right| (right.resource.clone(), right.verb.clone()))
+            .collect()
+    };
+    assert_eq!(written(&given(&base())), BTreeSet::new());
+    let mut granted = base();
+    granted.extend(documents(&folder("namespace")).unwrap());
+    let wide = documents(&folder("overlays/cluster-wide")).unwrap();
+    let of_namespace = written(&given(&granted));
+    assert!(!of_namespace.is_empty());
+    assert_eq!(written(&given(&wide)), of_namespace);
+}
+
+#[test]
+fn names_are_those_that_the_programs_use() {
+    let all = base();
+    one(&all, "Namespace", names::SYSTEM_NAMESPACE);
+    one(&all, "Service", names::WEBHOOK_SERVICE);
+    one(&all, "PriorityClass", names::SHADOW_PRIORITY_CLASS);
+    let switches = one(&all, "ConfigMap", names::SWITCHES);
+    assert_eq!(switches["data"][names::SWITCH_HOLDS], "on");
+    let lease = held()
+        .into_iter()
+        .any(|right| right.resource == "leases" && right.name.as_deref() == Some(names::LEASE));
+    assert!(lease, "the leader may renew its own Lease");
+    for webhook in one(
+        &all,
+        "MutatingWebhookConfiguration",
+        names::WEBHOOK_CONFIGURATION,
+    )["webhooks"]
+        .as_array()
+        .unwrap()
+    {
+        assert_eq!(
+            webhook["clientConfig"]["service"]["name"],
+            names::WEBHOOK_SERVICE
+        );
+        assert_eq!(
+            webhook["namespaceSelector"]["matchLabels"][names::ENABLED_LABEL],
+            "true"
+        );
+    }
+    let volumes =
+        &one(&all, "Deployment", "msars-admission")["spec"]["template"]["spec"]["volumes"];
+    assert_eq!(volumes[0]["secret"]["secretName"], names::WEBHOOK_SECRET);
+    assert_eq!(volumes[0]["secret"]["optional"], true);
+    assert!(
+        !volumes.to_string().contains("ca.key"),
+        "the authority's key stays with the leader"
+    );
+}
+
+#[test]
+fn the_webhooks_can_neither_block_nor_slow_anybody() {
+    let all = base();
+    let configuration = one(
+        &all,
+        "MutatingWebhookConfiguration",
+        names::WEBHOOK_CONFIGURATION,
+    );
+    let webhooks = configuration["webhooks"].as_array().unwrap();
+    assert_eq!(webhooks.len(), 2);
+    for webhook in webhooks {
+        assert_eq!(webhook["failurePolicy"], "Ignore");
+        assert_eq!(webhook["timeoutSeconds"], 1);
+        assert_eq!(webhook["sideEffects"], "None");
+        assert!(
+            webhook["clientConfig"].get("caBundle").is_none(),
+            "the leader writes it; applying again must not take it away"
+        );
+        assert!(!webhook["rules"].to_string().contains('*'), "narrow rules");
+    }
+}
+
+#[test]
+fn both_programs_run_twice_restricted_and_without_a_cpu_limit() {
+    let all = base();
+    for name in ["msars-autoscaler", "msars-admission"] {
+        let spec = &one(&all, "Deployment", name)["spec"];
+        assert_eq!(spec["replicas"], 2);
+        let pod = &spec["template"]["spec"];
+        assert_eq!(pod["serviceAccountName"], name);
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+        let container = &pod["containers"][0];
+        assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+        assert_eq!(
+            container["securityContext"]["capabilities"]["drop"][0],
+            "ALL"
+        );
+        assert!(container["resources"]["limits"].get("cpu").is_none());
+        for probe in ["livenessProbe", "readinessProbe"] {
+            assert_eq!(container[probe]["httpGet"]["port"], "admin");
+        }
+        let budget = one(&all, "PodDisruptionBudget", name);
+        assert_eq!(budget["spec"]["minAvailable"], 1);
+        one(&all, "NetworkPolicy", name);
+    }
+}
+
+#[test]
+fn every_alert_parses_and_says_what_to_do() {
+    let text = std::fs::read_to_string(folder("alerts/msars.rules.yaml")).unwrap();
+    let file: Value = serde_saphyr::from_str(&text).unwrap();
+    let mut seen = 0;
+    for group in file["groups"].as_array().unwrap() {
+        for rule in group["rules"].as_array().unwrap() {
+            let name = rule["alert"].as_str().unwrap();
+            let expression = rule["expr"].as_str().unwrap();
+            promql_parser::parser::parse(expression).unwrap_or_else(|error| {
+                panic!("{name}: {error}");
+            });
+            for annotation in ["summary", "runbook"] {
+                assert!(
+                    rule["annotations"][annotation].as_str().unwrap().len() > 20,
+                    "{name} has a {annotation}"
+                );
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 5);
+}
