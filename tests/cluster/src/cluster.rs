@@ -207,7 +207,8 @@ impl Cluster {
         command
     }
 
-    /// Starts a program of ours inside the namespace, detached, with KUBECONFIG set and its output in [`Cluster::log`],
+    /// Starts a program of ours inside the namespace, detached, with KUBECONFIG set (unless the
+    /// command sets its own) and its output in [`Cluster::log`],
     /// unless one of this name runs; tells whether it did. `down` stops it, whatever became of the caller.
     ///
     /// # Errors
@@ -220,15 +221,7 @@ impl Cluster {
         whole
             .env("KUBECONFIG", &self.kubeconfig)
             .args(command.get_args());
-        for (key, value) in command.get_envs() {
-            match value {
-                Some(value) => whole.env(key, value),
-                None => whole.env_remove(key),
-            };
-        }
-        if let Some(folder) = command.get_current_dir() {
-            whole.current_dir(folder);
-        }
+        process::pass_on(&mut whole, command);
         process::start(&self.paths, name, &whole)
     }
 

@@ -143,6 +143,11 @@ pub fn start(paths: &Paths, name: &str, inner: &Command) -> Result<bool> {
 
 fn wrap(outer: &mut Command, inner: &Command) {
     outer.arg(inner.get_program()).args(inner.get_args());
+    pass_on(outer, inner);
+}
+
+/// Environment and folder of one command become another's.
+pub(crate) fn pass_on(outer: &mut Command, inner: &Command) {
     for (key, value) in inner.get_envs() {
         match value {
             Some(value) => outer.env(key, value),

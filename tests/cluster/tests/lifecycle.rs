@@ -30,14 +30,15 @@ fn shell(script: &str) -> String {
     String::from_utf8_lossy(&out.stdout).into_owned()
 }
 
-/// Everything a cluster could leave behind. A zombie is this very process's child that it has not looked after yet.
+/// Everything a cluster could leave behind; of processes those in any network namespace but the machine's own.
 fn traces() -> String {
     shell(
         "ls /run/netns 2>/dev/null; grep -c . /proc/mounts; iptables-save 2>/dev/null | grep -c '^-A'; \
          for s in vm.overcommit_memory kernel.panic kernel.panic_on_oops kernel.keys.root_maxkeys; do sysctl $s; done; \
          ls -d /sys/fs/cgroup/*/kubepods 2>/dev/null; \
          ls -d /var/lib/kubelet /var/lib/cni/* /var/log/pods /var/log/containers/* /run/containerd/*/* 2>/dev/null; \
-         ps -eo state=,comm= | grep -E ' (kube|etcd|containerd|coredns|pause|prometheus|getent)' | grep -v '^Z'; true",
+         own=$(readlink /proc/self/ns/net); \
+         for p in /proc/[0-9]*; do n=$(readlink $p/ns/net) && [ $n != $own ] && cat $p/comm; done; true",
     )
 }
 
@@ -105,13 +106,10 @@ fn a_cluster_comes_up_recovers_and_leaves_nothing() {
 
     let cluster = Cluster::attach().unwrap();
     a_program_of_this_machine_runs_in_a_pod(&cluster);
+    a_shadow_pod_is_resized(&cluster);
     metrics_carry_the_promised_labels(&cluster);
     programs_of_others_are_looked_after(&cluster);
-    let audit = std::fs::read_to_string(cluster.audit_log()).unwrap();
-    assert!(
-        audit.contains(r#""requestObject":{"kind":"Deployment""#),
-        "the audit log keeps what was written to CoreDNS' Deployment"
-    );
+    the_audit_log_keeps_bodies(&cluster);
 
     let begin = Instant::now();
     cluster.down().unwrap();
@@ -121,6 +119,7 @@ fn a_cluster_comes_up_recovers_and_leaves_nothing() {
 }
 
 fn the_node_recovers(cluster: Cluster) {
+    assert!(traces().contains("kubelet"), "traces see what runs");
     let old = cluster.pid("kubelet").unwrap();
     let kill = ["-KILL", &old.to_string()];
     assert!(Command::new("kill").args(kill).status().unwrap().success());
@@ -213,6 +212,11 @@ fn metrics_carry_the_promised_labels(cluster: &Cluster) {
         |answer| answer.contains("\"1\"]") && answer.contains("\"node\":\"node1\""),
     );
     eventually(
+        "a shadow pod is marked as one",
+        || query("up{shadow=\"true\",workload=\"shop\",pod=\"copy\"}"),
+        |answer| answer.contains("\"0\"]"),
+    );
+    eventually(
         "CPU use of a container by namespace, pod and container",
         || {
             query(
@@ -238,4 +242,56 @@ fn programs_of_others_are_looked_after(cluster: &Cluster) {
     assert!(cluster.spawn("kubelet", &sleep).is_err());
     let inside = cluster.enter("ip").args(["-br", "addr"]).output().unwrap();
     assert!(String::from_utf8_lossy(&inside.stdout).contains("172.31.0.1"));
+}
+
+fn the_audit_log_keeps_bodies(cluster: &Cluster) {
+    let audit = std::fs::read_to_string(cluster.audit_log()).unwrap();
+    let events: Vec<serde_json::Value> = audit
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    let body = |name: &str, subresource: Option<&str>| {
+        events
+            .iter()
+            .filter(|event| event["objectRef"]["name"] == name)
+            .filter(|event| event["objectRef"]["subresource"].as_str() == subresource)
+            .find_map(|event| event.get("requestObject").cloned())
+    };
+    assert_eq!(body("coredns", None).unwrap()["kind"], "Deployment");
+    let resize = body("copy", Some("resize")).unwrap();
+    assert_eq!(
+        resize["spec"]["containers"][0]["resources"]["limits"]["cpu"],
+        "200m"
+    );
+}
+
+/// The pause program with a shadow pod's label: Prometheus finds it, though nobody answers.
+fn a_shadow_pod_is_resized(cluster: &Cluster) {
+    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: copy, labels: {app: shop, msars.io/shadow: 'true'}, \
+               annotations: {prometheus.io/scrape: 'true', prometheus.io/port: '8080'}}, spec: {containers: [{name: app, \
+               image: 'registry.k8s.io/pause:3.10.1', resources: {limits: {cpu: 100m, memory: 32Mi}}}]}}";
+    cluster.apply(pod).unwrap();
+    cluster
+        .ask(["wait", "--for=condition=Ready", "pod/copy", "--timeout=30s"])
+        .unwrap();
+    let resources = r#"{"limits":{"cpu":"200m"},"requests":{"cpu":"200m"}}"#;
+    let patch =
+        format!(r#"{{"spec":{{"containers":[{{"name":"app","resources":{resources}}}]}}}}"#);
+    cluster
+        .ask([
+            "patch",
+            "pod",
+            "copy",
+            "--subresource",
+            "resize",
+            "-p",
+            &patch,
+        ])
+        .unwrap();
+    let status = "jsonpath={.status.containerStatuses[0].resources.limits.cpu}";
+    eventually(
+        "the resize is done",
+        || cluster.ask(["get", "pod", "copy", "-o", status]),
+        |answer| answer == "200m",
+    );
 }
