@@ -4,9 +4,17 @@ use jiff::{SignedDuration, Timestamp};
 use msars_domain::{Millis, Observation, Rate, Reading, Unknown};
 
 use crate::{
-    Emergency, Fleet, Guard, Lack, Limits, Proposal, Reason, State, facts::Facts, search::Plan,
-    shield::bounds, state::within,
+    Emergency, Fleet, Guard, Lack, Limits, Proposal, Reason, State,
+    facts::{Facts, MOST_PRESSURE},
+    search::Plan,
+    shield::bounds,
+    state::within,
 };
+
+/// Growth of the factor per tick in breach, its decay per tick of relief, and the share of the budget that is relief.
+const PRESS: f64 = 1.15;
+const RELIEVE: f64 = 0.98;
+const RELIEF: f64 = 0.7;
 
 /// A target with the reason for it.
 pub(crate) struct Aim {
@@ -129,6 +137,7 @@ impl Case<'_> {
         };
         let plan = facts.plan(peak, false);
         let mut guards = Vec::new();
+        self.press(facts, &plan, state, &mut guards);
         let proven = self.proven(facts);
         let planned = self.choose(facts, &plan, state, proven, &mut guards);
         let undone = self.undo(facts, state);
@@ -156,6 +165,30 @@ impl Case<'_> {
             plan: Some(plan),
             proven,
         })
+    }
+
+    /// Live self time over the budget although the fleet should carry the load: the profile promises too much, and the
+    /// load counts for more, step by step; far below the budget it counts for less again.
+    fn press(&self, facts: &Facts<'_>, plan: &Plan, state: &mut State, guards: &mut Vec<Guard>) {
+        let Some(measured) = facts.self_time(self.now) else {
+            return;
+        };
+        let budget = facts.profile.budget;
+        let settled = !within(self.now, state.last_up, self.limits.settle_s);
+        let factor = if measured > budget && plan.fits && settled && self.rate.value().is_some() {
+            facts.pressure * PRESS
+        } else if measured.get() < RELIEF * budget.get() {
+            facts.pressure * RELIEVE
+        } else {
+            facts.pressure
+        };
+        let factor = factor.clamp(1.0, MOST_PRESSURE);
+        state.pressure = (factor > 1.0).then_some(factor);
+        if facts.pressure > 1.0 {
+            guards.push(Guard::Pressure {
+                percent: ((facts.pressure - 1.0) * 100.0).round() as u32,
+            });
+        }
     }
 
     /// A target without a plan: what there is, or what an emergency keeps.

@@ -12,6 +12,8 @@ const OVERLOAD: f64 = 0.8;
 /// Throttled periods, or share of the limit in use, that mean saturation.
 const THROTTLED: f64 = 0.25;
 const BUSY: f64 = 0.9;
+/// Largest factor on the load while live self time is over the budget.
+pub(crate) const MOST_PRESSURE: f64 = 2.0;
 /// Mean callee wait over request time below which request time stands for self time.
 const LEAF: f64 = 0.1;
 
@@ -35,6 +37,8 @@ pub(crate) struct Facts<'a> {
     pub ready: u32,
     /// Pods that should be ready and are not.
     pub lost: u32,
+    /// Factor on the load, from live self time over the budget.
+    pub pressure: f64,
     stuck: Option<f64>,
 }
 
@@ -101,6 +105,7 @@ impl<'a> Facts<'a> {
             choices: Vec::new(),
             ready: seen.pods.iter().filter(|p| p.ready).count() as u32,
             lost: seen.pods.iter().filter(|p| !p.ready).filter(old).count() as u32,
+            pressure: state.pressure.unwrap_or(1.0).clamp(1.0, MOST_PRESSURE),
             stuck: None,
         };
         let stuck = seen.pods.iter().filter(|pod| {

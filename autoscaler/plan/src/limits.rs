@@ -20,6 +20,8 @@ pub struct Limits {
     pub retry_s: u32,
     /// After a scale-down, so long a breach undoes it.
     pub undo_s: u32,
+    /// After a growth, live self time is judged again only after so long.
+    pub settle_s: u32,
     /// After an undone scale-down nothing shrinks for so long.
     pub calm_s: u32,
     /// Two foreign drops below the floor within this are a conflict.
@@ -78,6 +80,7 @@ impl Default for Limits {
             withdraw_s: 300,
             retry_s: 600,
             undo_s: 300,
+            settle_s: 45,
             calm_s: 600,
             foreign_s: 600,
             conflict_s: 3600,

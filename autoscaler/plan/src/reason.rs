@@ -189,6 +189,11 @@ pub enum Guard {
         /// How many.
         pods: u32,
     },
+    /// Live self time is over the budget although the profile says otherwise: the load counts for more.
+    Pressure {
+        /// Percent more.
+        percent: u32,
+    },
     /// The CPU is used up: more was offered than was measured.
     Saturated,
     /// A pod's resize waits or was refused; its actual size is planned with.
@@ -279,6 +284,12 @@ impl fmt::Display for Guard {
             Self::Floor => write!(f, "less would not carry the measured peak"),
             Self::Quota { wanted } => write!(f, "the namespace's quota has no room for {wanted}"),
             Self::Unready { pods } => write!(f, "{pods} pods are not ready that should be"),
+            Self::Pressure { percent } => {
+                write!(
+                    f,
+                    "live self time asks for {percent} % more than the profile"
+                )
+            }
             Self::Saturated => write!(f, "CPU is used up, so more was offered than was measured"),
             Self::ResizeBlocked { pods, size } => {
                 write!(

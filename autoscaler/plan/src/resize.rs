@@ -106,8 +106,11 @@ pub(crate) fn resizes(
         if asked == size {
             continue;
         }
-        let grows = size > asked;
-        if grows && refuses(&state.refused, pod, size) {
+        if size > pod.actual.size() && refuses(&state.refused, pod, size) {
+            // What is asked and will not come goes back to what there is, so that it weighs on nobody's quota.
+            if matches!(pod.resize, Resize::Infeasible { .. }) && pod.actual.size() < asked {
+                ranked.push((0, action(seen, pod, pod.actual)));
+            }
             continue;
         }
         // Asking for less than was asked takes nothing away while the pod has no more than that.

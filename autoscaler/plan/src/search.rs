@@ -107,6 +107,7 @@ impl Facts<'_> {
         let saturated = self.saturated(peak);
         let lost = if self.overloaded(peak) { self.lost } else { 0 };
         let load = peak
+            * self.pressure
             * if saturated {
                 self.limits.saturated_factor.max(1.0)
             } else {

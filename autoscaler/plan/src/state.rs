@@ -33,6 +33,8 @@ pub struct State {
     pub refused: Vec<Refused>,
     /// The last load that was measured.
     pub load: Option<Load>,
+    /// Factor, 1 to 2, on the load where live self time says that the profile promises too much.
+    pub pressure: Option<f64>,
     /// A running or fading emergency.
     pub emergency: Option<Emergency>,
     /// When foreign drops below the floor were seen.

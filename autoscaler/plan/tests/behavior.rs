@@ -8,7 +8,7 @@
 )]
 
 use jiff::{SignedDuration, Timestamp};
-use msars_domain::{Behavior, ScalingPolicy, ScalingRules, SelectPolicy};
+use msars_domain::{Behavior, ScalingPolicy, SelectPolicy};
 use msars_plan::{ScaleEvent, pace, stabilize, within_tolerance};
 
 fn now() -> Timestamp {
@@ -19,25 +19,6 @@ fn ago(seconds: i64) -> Timestamp {
     now()
         .checked_sub(SignedDuration::from_secs(seconds))
         .unwrap()
-}
-
-/// (pods, seconds, percent, seconds); 0 pods or percent is no such policy.
-type Rules = (u32, u32, u32, u32);
-
-fn rules((pods, pods_s, percent, percent_s): Rules, select: SelectPolicy) -> ScalingRules {
-    let mut policies = Vec::new();
-    if pods > 0 {
-        policies.push(ScalingPolicy::pods(pods, pods_s));
-    }
-    if percent > 0 {
-        policies.push(ScalingPolicy::percent(percent, percent_s));
-    }
-    ScalingRules {
-        stabilization_window_seconds: 0,
-        select_policy: select,
-        policies,
-        tolerance: 0.1,
-    }
 }
 
 /// Changes spread evenly over the last `seconds`, oldest first.
@@ -51,359 +32,123 @@ fn spread(changes: &[i64], seconds: i64) -> Vec<ScaleEvent> {
     changes.iter().enumerate().map(event).collect()
 }
 
-fn paced(
-    up: bool,
-    set: Rules,
-    select: SelectPolicy,
-    bounds: (u32, u32),
-    from: u32,
-    to: u32,
-    events: &[ScaleEvent],
-) -> (u32, String) {
-    let mut behavior = Behavior::default();
-    if up {
-        behavior.scale_up = rules(set, select);
-    } else {
-        behavior.scale_down = rules(set, select);
+/// name | rules | bounds | from → to | changes over the last 120 s, oldest first | replicas and reason
+const UP: &str = "
+pods larger than percent            | 100/60 100%/60 | 1..1000 | 10 → 500  |        | 110 ScaleUpLimit
+percent larger than pods            | 2/60 100%/60   | 1..1000 | 10 → 500  |        | 20 ScaleUpLimit
+a large pod policy                  | 100/60         | 1..1000 | 10 → 50   |        | 50 DesiredWithinRange
+a very large pod policy             | 10000/60       | 1..1000 | 10 → 50   |        | 50 DesiredWithinRange
+a pod policy                        | 30/60          | 1..1000 | 10 → 50   |        | 40 ScaleUpLimit
+a percent policy                    | 200%/60        | 1..1000 | 10 → 50   |        | 30 ScaleUpLimit
+700 % of three                      | 700%/60        | 1..100  | 3 → 60    |        | 24 ScaleUpLimit
+700 % of three, at most 20          | 700%/60        | 1..20   | 3 → 60    |        | 20 TooManyReplicas
+max, a large pod policy, events     | 300/60         | 1..200  | 100 → 500 | 1 5 9  | 200 TooManyReplicas
+max, a large percent policy, events | 10000%/60      | 1..200  | 100 → 500 | 1 5 9  | 200 TooManyReplicas
+used up by earlier events           | 5/120          | 1..1000 | 100 → 500 | 1 5 9  | 100 ScaleUpLimit
+pods less what was added            | 150/120        | 1..1000 | 100 → 500 | 1 5 9  | 235 ScaleUpLimit
+percent of what there was           | 200%/120       | 1..1000 | 100 → 500 | 1 5 9  | 255 ScaleUpLimit
+events of both directions           | 300%/300       | 1..1000 | 6 → 24    | 4 -2   | 16 ScaleUpLimit
+rounded up, or one would stay one   | 10%/60         | 1..1000 | 1 → 5     |        | 2 ScaleUpLimit
+events older than the period        | 1000/60        | 1..1000 | 100 → 200 | 8 12 9 | 200 DesiredWithinRange
+";
+
+/// As above.
+const DOWN: &str = "
+pods larger than percent     | 20/60 1%/60 | 1..1000 | 100 → 2 |             | 80 ScaleDownLimit
+pods no larger than percent  | 2/60 1%/60  | 1..1000 | 100 → 2 |             | 98 ScaleDownLimit
+to the minimum               | 100/60      | 1..1000 | 10 → 0  |             | 1 TooFewReplicas
+to the minimum by percent    | 100%/60     | 5..1000 | 10 → 2  |             | 5 TooFewReplicas
+a pod policy                 | 5/60        | 1..1000 | 10 → 2  |             | 5 ScaleDownLimit
+a percent policy, enough     | 50%/60      | 1..1000 | 10 → 5  |             | 5 DesiredWithinRange
+minimum with events          | 115/120     | 1..1000 | 100 → 0 | -1 -5 -9    | 1 TooFewReplicas
+minimum of five, events      | 130/120     | 5..1000 | 100 → 0 | -1 -5 -9    | 5 TooFewReplicas
+all may go                   | 100%/120    | 5..1000 | 100 → 2 | -1 -5 -9    | 5 TooFewReplicas
+used up by earlier events    | 5/120       | 1..1000 | 100 → 2 | -1 -5 -9    | 100 ScaleDownLimit
+percent of what there was    | 50%/120     | 1..1000 | 100 → 0 | -2 -4 -6    | 56 ScaleDownLimit
+events of both directions    | 50%/180     | 1..1000 | 10 → 1  | 2 -4        | 6 ScaleDownLimit
+more removed than allowed    | 10%/120     | 1..1000 | 100 → 0 | -10 -10 -10 | 100 ScaleDownLimit
+more than all may go         | 1000%/120   | 1..1000 | 10 → 5  | -10 -10 -10 | 5 DesiredWithinRange
+";
+
+fn number<T: std::str::FromStr>(text: &str) -> T {
+    text.trim().parse().ok().expect("a number")
+}
+
+fn policy(text: &str) -> ScalingPolicy {
+    let (value, period) = text.split_once('/').unwrap();
+    match value.strip_suffix('%') {
+        Some(percent) => ScalingPolicy::percent(number(percent), number(period)),
+        None => ScalingPolicy::pods(number(value), number(period)),
     }
-    let paced = pace(now(), from, to, bounds, events, &behavior);
-    (paced.replicas, paced.reason.to_string())
+}
+
+fn table(up: bool, rows: &str) {
+    for row in rows.trim().lines() {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let (min, max) = cells[2].split_once("..").unwrap();
+        let (from, to) = cells[3].split_once('→').unwrap();
+        let changes: Vec<i64> = cells[4].split_whitespace().map(number).collect();
+        let mut behavior = Behavior::default();
+        let rules = if up {
+            &mut behavior.scale_up
+        } else {
+            &mut behavior.scale_down
+        };
+        rules.policies = cells[1].split_whitespace().map(policy).collect();
+        let bounds = (number(min), number(max));
+        let paced = pace(
+            now(),
+            number(from),
+            number(to),
+            bounds,
+            &spread(&changes, 120),
+            &behavior,
+        );
+        assert_eq!(
+            format!("{} {}", paced.replicas, paced.reason),
+            cells[5],
+            "{row}"
+        );
+    }
 }
 
 #[test]
 fn scale_up_policies() {
-    let none: &[i64] = &[];
-    for (name, set, (min, max), from, to, added, want, reason) in [
-        (
-            "pods larger than percent",
-            (100, 60, 100, 60),
-            (1, 1000),
-            10,
-            500,
-            none,
-            110,
-            "ScaleUpLimit",
-        ),
-        (
-            "percent larger than pods",
-            (2, 60, 100, 60),
-            (1, 1000),
-            10,
-            500,
-            none,
-            20,
-            "ScaleUpLimit",
-        ),
-        (
-            "a large pod policy",
-            (100, 60, 0, 0),
-            (1, 1000),
-            10,
-            50,
-            none,
-            50,
-            "DesiredWithinRange",
-        ),
-        (
-            "a very large pod policy",
-            (10_000, 60, 0, 0),
-            (1, 1000),
-            10,
-            50,
-            none,
-            50,
-            "DesiredWithinRange",
-        ),
-        (
-            "a pod policy",
-            (30, 60, 0, 0),
-            (1, 1000),
-            10,
-            50,
-            none,
-            40,
-            "ScaleUpLimit",
-        ),
-        (
-            "a percent policy",
-            (0, 0, 200, 60),
-            (1, 1000),
-            10,
-            50,
-            none,
-            30,
-            "ScaleUpLimit",
-        ),
-        (
-            "700 % of three",
-            (0, 0, 700, 60),
-            (1, 100),
-            3,
-            60,
-            none,
-            24,
-            "ScaleUpLimit",
-        ),
-        (
-            "700 % of three, at most 20",
-            (0, 0, 700, 60),
-            (1, 20),
-            3,
-            60,
-            none,
-            20,
-            "TooManyReplicas",
-        ),
-        (
-            "max with a large pod policy and events",
-            (300, 60, 0, 0),
-            (1, 200),
-            100,
-            500,
-            &[1, 5, 9],
-            200,
-            "TooManyReplicas",
-        ),
-        (
-            "max with a large percent policy and events",
-            (0, 0, 10_000, 60),
-            (1, 200),
-            100,
-            500,
-            &[1, 5, 9],
-            200,
-            "TooManyReplicas",
-        ),
-        (
-            "used up by earlier events",
-            (5, 120, 0, 0),
-            (1, 1000),
-            100,
-            500,
-            &[1, 5, 9],
-            100,
-            "ScaleUpLimit",
-        ),
-        (
-            "pods less what was added",
-            (150, 120, 0, 0),
-            (1, 1000),
-            100,
-            500,
-            &[1, 5, 9],
-            235,
-            "ScaleUpLimit",
-        ),
-        (
-            "percent of what there was",
-            (0, 0, 200, 120),
-            (1, 1000),
-            100,
-            500,
-            &[1, 5, 9],
-            255,
-            "ScaleUpLimit",
-        ),
-        (
-            "events of both directions",
-            (0, 0, 300, 300),
-            (1, 1000),
-            6,
-            24,
-            &[4, -2],
-            16,
-            "ScaleUpLimit",
-        ),
-        (
-            "rounded up, or one pod would stay one",
-            (0, 0, 10, 60),
-            (1, 1000),
-            1,
-            5,
-            none,
-            2,
-            "ScaleUpLimit",
-        ),
-    ] {
-        let events = spread(added, 120);
-        let got = paced(true, set, SelectPolicy::Max, (min, max), from, to, &events);
-        assert_eq!(got, (want, reason.to_owned()), "{name}");
-    }
+    table(true, UP);
 }
 
 #[test]
 fn scale_down_policies() {
-    let none: &[i64] = &[];
-    for (name, set, (min, max), from, to, removed, want, reason) in [
-        (
-            "pods larger than percent",
-            (20, 60, 1, 60),
-            (1, 1000),
-            100,
-            2,
-            none,
-            80,
-            "ScaleDownLimit",
-        ),
-        (
-            "percent no larger than pods",
-            (2, 60, 1, 60),
-            (1, 1000),
-            100,
-            2,
-            none,
-            98,
-            "ScaleDownLimit",
-        ),
-        (
-            "to the minimum",
-            (100, 60, 0, 0),
-            (1, 1000),
-            10,
-            0,
-            none,
-            1,
-            "TooFewReplicas",
-        ),
-        (
-            "to the minimum by percent",
-            (0, 0, 100, 60),
-            (5, 1000),
-            10,
-            2,
-            none,
-            5,
-            "TooFewReplicas",
-        ),
-        (
-            "a pod policy",
-            (5, 60, 0, 0),
-            (1, 1000),
-            10,
-            2,
-            none,
-            5,
-            "ScaleDownLimit",
-        ),
-        (
-            "a percent policy, just enough",
-            (0, 0, 50, 60),
-            (1, 1000),
-            10,
-            5,
-            none,
-            5,
-            "DesiredWithinRange",
-        ),
-        (
-            "minimum with events",
-            (115, 120, 0, 0),
-            (1, 1000),
-            100,
-            0,
-            &[-1, -5, -9],
-            1,
-            "TooFewReplicas",
-        ),
-        (
-            "minimum of five with events",
-            (130, 120, 0, 0),
-            (5, 1000),
-            100,
-            0,
-            &[-1, -5, -9],
-            5,
-            "TooFewReplicas",
-        ),
-        (
-            "all may go",
-            (0, 0, 100, 120),
-            (5, 1000),
-            100,
-            2,
-            &[-1, -5, -9],
-            5,
-            "TooFewReplicas",
-        ),
-        (
-            "used up by earlier events",
-            (5, 120, 0, 0),
-            (1, 1000),
-            100,
-            2,
-            &[-1, -5, -9],
-            100,
-            "ScaleDownLimit",
-        ),
-        (
-            "percent of what there was",
-            (0, 0, 50, 120),
-            (1, 1000),
-            100,
-            0,
-            &[-2, -4, -6],
-            56,
-            "ScaleDownLimit",
-        ),
-        (
-            "events of both directions",
-            (0, 0, 50, 180),
-            (1, 1000),
-            10,
-            1,
-            &[2, -4],
-            6,
-            "ScaleDownLimit",
-        ),
-        (
-            "more removed than allowed",
-            (0, 0, 10, 120),
-            (1, 1000),
-            100,
-            0,
-            &[-10, -10, -10],
-            100,
-            "ScaleDownLimit",
-        ),
-        (
-            "more than all may go",
-            (0, 0, 1000, 120),
-            (1, 1000),
-            10,
-            5,
-            &[-10, -10, -10],
-            5,
-            "DesiredWithinRange",
-        ),
-    ] {
-        let events = spread(removed, 120);
-        let got = paced(false, set, SelectPolicy::Max, (min, max), from, to, &events);
-        assert_eq!(got, (want, reason.to_owned()), "{name}");
-    }
+    table(false, DOWN);
+}
+
+/// Four pods or 10 % a minute, as in the documentation's example.
+fn either(up: bool, select: SelectPolicy, from: u32, to: u32) -> u32 {
+    let mut behavior = Behavior::default();
+    let rules = if up {
+        &mut behavior.scale_up
+    } else {
+        &mut behavior.scale_down
+    };
+    rules.policies = vec![ScalingPolicy::pods(4, 60), ScalingPolicy::percent(10, 60)];
+    rules.select_policy = select;
+    pace(now(), from, to, (1, 1000), &[], &behavior).replicas
 }
 
 #[test]
 fn select_policy_takes_the_smallest_change_or_none() {
-    let set = (4, 60, 10, 60);
-    for (name, up, select, to, want) in [
-        ("max up", true, SelectPolicy::Max, 500, 110),
-        ("min up", true, SelectPolicy::Min, 500, 104),
-        ("disabled up", true, SelectPolicy::Disabled, 500, 100),
-        ("max down", false, SelectPolicy::Max, 1, 90),
-        ("min down", false, SelectPolicy::Min, 1, 96),
-        ("disabled down", false, SelectPolicy::Disabled, 1, 100),
+    for (select, up, down) in [
+        (SelectPolicy::Max, 110, 90),
+        (SelectPolicy::Min, 104, 96),
+        (SelectPolicy::Disabled, 100, 100),
     ] {
-        assert_eq!(
-            paced(up, set, select, (1, 1000), 100, to, &[]).0,
-            want,
-            "{name}"
-        );
+        assert_eq!(either(true, select, 100, 500), up, "{select:?}");
+        assert_eq!(either(false, select, 100, 1), down, "{select:?}");
     }
-    // The documentation's example: 4 pods or 10 % a minute from 80 replicas go 80, 72, 64.8 → 57 …, and below 40
-    // four pods are the larger change.
+    // From 80 replicas 10 % are more than four pods; below 40 four pods are.
     for (from, want) in [(80, 72), (72, 64), (40, 36), (30, 26)] {
         assert_eq!(
-            paced(false, set, SelectPolicy::Max, (10, 100), from, 10, &[]).0,
+            either(false, SelectPolicy::Max, from, 1),
             want,
             "from {from}"
         );

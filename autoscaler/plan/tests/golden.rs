@@ -19,36 +19,31 @@ fn lost<T>() -> Reading<T> {
     }
 }
 
+fn line(action: &Action) -> String {
+    let show = |cpu: &Option<MilliCpu>| cpu.map_or("–".into(), |c| c.to_string());
+    match action {
+        Action::Scale { from, to, .. } => format!("  scale {from} → {to}"),
+        Action::Resize {
+            pod,
+            request,
+            limit,
+            ..
+        } => format!(
+            "  resize {} request {} limit {}",
+            pod.name,
+            show(request),
+            show(limit)
+        ),
+        other => format!("  {}", other.kind()),
+    }
+}
+
 fn text(made: &Decision) -> String {
-    let mut out = made.explain();
-    for action in &made.actions {
-        out.push('\n');
-        out.push_str(&match action {
-            Action::Scale { from, to, .. } => format!("  scale {from} → {to}"),
-            Action::Resize {
-                pod,
-                request,
-                limit,
-                ..
-            } => {
-                let show = |cpu: &Option<MilliCpu>| cpu.map_or("–".into(), |c| c.to_string());
-                format!(
-                    "  resize {} request {} limit {}",
-                    pod.name,
-                    show(request),
-                    show(limit)
-                )
-            }
-            other => format!("  {}", other.kind()),
-        });
-    }
-    for c in made.conditions.iter().take(3) {
-        out.push_str(&format!(
-            "\n  {}={} {}: {}",
-            c.kind, c.status, c.reason, c.message
-        ));
-    }
-    out
+    let mut lines = vec![made.explain()];
+    lines.extend(made.actions.iter().map(line));
+    let first = made.conditions.iter().take(3);
+    lines.extend(first.map(|c| format!("  {}={} {}: {}", c.kind, c.status, c.reason, c.message)));
+    lines.join("\n")
 }
 
 fn golden(name: &str, change: impl FnOnce(&mut Observation, &mut State)) {
@@ -72,7 +67,10 @@ fn calm(state: &mut State) {
 
 #[test]
 fn another_shape_is_reached_in_two_steps() {
-    golden("reshape", |seen, _| *seen = plain(start(), 6, 200.0));
+    golden("reshape", |seen, _| {
+        *seen = plain(start(), 6, 200.0);
+        seen.behavior.scale_down.stabilization_window_seconds = 60;
+    });
 }
 
 #[test]

@@ -135,10 +135,10 @@ fn it_keeps_its_hands_off() {
         ("not ready", |i| i.pods[0].state.ready = false),
         ("resized by somebody", |i| i.pods[0].state.foreign = true),
         ("a resize under way", |i| {
-            i.pods[0].state.resize = Resize::InProgress
+            i.pods[0].state.resize = Resize::InProgress;
         }),
         ("grown a second ago", |i| {
-            i.pods[0].grown = Some(after(i.now, -1))
+            i.pods[0].grown = Some(after(i.now, -1));
         }),
         ("unknown", |i| {
             i.pods[0].throttled = Reading::Unknown {

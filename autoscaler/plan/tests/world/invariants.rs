@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 use msars_domain::{
-    Action, CpuSize, Observation, PolicyType, Qos, Reading, Resize, ScalingRules, SelectPolicy,
+    Action, CpuSize, MilliCpu, Observation, PodState, PolicyType, Qos, Reading, Resize,
+    ScalingRules, SelectPolicy,
 };
 use msars_plan::{Decision, Limits, ScaleEvent, State};
 
@@ -59,6 +60,20 @@ fn resized(pod: CpuSize, action: &Action) -> CpuSize {
     }
 }
 
+/// What one decision does, taken together.
+struct Sum<'a> {
+    now: Timestamp,
+    seen: &'a Observation,
+    before: &'a State,
+    made: &'a Decision,
+    to: u32,
+    shrunk: bool,
+    /// Growth of requests and limits, milli-cores.
+    requests: i64,
+    limits: i64,
+    broken: Vec<String>,
+}
+
 /// Every broken invariant, by name; empty when all hold. `before` is the state that went in.
 pub fn broken(
     now: Timestamp,
@@ -67,189 +82,155 @@ pub fn broken(
     made: &Decision,
     limits: &Limits,
 ) -> Vec<String> {
-    let mut out = Vec::new();
-    let mut check = |holds: bool, what: &str| {
-        if !holds {
-            out.push(what.to_owned());
-        }
+    let mut sum = Sum {
+        now,
+        seen,
+        before,
+        made,
+        to: seen.replicas,
+        shrunk: false,
+        requests: 0,
+        limits: 0,
+        broken: Vec::new(),
     };
-    let mut to = seen.replicas;
-    let (mut grown, mut shrunk) = (false, false);
-    let (mut requests, mut limit_sum) = (0i64, 0i64);
     for action in &made.actions {
+        sum.action(action);
+    }
+    sum.shrunk |= sum.to < seen.replicas;
+    sum.permission();
+    sum.direction();
+    sum.bounds(limits);
+    sum.broken
+}
+
+impl Sum<'_> {
+    fn check(&mut self, holds: bool, what: &str) {
+        if !holds {
+            self.broken.push(what.to_owned());
+        }
+    }
+
+    fn action(&mut self, action: &Action) {
+        let seen = self.seen;
         match action {
-            Action::Scale {
-                target,
-                from,
-                to: wanted,
-            } => {
-                check(
-                    target == &seen.signals.workload && *from == seen.replicas,
-                    "scale of what was read",
-                );
-                check(*wanted != seen.replicas, "no write without a change");
-                to = *wanted;
+            Action::Scale { target, from, to } => {
+                let read = target == &seen.signals.workload && *from == seen.replicas;
+                self.check(read, "scale of what was read");
+                self.check(*to != seen.replicas, "no write without a change");
+                self.to = *to;
             }
-            Action::Resize {
-                pod,
-                uid,
-                container,
-                ..
-            } => {
+            Action::Resize { uid, container, .. } => {
                 let Some(found) = seen.pods.iter().find(|p| p.uid == *uid) else {
-                    check(false, "resize of a pod that exists");
-                    continue;
+                    self.check(false, "resize of a pod that exists");
+                    return;
                 };
-                check(
-                    pod.name == found.name && container == &seen.container,
+                self.check(
+                    container == &seen.container,
                     "resize of the serving container",
                 );
-                check(!found.foreign, "a foreign size is left alone");
-                check(
-                    seen.resizable && seen.qos != Qos::BestEffort,
-                    "resize only where it is possible",
-                );
-                let size = resized(found.asked, action);
-                check(size != found.asked, "no resize without a change");
-                check(
-                    size.limit.is_some() == found.asked.limit.is_some(),
-                    "no limit added or removed",
-                );
-                let tied = |s: CpuSize| s.limit == Some(s.request);
-                check(tied(size) == tied(found.asked), "QoS class kept");
-                check(
-                    size.limit.is_none_or(|l| size.request <= l),
-                    "request within limit",
-                );
-                check(size.request.0 > 0, "a request above zero");
-                let refused = |s| match found.resize {
-                    Resize::Infeasible { size } => s >= size,
-                    _ => false,
-                } || before.refused.iter().any(|r| r.uid == *uid && r.infeasible && s >= r.size && found.actual.size() < r.size);
-                check(
-                    size.size() <= found.actual.size() || !refused(size.size()),
-                    "what is infeasible is not asked again",
-                );
-                let withdrawal = size == found.actual;
-                let inside = size.size() >= seen.cpu.min && size.size() <= seen.cpu.max;
-                check(
-                    inside
-                        || withdrawal
-                        || before.size.is_some_and(|s| s == size.size())
-                        || made.current.size == size.size(),
-                    "size within bounds",
-                );
-                grown |= size.size() > found.actual.size();
-                shrunk |= size.size() < found.actual.size();
-                if !withdrawal {
-                    requests +=
-                        (i64::from(size.request.0) - i64::from(found.asked.request.0)).max(0);
-                    let l = |s: CpuSize| s.limit.map_or(0, |l| i64::from(l.0));
-                    limit_sum += (l(size) - l(found.asked)).max(0);
-                }
+                self.resize(found, resized(found.asked, action));
             }
-            _ => check(false, "only /scale and pods/resize"),
+            _ => self.check(false, "only /scale and pods/resize"),
         }
     }
-    grown |= to > seen.replicas;
-    shrunk |= to < seen.replicas;
-    check(
-        made.actions.is_empty() || seen.wishes.acts,
-        "only where it may act",
-    );
-    check(
-        made.actions.is_empty() || (!seen.wishes.pause && seen.replicas > 0),
-        "paused: nothing",
-    );
-    check(
-        made.actions.is_empty() || seen.rival.is_none(),
-        "a rival: nothing",
-    );
-    let no_plan = seen.revisions.iter().all(|r| r.curve.is_none())
-        || seen.revisions.iter().all(|r| r.budget.is_none());
-    check(
-        made.actions.is_empty() || !no_plan || seen.wishes.emergency,
-        "no profile or objective: nothing",
-    );
-    check(
-        seen.declared_by.is_none() || to == seen.replicas,
-        "declared replicas are left alone",
-    );
-    if shrunk {
-        check(
-            known(now, &seen.signals.rate) && known(now, &seen.signals.peak_rate),
-            "nothing shrinks on Unknown",
+
+    fn resize(&mut self, found: &PodState, size: CpuSize) {
+        let (seen, before) = (self.seen, self.before);
+        self.check(!found.foreign, "a foreign size is left alone");
+        let possible = seen.resizable && seen.qos != Qos::BestEffort;
+        self.check(possible, "resize only where it is possible");
+        self.check(size != found.asked, "no resize without a change");
+        let same = size.limit.is_some() == found.asked.limit.is_some();
+        self.check(same, "no limit added or removed");
+        let tied = |s: CpuSize| s.limit == Some(s.request);
+        self.check(tied(size) == tied(found.asked), "QoS class kept");
+        let sane = size.limit.is_none_or(|l| size.request <= l) && size.request.0 > 0;
+        self.check(sane, "request above zero and within limit");
+        let now = matches!(found.resize, Resize::Infeasible { size: s } if size.size() >= s);
+        let refused = before.refused.iter().any(|r| {
+            let lacks = r.uid == found.uid && found.actual.size() < r.size;
+            lacks && r.infeasible && size.size() >= r.size
+        });
+        let has = size.size() <= found.actual.size();
+        self.check(
+            has || !(now || refused),
+            "what is infeasible is not asked again",
         );
-        check(!seen.rolling, "nothing shrinks while rolling");
-        check(!seen.wishes.pause_scale_down, "pause-scale-down");
-        check(
-            !seen.wishes.emergency || to >= seen.replicas.min(seen.max_replicas),
-            "nothing shrinks in an emergency",
-        );
-        let window = f64::from(seen.behavior.scale_down.stabilization_window_seconds);
-        check(
-            before.last_up.is_none_or(|at| age(now, at) >= window),
-            "one direction per window, down",
-        );
-        check(
-            before.calm_until.is_none_or(|until| until <= now),
-            "calm after an undo",
-        );
+        let inside = size.size() >= seen.cpu.min && size.size() <= seen.cpu.max;
+        let in_force = before.size == Some(size.size()) || self.made.current.size == size.size();
+        let back = size == found.actual;
+        self.check(inside || back || in_force, "size within bounds");
+        self.shrunk |= size.size() < found.actual.size();
+        if !back {
+            let limit = |s: CpuSize| s.limit.map_or(0, |l| i64::from(l.0));
+            let request = i64::from(size.request.0) - i64::from(found.asked.request.0);
+            self.requests += request.max(0);
+            self.limits += (limit(size) - limit(found.asked)).max(0);
+        }
     }
-    if made.wanted.grows_from(made.current) {
-        check(!shrunk, "one direction per decision");
-        let window = f64::from(seen.behavior.scale_up.stabilization_window_seconds);
-        check(
-            before.last_down.is_none_or(|at| age(now, at) >= window),
-            "one direction per window, up",
-        );
+
+    fn permission(&mut self) {
+        let (seen, none) = (self.seen, self.made.actions.is_empty());
+        self.check(none || seen.wishes.acts, "only where it may act");
+        let paused = seen.wishes.pause || seen.replicas == 0;
+        self.check(none || !paused, "paused: nothing");
+        self.check(none || seen.rival.is_none(), "a rival: nothing");
+        let blank = seen.revisions.iter().all(|r| r.curve.is_none())
+            || seen.revisions.iter().all(|r| r.budget.is_none());
+        let planless = blank && !seen.wishes.emergency;
+        self.check(none || !planless, "no profile or objective: nothing");
+        let left = seen.declared_by.is_none() || self.to == seen.replicas;
+        self.check(left, "declared replicas are left alone");
     }
-    let _ = grown;
-    check(
-        to >= seen.min_replicas.min(seen.replicas) && to <= seen.max_replicas.max(seen.replicas),
-        "within min and max",
-    );
-    let up = furthest(
-        now,
-        seen.replicas,
-        &before.events,
-        &seen.behavior.scale_up,
-        true,
-    );
-    let down = furthest(
-        now,
-        seen.replicas,
-        &before.events,
-        &seen.behavior.scale_down,
-        false,
-    );
-    check(
-        f64::from(to) <= up && f64::from(to) >= down.min(f64::from(seen.replicas)),
-        "within the rate policies",
-    );
-    let extra = i64::from(to.saturating_sub(seen.replicas));
-    let room = |left: Option<msars_domain::MilliCpu>, more: i64| {
-        left.is_none_or(|l| more <= i64::from(l.0))
-    };
-    requests += extra * i64::from(seen.template.request.0);
-    limit_sum += extra * seen.template.limit.map_or(0, |l| i64::from(l.0));
-    check(
-        room(seen.headroom.requests, requests) && room(seen.headroom.limits, limit_sum),
-        "within the CPU quota",
-    );
-    check(
-        seen.headroom.pods.is_none_or(|l| extra <= i64::from(l)),
-        "within the pod quota",
-    );
-    check(
-        made.actions.len() <= limits.resizes_per_tick as usize + 1,
-        "bounded writes",
-    );
-    check(
-        floor_kept(now, seen, made),
-        "never below the profile's floor when unpromoted",
-    );
-    out
+
+    fn direction(&mut self) {
+        let (seen, before, now) = (self.seen, self.before, self.now);
+        if self.shrunk {
+            let sure = known(now, &seen.signals.rate) && known(now, &seen.signals.peak_rate);
+            self.check(sure, "nothing shrinks on Unknown");
+            self.check(!seen.rolling, "nothing shrinks while rolling");
+            self.check(!seen.wishes.pause_scale_down, "pause-scale-down");
+            let kept = !seen.wishes.emergency || self.to >= seen.replicas.min(seen.max_replicas);
+            self.check(kept, "nothing shrinks in an emergency");
+            let window = f64::from(seen.behavior.scale_down.stabilization_window_seconds);
+            let rested = before.last_up.is_none_or(|at| age(now, at) >= window);
+            self.check(rested, "one direction per window, down");
+            let calm = before.calm_until.is_none_or(|until| until <= now);
+            self.check(calm, "calm after an undo");
+        }
+        if self.made.wanted.grows_from(self.made.current) {
+            self.check(!self.shrunk, "one direction per decision");
+            let window = f64::from(seen.behavior.scale_up.stabilization_window_seconds);
+            let rested = before.last_down.is_none_or(|at| age(now, at) >= window);
+            self.check(rested, "one direction per window, up");
+        }
+        let kept = floor_kept(now, seen, self.made);
+        self.check(kept, "never below the profile's floor when unpromoted");
+    }
+
+    fn bounds(&mut self, limits: &Limits) {
+        let (seen, to) = (self.seen, self.to);
+        let inside = to >= seen.min_replicas.min(seen.replicas)
+            && to <= seen.max_replicas.max(seen.replicas);
+        self.check(inside, "within min and max");
+        let far = |rules, up| furthest(self.now, seen.replicas, &self.before.events, rules, up);
+        let up = far(&seen.behavior.scale_up, true);
+        let down = far(&seen.behavior.scale_down, false);
+        let paced = f64::from(to) <= up && f64::from(to) >= down;
+        self.check(paced, "within the rate policies");
+        let extra = i64::from(to.saturating_sub(seen.replicas));
+        let template = seen.template;
+        let requests = self.requests + extra * i64::from(template.request.0);
+        let limit = template.limit.map_or(0, |l| i64::from(l.0));
+        let room = |left: Option<MilliCpu>, more: i64| left.is_none_or(|l| more <= i64::from(l.0));
+        let cpu = room(seen.headroom.requests, requests)
+            && room(seen.headroom.limits, self.limits + extra * limit);
+        self.check(cpu, "within the CPU quota");
+        let pods = seen.headroom.pods.is_none_or(|l| extra <= i64::from(l));
+        self.check(pods, "within the pod quota");
+        let few = self.made.actions.len() <= limits.resizes_per_tick as usize + 1;
+        self.check(few, "bounded writes");
+    }
 }
 
 /// A shrink leaves enough pods of enough size for the measured rate, by the curve of each revision in play.
@@ -285,7 +266,7 @@ fn floor_kept(now: Timestamp, seen: &Observation, made: &Decision) -> bool {
             .filter(|t| table.is_some_and(|u| t.size <= u.size));
         let carries = best
             .filter_map(|t| t.capacity(budget))
-            .map(|c| c.get())
+            .map(msars_domain::Rate::get)
             .reduce(f64::max);
         // A budget below the unloaded tail is relaxed; there is no floor to compare with.
         carries.is_none_or(|c| load <= c * 1.000_001)

@@ -1,0 +1,117 @@
+//! Properties over random inputs: one per promise, and that a recorded tick replays bit for bit.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test: a panic is its way to fail"
+)]
+
+#[path = "world/invariants.rs"]
+mod invariants;
+#[path = "world/mod.rs"]
+mod world;
+
+use msars_domain::{Observation, Reading, Unknown};
+use msars_plan::{Decision, Limits, Reason, State, Tick, decide};
+use proptest::prelude::*;
+use world::{Dice, after, apply, engines, single, start};
+
+/// A random observation with the memory of a few ticks before it.
+fn lived(seed: u64) -> (jiff::Timestamp, Observation, State) {
+    let mut dice = Dice(seed);
+    let mut now = start();
+    let mut seen = dice.observation(now);
+    let mut state = State::default();
+    for _ in 0..dice.below(6) {
+        let made = single(now, &seen, &state);
+        apply(now, &mut seen, &made, |_| None);
+        state = made.state;
+        now = after(now, 15);
+        let load = 300.0 * dice.unit();
+        seen.signals = dice.signals(now, load);
+    }
+    (now, seen, state)
+}
+
+fn shrinks(seen: &Observation, made: &Decision) -> bool {
+    made.actions.iter().any(|action| match action {
+        msars_domain::Action::Scale { from, to, .. } => to < from,
+        msars_domain::Action::Resize {
+            uid,
+            request,
+            limit,
+            ..
+        } => seen.pods.iter().any(|p| {
+            let size = limit.or(*request).unwrap_or(p.asked.size());
+            p.uid == *uid && size < p.actual.size()
+        }),
+        _ => true,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn every_invariant(seed: u64) {
+        let (now, seen, state) = lived(seed);
+        let made = single(now, &seen, &state);
+        let bad = invariants::broken(now, &seen, &state, &made, &Limits::default());
+        prop_assert!(bad.is_empty(), "{:?}: {}", bad, made.explain());
+    }
+
+    #[test]
+    fn nothing_shrinks_on_unknown(seed: u64, which in 0..2, why in 0..5usize) {
+        let (now, mut seen, state) = lived(seed);
+        let why = [Unknown::Unreachable, Unknown::NoSeries, Unknown::Stale, Unknown::NotANumber, Unknown::TooFewSamples][why];
+        let lost = Reading::Unknown { why };
+        if which == 0 {
+            seen.signals.rate = lost;
+        } else {
+            seen.signals.peak_rate = lost;
+        }
+        let made = single(now, &seen, &state);
+        prop_assert!(!shrinks(&seen, &made), "{}", made.explain());
+    }
+
+    #[test]
+    fn pause_writes_nothing(seed: u64) {
+        let (now, mut seen, state) = lived(seed);
+        seen.wishes.pause = true;
+        prop_assert!(single(now, &seen, &state).actions.is_empty());
+    }
+
+    #[test]
+    fn recommend_writes_nothing_and_still_has_an_opinion(seed: u64) {
+        let (now, mut seen, state) = lived(seed);
+        seen.wishes.acts = false;
+        let made = single(now, &seen, &state);
+        prop_assert!(made.actions.is_empty());
+        prop_assert!(made.conditions.len() >= 3);
+        prop_assert!(made.explain().ends_with('.'));
+    }
+
+    #[test]
+    fn a_recorded_tick_replays_bit_for_bit(seed: u64) {
+        let (now, seen, state) = lived(seed);
+        let tick = Tick { now, seed, observations: vec![seen], states: vec![state] };
+        let text = serde_json::to_string(&tick).unwrap();
+        let read: Tick = serde_json::from_str(&text).unwrap();
+        let limits = Limits::default();
+        let (a, b) = (decide(&tick, &mut engines(), &limits), decide(&read, &mut engines(), &limits));
+        prop_assert_eq!(serde_json::to_string(&a).unwrap(), serde_json::to_string(&b).unwrap());
+        let made: Vec<Decision> = serde_json::from_str(&serde_json::to_string(&a).unwrap()).unwrap();
+        prop_assert_eq!(&made[0].state, &a[0].state);
+    }
+
+    #[test]
+    fn what_is_wanted_carries_the_peak_or_says_what_held_it_back(seed: u64) {
+        let (now, seen, state) = lived(seed);
+        let made = single(now, &seen, &state);
+        let numbers = made.numbers;
+        if let (Some(peak), Some(then), true) = (numbers.peak, numbers.carries_then, made.reason != Reason::Paused) {
+            let promoted = seen.promoted;
+            prop_assert!(then >= peak * 0.999_999 || promoted || !made.guards.is_empty(), "{}", made.explain());
+        }
+    }
+}
