@@ -24,6 +24,8 @@ pub struct Pod {
 pub struct Windows {
     /// Scrape interval of Prometheus.
     pub scrape: Duration,
+    /// How long after its start a scrape may take to be seen.
+    pub late: Duration,
     /// Longest interval between two cAdvisor samples of one container (the kubelet's housekeeping).
     pub housekeeping: Duration,
     /// Wanted short window of rates.
@@ -42,6 +44,7 @@ impl Default for Windows {
         let s = Duration::from_secs;
         Self {
             scrape: s(15),
+            late: s(2),
             housekeeping: s(10),
             short: s(30),
             tail: s(120),
@@ -69,6 +72,11 @@ impl Windows {
     /// The stale limit of request metrics as used: no shorter than the rate's window.
     pub fn stale(&self) -> Duration {
         self.stale.max(self.rate())
+    }
+    /// Age up to which a counter's newest sample gives its true rate. Where the newest sample is more than 1.1 intervals
+    /// old, Prometheus extrapolates by half an interval only, so that rates of a pod that misses scrapes fall.
+    pub fn prompt(&self) -> Duration {
+        self.scrape.mul_f64(1.1) + self.late
     }
     /// The stale limit of cAdvisor's samples as used.
     pub fn stale_cpu(&self) -> Duration {

@@ -134,10 +134,10 @@ impl<'a> Round<'a> {
         let rate = sum(&self.rate, workload, all);
         let signals = Signals {
             workload: workload.clone(),
-            rate: reading(rate, cover.and_then(Coverage::sum), Rate::new),
+            rate: reading(rate, cover.and_then(Coverage::rate), Rate::new),
             peak_rate: reading(
                 sum(&self.peak, workload, all),
-                cover.and_then(Coverage::sum),
+                cover.and_then(Coverage::all),
                 Rate::new,
             ),
             callee_wait: self.waited(workload, &request, cover, settled),
@@ -183,7 +183,7 @@ impl<'a> Round<'a> {
         Revision {
             workload: workload.clone(),
             pods: own.len(),
-            rate: reading(rate, cover.and_then(Coverage::sum), Rate::new),
+            rate: reading(rate, cover.and_then(Coverage::rate), Rate::new),
             callee_wait: self.waited(workload, &request, steady, is_it),
             error_share: self.failed(workload, rate, cover, is_it),
             request_quantile: quantile(request, percentile, self.preset.requests.unit.ms(), steady),
@@ -222,10 +222,10 @@ impl<'a> Round<'a> {
 
     fn cover(&self, workload: &ObjectKey, pods: &Pods<'_>) -> Measured<Coverage> {
         let windows = &self.scope.windows;
+        let limits = [windows.prompt(), windows.stale()];
         if self.preset.alive.is_none() {
             let newest = first(&self.newest, workload)?;
-            return coverage([Some(newest)], self.now, windows.stale())
-                .map(|c| Coverage::whole(c.at));
+            return coverage([Some(newest)], self.now, limits);
         }
         let alive = self.alive.as_ref().map_err(|why| *why)?;
         let settled = |pod: &Pod| mature(pod, self.now, windows.rate());
@@ -238,7 +238,7 @@ impl<'a> Round<'a> {
                     .get(&(key.namespace.as_str(), key.name.as_str()))
                     .copied()
             });
-        coverage(times, self.now, windows.stale())
+        coverage(times, self.now, limits)
     }
 
     fn self_quantile(

@@ -19,21 +19,25 @@ pub(super) struct Coverage {
     pub(super) at: Timestamp,
     /// Pods measured.
     covered: usize,
+    /// Of them, those whose newest sample gives a true rate.
+    prompt: usize,
     /// Pods that should be.
     expected: usize,
 }
 
 impl Coverage {
-    pub(super) fn whole(at: Timestamp) -> Self {
-        Self {
-            at,
-            covered: 1,
-            expected: 1,
+    /// The time for a sum of rates over all pods: a missing pod would make it too small, and so would more than one in
+    /// ten that missed a scrape.
+    pub(super) fn rate(self) -> Result<Timestamp, Unknown> {
+        if (self.expected - self.prompt) * 10 <= self.expected {
+            self.all()
+        } else {
+            Err(Unknown::Stale)
         }
     }
 
-    /// The time for a sum over all pods: a missing pod would make it too small.
-    pub(super) fn sum(self) -> Result<Timestamp, Unknown> {
+    /// The time for a sum over all pods that does not depend on how old their newest samples are.
+    pub(super) fn all(self) -> Result<Timestamp, Unknown> {
         if self.covered == self.expected {
             Ok(self.at)
         } else {
@@ -67,15 +71,15 @@ pub(super) fn mature(pod: &Pod, now: Timestamp, window: Duration) -> bool {
 }
 
 /// Coverage of `pods`, the times of each one's newest sample if it has any: `NoSeries` if none has, `Stale` if none is
-/// younger than `limit`.
+/// younger than `limits[1]`; rates are true up to `limits[0]`.
 pub(super) fn coverage(
     pods: impl IntoIterator<Item = Option<f64>>,
     now: Timestamp,
-    limit: Duration,
+    limits: [Duration; 2],
 ) -> Result<Coverage, Unknown> {
     let mut why = Unknown::NoSeries;
     let mut at: Option<Timestamp> = None;
-    let (mut covered, mut expected) = (0, 0);
+    let (mut covered, mut prompt, mut expected) = (0, 0, 0);
     for seconds in pods {
         expected += 1;
         let Some(seconds) = seconds else { continue };
@@ -83,17 +87,20 @@ pub(super) fn coverage(
             why = Unknown::NotANumber;
             continue;
         };
-        if now.duration_since(time).as_secs_f64() > limit.as_secs_f64() {
+        let age = now.duration_since(time).as_secs_f64();
+        if age > limits[1].as_secs_f64() {
             why = Unknown::Stale;
             continue;
         }
         covered += 1;
+        prompt += usize::from(age <= limits[0].as_secs_f64());
         at = Some(at.map_or(time, |oldest| oldest.min(time)));
     }
     match at {
         Some(at) => Ok(Coverage {
             at,
             covered,
+            prompt,
             expected,
         }),
         None => Err(why),

@@ -24,7 +24,7 @@ impl Round<'_> {
             Ok(_) if grown.is_empty() => Err(Unknown::TooFewSamples),
             Ok(at) => {
                 let times = grown.iter().map(|(key, _)| at.get(key).copied());
-                coverage(times, self.now, windows.stale_cpu())
+                coverage(times, self.now, [windows.stale_cpu(); 2])
             }
         };
         let used: BTreeMap<(&str, &str), f64> = match &self.cpu {
@@ -68,7 +68,7 @@ impl Round<'_> {
                 Ok(shares.iter().sum::<f64>() / shares.len() as f64)
             });
         (
-            reading(cores, cover.and_then(Coverage::sum), Ok::<f64, Unknown>),
+            reading(cores, cover.and_then(Coverage::all), Ok::<f64, Unknown>),
             reading(share, cover.and_then(Coverage::share), |v| {
                 Ok::<f64, Unknown>(v.min(1.0))
             }),

@@ -135,7 +135,11 @@ impl Asking<'_> {
         let by = format!("{}, {}, {}", cpu.namespace, cpu.pod, cpu.container);
         let rate = |metric: &str| format!("sum by ({by}) (rate({}[{window}]))", series(metric));
         vec![
-            (Ask::Cpu, rate(&cpu.usage)),
+            // A slope between samples' own times: `rate` would fall with the age of the newest one.
+            (
+                Ask::Cpu,
+                format!("sum by ({by}) (deriv({}[{window}]))", series(&cpu.usage)),
+            ),
             (
                 Ask::Throttled,
                 format!("{} / {}", rate(&cpu.throttled), rate(&cpu.periods)),

@@ -88,6 +88,26 @@ fn one_pod_not_scraped_leaves_no_sum_but_half_of_the_pods_speak_for_all() {
 }
 
 #[test]
+fn a_missed_scrape_leaves_no_rate_since_prometheus_would_extrapolate_too_little() {
+    let mut case = Case::healthy(3600);
+    case.answers.get_mut(&Ask::Alive).unwrap()[0].value = NOW as f64 - 19.0;
+    let s = &case.observe().signals[0];
+    assert_eq!(plain(&s.rate), unknown(Unknown::Stale));
+    assert!(s.peak_rate.value().is_some() && s.request_quantile.value().is_some());
+
+    // One in ten pods hardly changes the sum.
+    for i in 0..10 {
+        let name = format!("carts-old-x{i}");
+        let mut seen = case.answers[&Ask::Alive][1].clone();
+        seen.labels.insert("pod".into(), name.clone());
+        case.answers.get_mut(&Ask::Alive).unwrap().push(seen);
+        let grown = case.scope.pods[&ObjectKey::new("shop", "carts-old-1")].clone();
+        case.scope.pods.insert(ObjectKey::new("shop", name), grown);
+    }
+    near(&plain(&case.observe().signals[0].rate), 30.0);
+}
+
+#[test]
 fn one_pod_without_cpu_leaves_no_sum_of_cores() {
     for ask in [Ask::Cpu, Ask::CpuAt] {
         let mut case = Case::healthy(3600);
