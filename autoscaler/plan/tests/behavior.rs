@@ -23,13 +23,13 @@ fn ago(seconds: i64) -> Timestamp {
 
 /// Changes spread evenly over the last `seconds`, oldest first.
 fn spread(changes: &[i64], seconds: i64) -> Vec<ScaleEvent> {
-    let step = seconds / (changes.len() as i64 + 1);
-    let at = |index: usize| ago(seconds - step * (index as i64 + 1));
-    let event = |(index, change): (usize, &i64)| ScaleEvent {
-        at: at(index),
+    let places = (1..).zip(changes);
+    let step = seconds / (places.clone().count().max(1).cast_signed() as i64 + 1);
+    let event = |(place, change): (i64, &i64)| ScaleEvent {
+        at: ago(seconds - step * place),
         change: *change,
     };
-    changes.iter().enumerate().map(event).collect()
+    places.map(event).collect()
 }
 
 /// name | rules | bounds | from → to | changes over the last 120 s, oldest first | replicas and reason
