@@ -8,6 +8,7 @@
 )]
 #![allow(
     clippy::too_many_lines,
+    clippy::type_complexity,
     clippy::semicolon_if_nothing_returned,
     reason = "tables: a row is a closure of one statement, and there are many"
 )]
