@@ -40,10 +40,40 @@ pub fn chain(name: &str, rate: f64, objective: f64, root: Call) -> ChainRequest 
     ChainRequest::new(chain, Rate::new(rate).unwrap(), ms(objective))
 }
 
-/// A curve that is flat up to its knee and steep after, as measured ones are: `base` ms at 100m up to `knee` requests/s,
+/// A curve per size that is flat up to its knee and steep after, as measured ones are: `base` ms at 100m up to `knee` requests/s,
 /// `steep` times that at twice the rate; at 200m 0.6 of the time and 1.9 times the rate.
 pub fn service(base: f64, knee: f64, steep: f64, max_replicas: u32) -> Service {
-    let table = |size: u32, time: f64, reach: f64| SizeCurve {
+    sized(
+        &[(100, 1.0, 1.0), (200, 0.6, 1.9)],
+        base,
+        knee,
+        steep,
+        max_replicas,
+    )
+}
+
+/// The same at sizes from 100m to 1000m.
+pub fn fine_service(base: f64, knee: f64, steep: f64, max_replicas: u32) -> Service {
+    let sizes: Vec<(u32, f64, f64)> = (1..=10)
+        .map(|step| {
+            (
+                100 * step,
+                f64::from(step).powf(-0.7),
+                f64::from(step).powf(0.93),
+            )
+        })
+        .collect();
+    sized(&sizes, base, knee, steep, max_replicas)
+}
+
+fn sized(
+    sizes: &[(u32, f64, f64)],
+    base: f64,
+    knee: f64,
+    steep: f64,
+    max_replicas: u32,
+) -> Service {
+    let table = |&(size, time, reach): &(u32, f64, f64)| SizeCurve {
         size: MilliCpu(size),
         knots: [
             (0.2, 1.0),
@@ -59,7 +89,7 @@ pub fn service(base: f64, knee: f64, steep: f64, max_replicas: u32) -> Service {
     };
     Service {
         latency: Latency::Profiled {
-            curve: Curve::new(vec![table(100, 1.0, 1.0), table(200, 0.6, 1.9)]).unwrap(),
+            curve: Curve::new(sizes.iter().map(table).collect()).unwrap(),
             percentile: Percentile::new(0.99).unwrap(),
         },
         min_replicas: 1,

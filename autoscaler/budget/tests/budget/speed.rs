@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::application::{self, application, call, chain, par, seq, service, shop};
+use crate::application::{self, application, call, chain, fine_service, par, seq, service, shop};
 use msars_budget::{Allocator, Equal, Proportional, Reference, Split, SplitRequest, Weight};
 use msars_domain::{Call, EdgeKind, MilliCpu};
 
@@ -72,7 +72,7 @@ fn random_tree(mix: &mut Mix, services: usize, from: usize, depth: usize) -> Cal
     seq(&format!("s{from}"), children)
 }
 
-fn random(seed: u64, services: usize, chains: usize) -> SplitRequest {
+fn random(seed: u64, services: usize, chains: usize, fine: bool) -> SplitRequest {
     let mut mix = Mix(seed);
     let bases: Vec<f64> = (0..services).map(|_| mix.between(3.0, 40.0)).collect();
     let times = (bases.iter().enumerate())
@@ -90,7 +90,8 @@ fn random(seed: u64, services: usize, chains: usize) -> SplitRequest {
     request.services = (bases.iter().enumerate())
         .map(|(i, base)| {
             let knee = mix.between(10.0, 60.0);
-            let mut service = service(*base, knee, mix.between(3.0, 15.0), 40);
+            let make = if fine { fine_service } else { service };
+            let mut service = make(*base, knee, mix.between(3.0, 15.0), 40);
             service.weight = Weight {
                 ratio: mix.between(0.3, 1.0),
                 sidecars: MilliCpu(mix.below(20) as u32),
@@ -121,13 +122,13 @@ fn fourteen_services_on_five_chains() {
 
 #[test]
 fn applications_at_random() {
-    for seed in 0..12 {
-        for (services, chains) in [(14, 5), (30, 8)] {
-            let request = random(seed, services, chains);
-            let split = print(
-                &format!("{services} services, {chains} chains, seed {seed}"),
-                &request,
-            );
+    for seed in 0..8 {
+        for (services, chains, fine) in [(14, 5, false), (14, 5, true), (30, 8, true)] {
+            let request = random(seed, services, chains, fine);
+            let sizes = if fine { 10 } else { 2 };
+            let what =
+                format!("{services} services of {sizes} sizes, {chains} chains, seed {seed}");
+            let split = print(&what, &request);
             assert!(split.gap.unwrap() < 0.15, "{}", split.reason);
         }
     }
