@@ -155,6 +155,7 @@ impl Case<'_> {
                 Reason::Reshape
             }
             (None, None) if fleet.grows_from(current) => Reason::LoadRose,
+            (None, None) if let Some(why) = self.why() => Reason::MetricsLost { why },
             (None, None) if fleet.shrinks_from(current) => Reason::LoadFell,
             (None, None) => Reason::Fits,
         };

@@ -108,10 +108,14 @@ impl<'a> Facts<'a> {
             pressure: state.pressure.unwrap_or(1.0).clamp(1.0, MOST_PRESSURE),
             stuck: None,
         };
+        let settled = !within(now, state.last_up, limits.settle_s);
         let stuck = seen.pods.iter().filter(|pod| {
-            let pending = !matches!(pod.resize, Resize::None | Resize::InProgress);
             let small = pod.actual.size() < current.size;
-            small && !pod.foreign && (pending || refuses(&state.refused, pod, current.size))
+            let pending = !matches!(pod.resize, Resize::None | Resize::InProgress);
+            // Asked for a while ago and still not there, whatever the kubelet says.
+            let late = settled && pod.asked.size() >= current.size;
+            let refused = refuses(&state.refused, pod, current.size);
+            small && !pod.foreign && (pending || late || refused)
         });
         let smallest = stuck.map(|pod| pod.actual.size()).min();
         facts.stuck = smallest.map(|size| facts.estimate(size));

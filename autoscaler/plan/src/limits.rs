@@ -20,7 +20,7 @@ pub struct Limits {
     pub retry_s: u32,
     /// After a scale-down, so long a breach undoes it.
     pub undo_s: u32,
-    /// After a growth, live self time is judged again only after so long.
+    /// So long a growth may take to show: in the pods' actual sizes, and in live self time.
     pub settle_s: u32,
     /// After an undone scale-down nothing shrinks for so long.
     pub calm_s: u32,
@@ -86,7 +86,7 @@ impl Default for Limits {
             conflict_s: 3600,
             reshape_s: 900,
             payback_s: 1200,
-            high_load: 0.7,
+            high_load: 0.9,
             lost_s: 45,
             load_memory_s: 600,
             emergency_factor: 1.5,

@@ -81,9 +81,9 @@ fn unready_pods_under_high_load_mean_grow() {
 
 #[test]
 fn metrics_that_vanish_raise_and_return_slowly() {
-    let mut run = Run::new(4, 140.0);
+    let mut run = Run::new(4, 150.0);
     run.seen.resizable = false;
-    run.tick(140.0);
+    run.tick(150.0);
     let before = run.seen.replicas;
     let during: Vec<_> = (0..8).map(|_| run.blind()).collect();
     assert_eq!(

@@ -6,6 +6,7 @@
 )]
 
 mod dice;
+pub mod fluid;
 mod run;
 
 pub use dice::Dice;
