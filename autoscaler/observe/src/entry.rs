@@ -10,7 +10,7 @@ use crate::answer::instant;
 use crate::histogram::{Buckets, enough};
 use crate::preset::{Preset, WorkloadFrom};
 use crate::promql::{Ask, Keys, conditions, one_of, select, span};
-use crate::signals::{Problem, buckets, count, numbers, problems, reading};
+use crate::signals::{Problem, buckets, count, key, numbers, problems, reading};
 use crate::{Answers, Windows};
 
 /// Burn rate over 5 min from which an objective burns fast: two percent of a 30-day budget in an hour (Google, The
@@ -121,7 +121,9 @@ pub fn assemble_entries(
     let ms = preset.requests.unit.ms();
     let one = |entry: &Entry| {
         let at = newest.as_ref().map_err(|why| *why).and_then(|table| {
-            let row = table.get(&entry.workload).and_then(|r| r.values().next());
+            let row = table
+                .get(&key(&entry.workload))
+                .and_then(|r| r.values().next());
             let at = instant(*row.ok_or(Unknown::NoSeries)?).ok_or(Unknown::NotANumber)?;
             let age = now.duration_since(at).as_secs_f64();
             if age > windows.stale().as_secs_f64() {
@@ -131,7 +133,10 @@ pub fn assemble_entries(
         });
         let found: Result<&Buckets, Unknown> = match &histograms {
             Err(why) => Err(*why),
-            Ok(table) => match table.get(&entry.workload).and_then(|r| r.values().next()) {
+            Ok(table) => match table
+                .get(&key(&entry.workload))
+                .and_then(|r| r.values().next())
+            {
                 None => Err(Unknown::NoSeries),
                 Some(histogram) => histogram.as_ref().map_err(|why| *why),
             },

@@ -161,11 +161,11 @@ pub fn assemble_graph(
     }
     let keys = Keys::of(&preset.labels).whole();
     let mut rates = BTreeMap::new();
-    for (workload, revisions) in numbers(answers, Ask::Rate, &keys).unwrap_or_default() {
+    for ((_, name), revisions) in numbers(answers, Ask::Rate, &keys).unwrap_or_default() {
         if let Ok(rate) = Rate::new(revisions.values().sum())
-            && workloads.contains(&workload.name)
+            && workloads.contains(name)
         {
-            rates.insert(workload.name, rate);
+            rates.insert(name.to_owned(), rate);
         }
     }
     let caller = Keys::of(&calls.labels);

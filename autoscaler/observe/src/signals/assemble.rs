@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use msars_domain::{Millis, ObjectKey, Percentile, Rate, Reading, Signals, Unknown};
 
 use super::coverage::{Coverage, Seen, coverage, mature, seen};
-use super::table::{Table, buckets, numbers, problems, rows};
+use super::table::{Table, buckets, key, numbers, problems, rows};
 use super::{Observed, Revision};
 use crate::Answers;
 use crate::histogram::{Buckets, enough};
@@ -48,15 +48,15 @@ pub(super) struct Round<'a> {
     preset: &'a Preset,
     pub(super) scope: &'a Scope,
     pub(super) now: Timestamp,
-    rate: Table<f64>,
-    peak: Table<f64>,
-    errors: Table<f64>,
-    wait: Table<f64>,
-    requests: Table<Result<Buckets, Unknown>>,
-    self_time: Table<Result<Buckets, Unknown>>,
+    rate: Table<'a, f64>,
+    peak: Table<'a, f64>,
+    errors: Table<'a, f64>,
+    wait: Table<'a, f64>,
+    requests: Table<'a, Result<Buckets, Unknown>>,
+    self_time: Table<'a, Result<Buckets, Unknown>>,
     alive: Measured<Seen<'a>>,
     /// Newest request sample by workload, where the preset has no proof of life by pod.
-    newest: Table<f64>,
+    newest: Table<'a, f64>,
     pub(super) cpu: Measured<Containers<'a>>,
     pub(super) throttled: Measured<Containers<'a>>,
     pub(super) cpu_at: Measured<Seen<'a>>,
@@ -124,7 +124,7 @@ impl<'a> Round<'a> {
         // Where only young pods have served, their warm-up is better than nothing.
         let served = of(&self.requests, workload).ok();
         let surge_only =
-            served.is_some_and(|revisions| revisions.keys().all(|r| young.contains(r.as_str())));
+            served.is_some_and(|revisions| revisions.keys().all(|r| young.contains(r)));
         let settled = |revision: &str| surge_only || !young.contains(revision);
         let all = |_: &str| true;
         let cover = self.cover(workload, pods);
@@ -209,13 +209,8 @@ impl<'a> Round<'a> {
     /// Hashes with pods in the scope or requests in the answer.
     fn hashes(&self, workload: &ObjectKey, pods: &Pods<'_>) -> Vec<String> {
         let mut out: BTreeSet<&str> = pods.iter().map(|(_, p)| p.revision.as_str()).collect();
-        let measured = self.rate.as_ref().ok().and_then(|t| t.get(workload));
-        out.extend(
-            measured
-                .into_iter()
-                .flatten()
-                .map(|(hash, _)| hash.as_str()),
-        );
+        let measured = self.rate.as_ref().ok().and_then(|t| t.get(&key(workload)));
+        out.extend(measured.into_iter().flatten().map(|(hash, _)| *hash));
         out.remove("");
         out.into_iter().map(str::to_owned).collect()
     }
@@ -294,7 +289,7 @@ impl<'a> Round<'a> {
 }
 
 fn histogram(
-    table: &Table<Result<Buckets, Unknown>>,
+    table: &Table<'_, Result<Buckets, Unknown>>,
     workload: &ObjectKey,
     which: impl Fn(&str) -> bool,
 ) -> Measured<Buckets> {
@@ -322,12 +317,15 @@ fn quantile(
     reading(value, cover.and_then(Coverage::share), Millis::new)
 }
 
-fn of<'t, T>(table: &'t Table<T>, workload: &ObjectKey) -> Measured<&'t BTreeMap<String, T>> {
+fn of<'t, T>(
+    table: &'t Table<'t, T>,
+    workload: &'t ObjectKey,
+) -> Measured<&'t BTreeMap<&'t str, T>> {
     let table = table.as_ref().map_err(|why| *why)?;
-    table.get(workload).ok_or(Unknown::NoSeries)
+    table.get(&key(workload)).ok_or(Unknown::NoSeries)
 }
 
-fn first(table: &Table<f64>, workload: &ObjectKey) -> Measured<f64> {
+fn first(table: &Table<'_, f64>, workload: &ObjectKey) -> Measured<f64> {
     of(table, workload)?
         .values()
         .next()
@@ -335,7 +333,11 @@ fn first(table: &Table<f64>, workload: &ObjectKey) -> Measured<f64> {
         .ok_or(Unknown::NoSeries)
 }
 
-fn sum(table: &Table<f64>, workload: &ObjectKey, which: impl Fn(&str) -> bool) -> Measured<f64> {
+fn sum(
+    table: &Table<'_, f64>,
+    workload: &ObjectKey,
+    which: impl Fn(&str) -> bool,
+) -> Measured<f64> {
     let mut total = None;
     for (_, value) in of(table, workload)?.iter().filter(|(r, _)| which(r)) {
         if !value.is_finite() || *value < 0.0 {

@@ -11,7 +11,14 @@ use crate::signals::Problem;
 use crate::{Answers, Ask};
 
 /// Values by workload and revision (empty where the preset knows none), or why the whole answer is missing.
-pub(crate) type Table<T> = Result<HashMap<ObjectKey, BTreeMap<String, T>>, Unknown>;
+pub(crate) type Table<'a, T> = Result<HashMap<Key<'a>, BTreeMap<&'a str, T>>, Unknown>;
+
+/// Namespace and name.
+pub(crate) type Key<'a> = (&'a str, &'a str);
+
+pub(crate) fn key(workload: &ObjectKey) -> Key<'_> {
+    (&workload.namespace, &workload.name)
+}
 
 /// The rows of one answer: `NoSeries` if it was not asked, `Unreachable` if it failed or is partial.
 pub(crate) fn rows(answers: &Answers, ask: Ask) -> Result<&[Sample], Unknown> {
@@ -22,21 +29,21 @@ pub(crate) fn rows(answers: &Answers, ask: Ask) -> Result<&[Sample], Unknown> {
     }
 }
 
-fn place<'a>(sample: &'a Sample, keys: &Keys<'_>) -> Option<(ObjectKey, &'a str)> {
+fn place<'a>(sample: &'a Sample, keys: &Keys<'_>) -> Option<(Key<'a>, &'a str)> {
     let label = |name: &str| sample.labels.get(name).map(String::as_str);
-    let workload = ObjectKey::new(label(keys.namespace)?, label(keys.workload)?);
+    let workload = (label(keys.namespace)?, label(keys.workload)?);
     let revision = keys.revision.and_then(label).unwrap_or_default();
     Some((workload, revision))
 }
 
 /// One number by workload and revision.
-pub(crate) fn numbers(answers: &Answers, ask: Ask, keys: &Keys<'_>) -> Table<f64> {
-    let mut out: HashMap<ObjectKey, BTreeMap<String, f64>> = HashMap::new();
+pub(crate) fn numbers<'a>(answers: &'a Answers, ask: Ask, keys: &Keys<'_>) -> Table<'a, f64> {
+    let mut out: HashMap<Key<'_>, BTreeMap<&str, f64>> = HashMap::new();
     for sample in rows(answers, ask)? {
         if let Some((workload, revision)) = place(sample, keys) {
             out.entry(workload)
                 .or_default()
-                .insert(revision.to_owned(), sample.value);
+                .insert(revision, sample.value);
         }
     }
     Ok(out)
@@ -46,12 +53,12 @@ pub(crate) fn numbers(answers: &Answers, ask: Ask, keys: &Keys<'_>) -> Table<f64
 type Raw<'a> = BTreeMap<&'a str, Vec<(&'a str, f64)>>;
 
 /// One histogram by workload and revision, or why its rows make none.
-pub(crate) fn buckets(
-    answers: &Answers,
+pub(crate) fn buckets<'a>(
+    answers: &'a Answers,
     ask: Ask,
     keys: &Keys<'_>,
-) -> Table<Result<Buckets, Unknown>> {
-    let mut raw: HashMap<ObjectKey, Raw<'_>> = HashMap::new();
+) -> Table<'a, Result<Buckets, Unknown>> {
+    let mut raw: HashMap<Key<'_>, Raw<'_>> = HashMap::new();
     for sample in rows(answers, ask)? {
         let (Some((workload, revision)), Some(le)) = (place(sample, keys), sample.labels.get("le"))
         else {
@@ -66,7 +73,7 @@ pub(crate) fn buckets(
     let made = raw.into_iter().map(|(workload, revisions)| {
         let revisions = revisions
             .into_iter()
-            .map(|(revision, pairs)| (revision.to_owned(), Buckets::new(pairs)))
+            .map(|(revision, pairs)| (revision, Buckets::new(pairs)))
             .collect();
         (workload, revisions)
     });
