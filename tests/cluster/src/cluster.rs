@@ -207,9 +207,9 @@ impl Cluster {
         command
     }
 
-    /// Starts a program of ours inside the namespace, detached, with KUBECONFIG set (unless the
-    /// command sets its own) and its output in [`Cluster::log`],
-    /// unless one of this name runs; tells whether it did. `down` stops it, whatever became of the caller.
+    /// Starts a program of ours inside the namespace, detached, unless one of this name runs; tells whether it did.
+    /// KUBECONFIG is set unless the command sets its own, and its output is in [`Cluster::log`]. `down` stops it,
+    /// whatever became of the caller.
     ///
     /// # Errors
     /// When it cannot be started.

@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
-use crate::containerd::ctr;
 use crate::network::NAMESPACE;
-use crate::paths::{CRI_FOLDER, Paths, cri_socket, put};
-use crate::process::{all, end, outside_session, run, running, signal};
+use crate::paths::{CRI_FOLDER, Paths, put};
+use crate::process::{all, end, signal};
 
 /// Machine-wide settings that the kubelet overwrites.
 const SYSCTLS: &[&str] = &[
@@ -36,8 +35,10 @@ const FOLDERS: &[&str] = &[
     "/run/containerd",
 ];
 
-/// What one `ctr` call may take; containerd may hang when its parts were killed.
-const CALL: Duration = Duration::from_secs(20);
+/// How long processes may take to go after SIGKILL.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a cgroup may stay busy after its last process.
+const BUSY: Duration = Duration::from_secs(2);
 
 /// Keeps the machine's settings, namespaces and folders as they were before the first start.
 pub fn save_machine(paths: &Paths) -> Result<()> {
@@ -97,23 +98,14 @@ fn restore_sysctls(paths: &Paths) -> Result<()> {
 /// When the cluster belongs to another state folder, or a process or folder of it cannot be removed.
 pub fn down(paths: &Paths) -> Result<()> {
     paths.refuse_others()?;
-    let containerd = running(paths, "containerd");
-    // Everything but the containers first, so that nobody starts a pod again; none of it has anything to save.
-    end(paths, outside_session(containerd))?;
-    if containerd.is_some() && cri_socket().exists() {
-        end_tasks(paths);
-    }
-    let bundles = bundles();
+    // Containerd, its shims and all others at once: nothing has anything to save, and asking containerd to end each
+    // container takes a tenth of a second per container.
     end(paths, |_| true)?;
+    let bundles = bundles();
     end_containers(&bundles)?;
     unmount(paths)?;
     remove_namespaces(paths)?;
-    for controller in read_dir("/sys/fs/cgroup")
-        .context("reading the cgroups")?
-        .flatten()
-    {
-        remove_cgroups(&controller.path().join("kubepods"));
-    }
+    remove_all_cgroups()?;
     restore_sysctls(paths)?;
     remove_strays(paths, &bundles)?;
     for folder in [paths.run.as_path(), Path::new(CRI_FOLDER)] {
@@ -122,22 +114,6 @@ pub fn down(paths: &Paths) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Containers in containerd's own order. What it leaves or cannot do is done by force right after, so no answer matters.
-fn end_tasks(paths: &Paths) {
-    let Ok(tasks) = ctr(paths, CALL, &["tasks", "ls", "-q"]).output() else {
-        return;
-    };
-    let tasks = String::from_utf8_lossy(&tasks.stdout);
-    let mut args = vec!["tasks", "rm", "-f"];
-    args.extend(tasks.lines());
-    if args.len() > 3 {
-        let _ = ctr(paths, CALL, &args)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-    }
 }
 
 /// Containerd's folder of every container that it knows as started: named by its id.
@@ -155,7 +131,7 @@ fn end_containers(bundles: &[PathBuf]) -> Result<()> {
         .iter()
         .filter_map(|bundle| Some(bundle.file_name()?.to_string_lossy().into_owned()))
         .collect();
-    let deadline = Instant::now() + CALL;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let left: Vec<u32> = all()
             .into_iter()
@@ -188,14 +164,20 @@ fn unmount(paths: &Paths) -> Result<()> {
         .filter(|point| point.starts_with(&run) || point.starts_with(&format!("{CRI_FOLDER}/")))
         .collect();
     points.sort_unstable();
-    for point in points.into_iter().rev() {
-        // A mount below a mount that is gone already: what matters is that none is left, which the test checks.
+    points.reverse();
+    detach(&points);
+    Ok(())
+}
+
+/// One may be below another that is gone already: what matters is that none is left, which the test checks.
+fn detach(points: &[&str]) {
+    if !points.is_empty() {
         let _ = Command::new("umount")
-            .args(["-l", point])
+            .arg("-l")
+            .args(points)
             .stderr(Stdio::null())
             .status();
     }
-    Ok(())
 }
 
 fn remove_namespaces(paths: &Paths) -> Result<()> {
@@ -206,23 +188,45 @@ fn remove_namespaces(paths: &Paths) -> Result<()> {
     // Pods' namespaces carry no name of ours, so those that were there before the first start are left alone;
     // without that record only our own goes.
     let before = read_to_string(paths.run.join("cfg/namespaces")).ok();
+    let mut ours = Vec::new();
     for name in names_in(folder) {
         let pods = name.starts_with("cni-")
             && before
                 .as_ref()
                 .is_some_and(|before| before.lines().all(|line| line != name));
         if name == NAMESPACE || pods {
-            run(Command::new("ip").args(["netns", "del", &name]))?;
+            ours.push(format!("/run/netns/{name}"));
         }
+    }
+    // What `ip netns del` does, for all at once.
+    detach(&ours.iter().map(String::as_str).collect::<Vec<_>>());
+    for name in &ours {
+        remove_file(name).with_context(|| format!("removing {name}"))?;
     }
     // `ip netns add` mounts the folder on itself once; empty, nobody needs that mount.
     if read_dir(folder)?.next().is_none() {
-        let _ = Command::new("umount")
-            .args(["-l", "/run/netns"])
-            .stderr(Stdio::null())
-            .status();
+        detach(&["/run/netns"]);
     }
     Ok(())
+}
+
+/// Pods' groups of every controller. One that stays busy is somebody else's, or goes with the next `down`.
+fn remove_all_cgroups() -> Result<()> {
+    let controllers = read_dir("/sys/fs/cgroup").context("reading the cgroups")?;
+    let roots: Vec<PathBuf> = controllers
+        .flatten()
+        .map(|controller| controller.path().join("kubepods"))
+        .collect();
+    let deadline = Instant::now() + BUSY;
+    loop {
+        for root in &roots {
+            remove_cgroups(root);
+        }
+        if roots.iter().all(|root| !root.exists()) || Instant::now() >= deadline {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Cgroup folders can only be removed empty and from the inside out.
@@ -235,7 +239,7 @@ fn remove_cgroups(folder: &Path) {
             remove_cgroups(&entry.path());
         }
     }
-    // A group that still holds a dying process goes with the next `down`.
+    // One that still holds a dying process is tried again.
     let _ = remove_dir(folder);
 }
 

@@ -233,11 +233,6 @@ pub fn stop(paths: &Paths, name: &str) -> Result<()> {
     end(paths, |process| process.name == name)
 }
 
-/// Leaves containerd's session alone: its shims must outlive the rest to be taken down in order.
-pub(crate) fn outside_session(session: Option<u32>) -> impl Fn(&Process) -> bool {
-    move |process| Some(process.session) != session
-}
-
 /// The last lines of a log, for an error.
 pub fn tail(file: &Path) -> String {
     let text = read(file).unwrap_or_default();
