@@ -108,6 +108,7 @@ pub fn down(paths: &Paths) -> Result<()> {
     remove_all_cgroups()?;
     restore_sysctls(paths)?;
     remove_strays(paths, &bundles)?;
+    detach(&[&paths.run.display().to_string()]);
     for folder in [paths.run.as_path(), Path::new(CRI_FOLDER)] {
         if folder.exists() {
             remove_dir_all(folder).with_context(|| format!("removing {}", folder.display()))?;

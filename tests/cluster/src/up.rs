@@ -93,6 +93,7 @@ pub fn up(paths: &Paths, tools: &Tools, options: Options, say: &dyn Fn(&str)) ->
     let lap =
         |what: fmt::Arguments<'_>| say(&format!("{:6.2} s  {what}", begin.elapsed().as_secs_f64()));
     paths.refuse_others()?;
+    state_in_memory(paths)?;
     down::save_machine(paths)?;
     paths.claim()?;
     for folder in [CRI_FOLDER, "/var/log/containers"] {
@@ -151,6 +152,18 @@ pub fn up(paths: &Paths, tools: &Tools, options: Options, say: &dyn Fn(&str)) ->
             succeeds(&mut start.kubectl(QUESTION, &ask))
         })?;
         lap(format_args!("Prometheus ready"));
+    }
+    Ok(())
+}
+
+/// The state lies in memory: nothing of it is worth a disk's time, least of all its thousands of small files on the way
+/// down. A few hundred megabytes with some dozens of pods, and what images of programs take twice.
+fn state_in_memory(paths: &Paths) -> Result<()> {
+    paths.folder("")?;
+    // What is not empty is mounted already.
+    if std::fs::read_dir(&paths.run)?.next().is_none() {
+        let mount = ["-t", "tmpfs", "-o", "mode=755", "msars-cluster"];
+        run(Command::new("mount").args(mount).arg(&paths.run))?;
     }
     Ok(())
 }
