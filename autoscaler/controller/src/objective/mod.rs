@@ -80,27 +80,20 @@ impl Board {
 /// The objectives' task.
 #[derive(Debug)]
 pub struct Objectives {
-    /// The copies.
-    pub world: World,
-    /// Writes our own objects.
-    pub own: Own,
-    /// Prometheus.
-    pub observer: Observer,
-    /// Windows of all queries.
-    pub windows: Windows,
-    /// Cores that a pod's threads can use.
-    pub cores: f64,
-    /// The clock.
-    pub now: fn() -> Timestamp,
-    /// Shared with the revisions' task.
-    pub board: Arc<Board>,
+    world: World,
+    own: Own,
+    observer: Observer,
+    windows: Windows,
+    cores: f64,
+    now: fn() -> Timestamp,
+    board: Arc<Board>,
     /// What was seen last, by objective.
-    pub memory: BTreeMap<ObjectKey, Memory>,
+    memory: BTreeMap<ObjectKey, Memory>,
 }
 
 /// What is remembered of an application between two rounds. Everything here is read anew after a change of leader.
 #[derive(Debug, Default)]
-pub struct Memory {
+struct Memory {
     classes: Vec<Class>,
     observed: BTreeMap<String, Millis>,
     work_ratio: BTreeMap<String, f64>,
@@ -118,6 +111,28 @@ struct Basis {
 }
 
 impl Objectives {
+    /// With nothing seen yet.
+    pub fn new(
+        world: World,
+        own: Own,
+        observer: Observer,
+        windows: Windows,
+        cores: f64,
+        now: fn() -> Timestamp,
+        board: Arc<Board>,
+    ) -> Self {
+        Self {
+            world,
+            own,
+            observer,
+            windows,
+            cores,
+            now,
+            board,
+            memory: BTreeMap::new(),
+        }
+    }
+
     /// Runs while this replica leads, until `stop`.
     pub async fn run(mut self, claim: watch::Receiver<Claim>, mut stop: watch::Receiver<bool>) {
         let mut ticks = tokio::time::interval(EVERY);

@@ -87,7 +87,9 @@ impl Revisions {
     }
 
     /// Runs until `stop`; acts only while this replica leads.
-    pub async fn run(mut self, claim: watch::Receiver<Claim>, mut stop: watch::Receiver<bool>) {
+    pub async fn run(mut self, claim: watch::Receiver<Claim>, stop: watch::Receiver<bool>) {
+        let stopped = msars_ops::shutdown::stopped(stop);
+        tokio::pin!(stopped);
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let changed = Arc::clone(&self.world.changed);
@@ -96,7 +98,7 @@ impl Revisions {
                 _tick = ticks.tick() => {}
                 () = changed.notified() => {}
                 Some(ended) = self.endings.recv() => self.end(ended).await,
-                _ended = stop.wait_for(|stop| *stop) => break,
+                () = &mut stopped => break,
             }
             let leads = claim.borrow().is_some_and(|end| end > (self.bench.now)());
             if !leads {

@@ -1,0 +1,221 @@
+//! `run`: wires clients, watches, the Lease and the controllers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args as ClapArgs;
+use jiff::SignedDuration;
+use msars_api::names;
+use msars_client::connect::clients;
+use msars_client::leader::{Candidate, Claim};
+use msars_controller::objective::{Board, Objectives};
+use msars_controller::own::Own;
+use msars_controller::plain::Plain;
+use msars_controller::revision::Revisions;
+use msars_controller::revision::measure::{Bench, SubjectMetrics};
+use msars_controller::webhook::{self, Lives};
+use msars_controller::world::World;
+use msars_observe::{Client as Prometheus, Observer, Preset, Timeouts, Windows};
+use msars_ops::flags::{AdminArgs, LogArgs};
+use msars_ops::readiness::{Readiness, ReadyHandle};
+use msars_ops::shutdown::Tasks;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+
+/// Flags of `run`.
+#[derive(ClapArgs, Debug)]
+pub struct Args {
+    /// Where Prometheus answers.
+    #[arg(
+        long,
+        env = "MSARS_PROMETHEUS_URL",
+        default_value = "http://prometheus.monitoring:9090"
+    )]
+    prometheus_url: String,
+    /// Names of metrics and labels: shop, prometheus, opentelemetry or istio.
+    #[arg(long, env = "MSARS_PRESET", default_value = "shop")]
+    preset: String,
+    /// Prometheus' scrape interval in seconds: windows are chosen to hold two scrapes.
+    #[arg(long, env = "MSARS_SCRAPE_SECONDS", default_value_t = 15)]
+    scrape_seconds: u64,
+    /// Window of quantiles and call counts in seconds.
+    #[arg(long, env = "MSARS_WINDOW_SECONDS", default_value_t = 120)]
+    window_seconds: u64,
+    /// Image of the pod that drives shadow pods.
+    #[arg(long, env = "MSARS_LOAD_IMAGE", default_value = "msars/profile:dev")]
+    load_image: String,
+    /// Held revisions profiled at once.
+    #[arg(long, env = "MSARS_PROFILES", default_value_t = 2)]
+    profiles: usize,
+    /// Cores that the threads of one pod can use at once: the node's.
+    #[arg(long, env = "MSARS_NODE_CORES", default_value_t = 2.0)]
+    node_cores: f64,
+    /// Life of the webhook's certificate in minutes; renewed at two thirds.
+    #[arg(long, env = "MSARS_CERT_MINUTES", default_value_t = 43_200)]
+    cert_minutes: i64,
+    /// Life of the webhook's authority in minutes; exchanged at two thirds, both trusted meanwhile.
+    #[arg(long, env = "MSARS_CA_MINUTES", default_value_t = 525_600)]
+    ca_minutes: i64,
+    /// Namespace of the Lease, the Secret and the switches.
+    #[arg(long, env = "POD_NAMESPACE", default_value = names::SYSTEM_NAMESPACE)]
+    namespace: String,
+    /// This replica's name; unique.
+    #[arg(long, env = "POD_NAME", default_value = "msars-autoscaler")]
+    me: String,
+    #[command(flatten)]
+    admin: AdminArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// The end's grace: jobs delete their shadow pods.
+const GRACE: Duration = Duration::from_secs(15);
+/// Between two looks at the certificates.
+const CERTS_EVERY: Duration = Duration::from_secs(5);
+
+/// Runs until SIGTERM.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    // Before anything speaks TLS: two providers in one program would panic.
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
+        anyhow::bail!("another TLS provider was installed first");
+    }
+    msars_ops::logging::init(&args.log)?;
+    let now = msars_ops::clock::now;
+    let config = kube::Config::infer()
+        .await
+        .context("finding the API server: run inside a pod, or set KUBECONFIG")?;
+    let clients = clients(config.clone()).context("making a client of the API server")?;
+    let observer = observer(&args)?;
+    let windows = Windows {
+        scrape: Duration::from_secs(args.scrape_seconds.max(1)),
+        tail: Duration::from_secs(args.window_seconds.max(1)),
+        ..Windows::default()
+    };
+
+    let readiness = Readiness::default();
+    let synced = readiness.condition("watches");
+    let mut tasks = Tasks::default();
+    let world = World::start(&clients, &args.namespace, &mut tasks);
+    let own = Own::new(clients.strict.clone(), &args.me);
+    let board = Arc::new(Board::default());
+    let claim = watch::Sender::new(Claim::default());
+
+    let candidate = Candidate {
+        lease: names::LEASE.into(),
+        me: args.me.clone(),
+        duration: SignedDuration::from_secs(15),
+        every: Duration::from_secs(5),
+    };
+    let leases = kube::Api::namespaced(clients.strict.clone(), &args.namespace);
+    let (stop, seen) = (tasks.stop(), claim.subscribe());
+    tasks.spawn("lease", async move {
+        candidate.run(&leases, now, &claim, stop).await;
+    });
+
+    let bench = Bench {
+        client: clients.strict.clone(),
+        config,
+        plain: Plain::default(),
+        load_image: args.load_image.clone(),
+        metrics: SubjectMetrics::default(),
+        cores: args.node_cores,
+        now,
+    };
+    let revisions = Revisions::new(
+        world.clone(),
+        own.clone(),
+        bench,
+        Arc::clone(&board),
+        args.profiles,
+    );
+    tasks.spawn("revisions", revisions.run(seen.clone(), tasks.stop()));
+    let objectives = Objectives::new(
+        world.clone(),
+        own,
+        observer,
+        windows,
+        args.node_cores,
+        now,
+        board,
+    );
+    tasks.spawn("objectives", objectives.run(seen.clone(), tasks.stop()));
+
+    let lives = Lives {
+        authority: SignedDuration::from_mins(args.ca_minutes.max(1)),
+        leaf: SignedDuration::from_mins(args.cert_minutes.max(1)),
+    };
+    let (client, namespace, stop) = (clients.strict.clone(), args.namespace.clone(), tasks.stop());
+    tasks.spawn(
+        "certificates",
+        certificates(client, namespace, lives, seen, stop),
+    );
+
+    tasks.spawn("ready", ready(world, synced, tasks.stop()));
+    let admin = tokio::net::TcpListener::bind(args.admin.admin_addr)
+        .await
+        .with_context(|| format!("listening on {} (admin)", args.admin.admin_addr))?;
+    let routes = msars_ops::admin::router(readiness, Arc::new(Registry::default()));
+    let stop = tasks.stop();
+    tasks.spawn("admin", async move {
+        if let Err(error) = msars_ops::admin::serve(admin, routes, stop).await {
+            tracing::error!(%error, "the admin server ended");
+        }
+    });
+    tracing::info!(
+        me = args.me,
+        prometheus = args.prometheus_url,
+        preset = args.preset,
+        "running"
+    );
+    tasks.run(GRACE).await.context("running")?;
+    Ok(())
+}
+
+fn observer(args: &Args) -> anyhow::Result<Observer> {
+    let preset = Preset::named(&args.preset).with_context(|| {
+        format!(
+            "--preset {}: expected shop, prometheus, opentelemetry or istio",
+            args.preset
+        )
+    })?;
+    let prometheus = Prometheus::new(&args.prometheus_url, Timeouts::default())
+        .with_context(|| format!("--prometheus-url {}", args.prometheus_url))?;
+    Observer::new(prometheus, preset).context("the preset")
+}
+
+/// Says when every watch was complete once.
+async fn ready(world: World, synced: ReadyHandle, mut stop: watch::Receiver<bool>) {
+    loop {
+        synced.set(world.synced());
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            _told = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Keeps the webhook's certificates while this replica leads.
+async fn certificates(
+    client: kube::Client,
+    namespace: String,
+    lives: Lives,
+    claim: watch::Receiver<Claim>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let now = msars_ops::clock::now;
+    loop {
+        if claim.borrow().is_some_and(|end| end > now())
+            && let Err(error) = webhook::keep(&client, &namespace, lives, now()).await
+        {
+            tracing::warn!(%error, category = error.category(), "certificates not kept; tried again");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(CERTS_EVERY) => {}
+            _told = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
