@@ -1,5 +1,6 @@
 //! One service under a trace (one rate per line), scaled by `decide` and by HPA's rule, in the fluid model of
-//! `tests/world/fluid.rs`: `cargo run --profile ci -p msars-plan --example duel TRACE [SECONDS_PER_LINE] [FACTOR]`.
+//! `tests/world/fluid.rs`: `cargo run --profile ci -p msars-plan --example duel TRACE [SECONDS_PER_LINE] [FACTOR]
+//! [explain]`; with the last word every change is told.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,6 +11,7 @@
 #[path = "../tests/world/mod.rs"]
 mod world;
 
+use msars_plan::Decision;
 use world::fluid::{Score, hpa, ours};
 
 fn main() {
@@ -19,6 +21,12 @@ fn main() {
         .next()
         .map_or(1, |n| n.parse().expect("seconds per line"));
     let factor: f64 = args.next().map_or(1.0, |n| n.parse().expect("a factor"));
+    let explain = args.next().is_some();
+    let told = |made: &Decision| {
+        if explain && made.wanted != made.current {
+            println!("{}", made.explain());
+        }
+    };
     let text = std::fs::read_to_string(path).expect("a readable trace");
     let trace: Vec<f64> = text
         .lines()
@@ -35,7 +43,7 @@ fn main() {
     };
     for down in [300, 60] {
         println!("scale-down window {down} s");
-        show("decide", &ours(&trace, per_line, down));
+        show("decide", &ours(&trace, per_line, down, told));
         for target in [0.4, 0.5, 0.6, 0.8] {
             show(
                 &format!("HPA {:.0} %", target * 100.0),

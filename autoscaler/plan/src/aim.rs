@@ -16,6 +16,9 @@ const PRESS: f64 = 1.15;
 const RELIEVE: f64 = 0.98;
 const RELIEF: f64 = 0.7;
 
+/// Self time over the budget from which on a scale-down has hurt; less is noise, and answered by growth alone.
+const HURTS: f64 = 1.1;
+
 /// A target with the reason for it.
 pub(crate) struct Aim {
     pub fleet: Fleet,
@@ -277,7 +280,7 @@ impl Case<'_> {
             .filter(|s| within(self.now, Some(s.at), self.limits.undo_s));
         let shrink = state.shrink.filter(|s| s.within)?;
         let measured = facts.self_time(self.now)?;
-        if measured <= facts.profile.budget {
+        if measured.get() <= facts.profile.budget.get() * HURTS {
             return None;
         }
         state.shrink = None;

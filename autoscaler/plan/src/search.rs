@@ -4,6 +4,10 @@ use msars_domain::MilliCpu;
 
 use crate::{Fleet, behavior::within_tolerance, facts::Facts};
 
+/// Cost of another shape over the present one below which the way there is worth its risk.
+const RESHAPE: f64 = 0.8;
+/// Most that the way there may cost, over the present cost.
+const DETOUR: f64 = 1.5;
 /// Share of cost that another count of replicas must save to be preferred over the present one.
 const PREFER: f64 = 0.05;
 
@@ -138,7 +142,7 @@ impl Facts<'_> {
             return plan;
         }
         let (least, most) = self.bounds();
-        let (small, large) = self.sizes();
+        let (small, _) = self.sizes();
         let save = 1.0 - self.limits.hysteresis.clamp(0.0, 0.9);
         let cost = self.cost(base);
         if lost == 0 && !within_tolerance(ratio, behavior) {
@@ -150,8 +154,21 @@ impl Facts<'_> {
         }
         // What can shrink as it is shrinks first.
         if reshape && lost == 0 && plan.fleet == base {
-            let found = self.cheapest(need, (least, most), (small, large), 0, base.replicas);
-            let pays = |fleet: &Fleet| self.pays_back(base, *fleet, cost * save * save);
+            let dear = |fleet: Fleet| self.cost(fleet) > cost * DETOUR;
+            let sizes = self.choices.iter().map(|c| c.size);
+            let large = sizes
+                .rev()
+                .find(|size| {
+                    !dear(Fleet {
+                        size: *size,
+                        ..base
+                    })
+                })
+                .unwrap_or(base.size);
+            let most = most.min((f64::from(base.replicas) * DETOUR) as u32);
+            let ranges = ((least, most), (small, large));
+            let found = self.cheapest(need, ranges.0, ranges.1, 0, base.replicas);
+            let pays = |fleet: &Fleet| self.pays_back(base, *fleet, cost * RESHAPE);
             if let Some(fleet) = found.filter(pays) {
                 plan.fleet = base.at_least(fleet);
             }

@@ -34,7 +34,7 @@ fn hour(seed: u64) -> Vec<f64> {
 fn at_least_the_best_hpas_attainment_for_less_cpu() {
     for seed in 1..=3 {
         let trace = hour(seed);
-        let mine = ours(&trace, 1, 300);
+        let mine = ours(&trace, 1, 300, |_| {});
         let best = [0.4, 0.6, 0.8]
             .map(|target| hpa(&trace, 1, target, 300))
             .into_iter()
@@ -58,7 +58,7 @@ fn at_least_the_best_hpas_attainment_for_less_cpu() {
 #[test]
 fn a_steady_load_is_left_alone() {
     let trace = vec![200.0; 3600];
-    let mine = ours(&trace, 1, 300);
+    let mine = ours(&trace, 1, 300, |_| {});
     assert!(mine.writes <= 12, "{} writes in an hour", mine.writes);
     assert!(mine.attained() > 0.99, "{}", mine.attained());
 }

@@ -68,8 +68,12 @@ fn calm(state: &mut State) {
 #[test]
 fn another_shape_is_reached_in_two_steps() {
     golden("reshape", |seen, _| {
-        *seen = plain(start(), 6, 200.0);
+        *seen = plain(start(), 4, 47.0);
         seen.behavior.scale_down.stabilization_window_seconds = 60;
+        seen.template = cpu(50, 100);
+        for pod in &mut seen.pods {
+            (pod.asked, pod.actual) = (seen.template, seen.template);
+        }
     });
 }
 

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use msars_domain::{Behavior, MilliCpu, Observation, RateSample, Reading};
-use msars_plan::{Profile, State, pace, stabilize, within_tolerance};
+use msars_plan::{Decision, Profile, State, pace, stabilize, within_tolerance};
 
 use super::{after, apply, cpu, ms, plain, rate, single, start};
 
@@ -145,12 +145,13 @@ fn run(
     score
 }
 
-/// Scaled by `decide`.
-pub fn ours(trace: &[f64], per_line: usize, down: u32) -> Score {
+/// Scaled by `decide`, every decision told.
+pub fn ours(trace: &[f64], per_line: usize, down: u32, mut told: impl FnMut(&Decision)) -> Score {
     let mut state = State::default();
     run(trace, per_line, |world, now| {
         world.seen.behavior.scale_down.stabilization_window_seconds = down;
         let made = single(now, &world.seen, &state);
+        told(&made);
         apply(now, &mut world.seen, &made, |_| None);
         state = made.state;
         made.actions.len()
