@@ -21,6 +21,8 @@ pub struct Profile<'a> {
     pub budget: Millis,
     /// The budget lies below what the largest size reaches unloaded; planned for is 1.1 times that instead.
     pub relaxed: bool,
+    /// The current revision has no profile and an older one stands in: it may grow by that, but not shrink.
+    pub borrowed: bool,
 }
 
 /// How far above the unloaded quantile an unreachable budget is relaxed.
@@ -30,12 +32,19 @@ impl<'a> Profile<'a> {
     /// The profiles of one observation.
     pub fn of(seen: &'a Observation) -> Result<Self, Lack> {
         let counts = |r: &&RevisionState| seen.rolling || r.current;
+        let profiled = |r: &&RevisionState| r.curve.is_some();
         let in_play = || seen.revisions.iter().filter(counts);
-        let budget = in_play()
-            .filter_map(|r| r.budget)
-            .reduce(|a, b| if b < a { b } else { a })
+        let tightest = |a: Millis, b: Millis| if b < a { b } else { a };
+        let budget = in_play().filter_map(|r| r.budget).reduce(tightest);
+        let any = || seen.revisions.iter().filter_map(|r| r.budget);
+        let budget = budget
+            .or_else(|| any().reduce(tightest))
             .ok_or(Lack::Objective)?;
-        let revisions: Vec<_> = in_play().filter(|r| r.curve.is_some()).collect();
+        let mut revisions: Vec<_> = in_play().filter(profiled).collect();
+        let borrowed = revisions.is_empty();
+        if borrowed {
+            revisions = seen.revisions.iter().filter(profiled).collect();
+        }
         if revisions.is_empty() {
             return Err(Lack::Profile);
         }
@@ -43,6 +52,7 @@ impl<'a> Profile<'a> {
             revisions,
             budget,
             relaxed: false,
+            borrowed,
         };
         let best = profile.unloaded(seen.cpu.max);
         if let Some(best) = best.filter(|best| *best > budget) {

@@ -177,6 +177,8 @@ pub enum Guard {
         /// Measured.
         measured: Millis,
     },
+    /// An older revision's profile stands in: nothing shrinks by it.
+    Borrowed,
     /// The shrink would not carry the measured peak.
     Floor,
     /// A namespace quota bounds the fleet.
@@ -281,6 +283,10 @@ impl fmt::Display for Guard {
                     "nothing shrinks while self time is {measured}, over the budget"
                 )
             }
+            Self::Borrowed => write!(
+                f,
+                "nothing shrinks while an older revision's profile stands in"
+            ),
             Self::Floor => write!(f, "less would not carry the measured peak"),
             Self::Quota { wanted } => write!(f, "the namespace's quota has no room for {wanted}"),
             Self::Unready { pods } => write!(f, "{pods} pods are not ready that should be"),

@@ -158,6 +158,9 @@ impl Shield<'_> {
         match self.facts {
             None => out.push(Guard::Floor),
             Some(facts) => {
+                if facts.profile.borrowed {
+                    out.push(Guard::Borrowed);
+                }
                 let time = facts.self_time(self.now);
                 if let Some(measured) = time.filter(|t| *t > facts.profile.budget) {
                     out.push(Guard::Breach { measured });
