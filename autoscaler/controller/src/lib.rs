@@ -11,6 +11,7 @@
 //! | [`objective`] | Prometheus, profiles | objectives, profiles learnt from live pods |
 //! | [`webhook`] | its Secret | its Secret, the CA bundle |
 
+pub mod autoscalers;
 pub mod objective;
 pub mod own;
 pub mod plain;

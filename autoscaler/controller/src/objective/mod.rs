@@ -20,6 +20,7 @@ use tokio::sync::{Notify, watch};
 
 use self::application::Application;
 use self::assemble::{Class, Member, Missing};
+use crate::autoscalers;
 use crate::own::Own;
 use crate::profiles::{self, Known};
 use crate::world::{Workload, World};
@@ -155,6 +156,7 @@ impl Objectives {
     pub async fn round(&mut self, look: bool) {
         let workloads = self.world.workloads();
         self.declare(&workloads).await;
+        autoscalers::keep(&self.own, &self.world.autoscalers(), &workloads).await;
         let applications = application::all(&self.world.objectives(), &workloads);
         self.memory.retain(|key, _| {
             applications

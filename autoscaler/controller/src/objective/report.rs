@@ -11,6 +11,7 @@ use msars_observe::FAST_BURN;
 
 use super::application::Application;
 use super::assemble::{Class, Member, budgets, round};
+use crate::autoscalers;
 use crate::own::{Own, set_condition};
 
 /// A measured window that says nothing new is written at most so often.
@@ -73,6 +74,9 @@ pub async fn split(own: &Own, written: &Written<'_>) -> bool {
         .iter()
         .filter_map(|class| chain(written, class))
         .collect();
+    if !tell(own, written, &chains).await {
+        return false;
+    }
     let decisive = written.next.unwrap_or(written.split);
     let application = written.application;
     let outcome = own
@@ -115,6 +119,24 @@ pub async fn split(own: &Own, written: &Written<'_>) -> bool {
             false
         }
     }
+}
+
+/// Tells every acting workload's autoscaler what is wanted, before anything is released: new pods are born with it.
+async fn tell(own: &Own, written: &Written<'_>, chains: &[ChainSplit]) -> bool {
+    let mut all = true;
+    for member in written.ahead.values() {
+        let budgets: Vec<&ServiceBudget> = chains
+            .iter()
+            .flat_map(|chain| &chain.services)
+            .filter(|budget| {
+                budget.workload == member.workload.key.name && budget.source != "observed"
+            })
+            .collect();
+        if !budgets.is_empty() {
+            all &= autoscalers::want(own, member.workload, &budgets).await;
+        }
+    }
+    all
 }
 
 fn chain(written: &Written<'_>, class: &Class) -> Option<ChainSplit> {
