@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use msars_cluster::{Cluster, Options};
+use msars_cluster::{Cluster, Options, Paths};
 use serde_json::{Value, json};
 
 use crate::manifests::folder;
@@ -42,8 +42,13 @@ pub struct Bed {
 impl Bed {
     /// Waits for other runs, then brings the cluster up, installs, and makes the two namespaces.
     pub fn up() -> Result<Self> {
-        let was_up = Cluster::attach().is_ok();
-        let cluster = Cluster::up(&Options { scrape: None }, &|line| println!("{line}"))?;
+        let say = |line: &str| println!("{line}");
+        // Asked when no other run works on it any more, whose cluster would be taken for one that was up.
+        let was_up = {
+            let _lock = Paths::from_env()?.lock(&say)?;
+            Cluster::attach().is_ok()
+        };
+        let cluster = Cluster::up(Options { scrape: None }, &say)?;
         let mut bed = Self {
             cluster,
             was_up,
