@@ -174,8 +174,20 @@ impl Own {
         }
     }
 
-    /// Tells a workload's user something. A lost event is logged: it must not stop the work.
+    /// Tells a workload's user something about its rollouts.
     pub async fn event(&self, workload: &Workload, warning: bool, reason: &str, note: String) {
+        self.tell(workload, "Gate", warning, reason, note).await;
+    }
+
+    /// Tells a workload's user something. A lost event is logged: it must not stop the work.
+    pub async fn tell(
+        &self,
+        workload: &Workload,
+        action: &str,
+        warning: bool,
+        reason: &str,
+        note: String,
+    ) {
         let event = Event {
             type_: if warning {
                 EventType::Warning
@@ -185,7 +197,7 @@ impl Own {
             reason: reason.to_owned(),
             // The API server's limit is 1 kB.
             note: Some(note.chars().take(1000).collect()),
-            action: "Gate".into(),
+            action: action.to_owned(),
             secondary: None,
         };
         let about = ObjectReference {

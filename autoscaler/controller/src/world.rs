@@ -1,12 +1,13 @@
 //! What the controller knows of the cluster: guarded copies, and the opted-in workloads read out of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
-    core::v1::{ConfigMap, Pod},
+    autoscaling::v2::HorizontalPodAutoscaler,
+    core::v1::{ConfigMap, LimitRange, Pod, ResourceQuota},
 };
 use kube::{
     Api,
@@ -35,6 +36,9 @@ pub struct World {
     objectives: Watched<ServiceLevelObjective>,
     autoscalers: Watched<SloAutoscaler>,
     switches: Watched<ConfigMap>,
+    rivals: Watched<HorizontalPodAutoscaler>,
+    quotas: Watched<ResourceQuota>,
+    limit_ranges: Watched<LimitRange>,
     /// Told of every change.
     pub changed: Arc<Notify>,
 }
@@ -80,6 +84,13 @@ impl World {
                 Api::namespaced(client.clone(), namespace),
                 ()
             ),
+            rivals: copy!(
+                "watch horizontalpodautoscalers",
+                Api::all(client.clone()),
+                ()
+            ),
+            quotas: copy!("watch resourcequotas", Api::all(client.clone()), ()),
+            limit_ranges: copy!("watch limitranges", Api::all(client.clone()), ()),
             changed,
         }
     }
@@ -93,6 +104,29 @@ impl World {
             && self.objectives.synced()
             && self.autoscalers.synced()
             && self.switches.synced()
+    }
+
+    /// Whether what scaling reads besides was complete once.
+    pub fn scaling_synced(&self) -> bool {
+        self.synced()
+            && self.rivals.synced()
+            && self.quotas.synced()
+            && self.limit_ranges.synced()
+    }
+
+    /// All HorizontalPodAutoscalers.
+    pub fn rivals(&self) -> Vec<Arc<HorizontalPodAutoscaler>> {
+        self.rivals.all()
+    }
+
+    /// All quotas.
+    pub fn quotas(&self) -> Vec<Arc<ResourceQuota>> {
+        self.quotas.all()
+    }
+
+    /// All limit ranges.
+    pub fn limit_ranges(&self) -> Vec<Arc<LimitRange>> {
+        self.limit_ranges.all()
     }
 
     /// The cluster-wide switch.
@@ -130,6 +164,19 @@ impl World {
 
     /// Every Deployment with `msars.io/mode` other than `off`, and those that still carry a hold's annotations.
     pub fn workloads(&self) -> BTreeMap<ObjectKey, Workload> {
+        self.read(|_key, annotated| annotated, Opted::In)
+    }
+
+    /// Those of `keys` that opted out since: mode `off`, or without any annotation of ours.
+    pub fn left(&self, keys: &BTreeSet<ObjectKey>) -> BTreeMap<ObjectKey, Workload> {
+        self.read(|key, _annotated| keys.contains(key), Opted::Out)
+    }
+
+    fn read(
+        &self,
+        wanted: impl Fn(&ObjectKey, bool) -> bool,
+        opted: Opted,
+    ) -> BTreeMap<ObjectKey, Workload> {
         let mut sets: BTreeMap<String, Vec<Arc<DynamicObject>>> = BTreeMap::new();
         for set in self.replica_sets.all() {
             let owner = set
@@ -146,29 +193,38 @@ impl World {
         }
         let mut out = BTreeMap::new();
         for deployment in self.deployments.all() {
-            let ours = deployment
-                .metadata
+            let meta = &deployment.metadata;
+            let annotated = meta
                 .annotations
                 .iter()
                 .flatten()
                 .any(|(name, _)| name.starts_with(msars_api::annotations::PREFIX));
-            if !ours {
+            let part = |text: &Option<String>| text.clone().unwrap_or_default();
+            let key = ObjectKey::new(part(&meta.namespace), part(&meta.name));
+            if !wanted(&key, annotated) {
                 continue;
             }
-            let owned = deployment
-                .metadata
+            let owned = meta
                 .uid
                 .as_ref()
                 .and_then(|uid| sets.get(uid))
                 .map_or(&[][..], Vec::as_slice);
             if let Ok(object) = serde_json::to_value(&*deployment)
-                && let Some(workload) = Workload::read(object, owned)
+                && let Some((workload, found)) = Workload::read(object, annotated, owned)
+                && found == opted
             {
                 out.insert(workload.key.clone(), workload);
             }
         }
         out
     }
+}
+
+/// Whether a Deployment is in our reach by its own wish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opted {
+    In,
+    Out,
 }
 
 /// An owned ReplicaSet.
@@ -216,12 +272,18 @@ pub struct Workload {
 }
 
 impl Workload {
-    fn read(object: Value, sets: &[Arc<DynamicObject>]) -> Option<Self> {
+    fn read(
+        object: Value,
+        annotated: bool,
+        sets: &[Arc<DynamicObject>],
+    ) -> Option<(Self, Opted)> {
         let facts = Facts::read(&object);
         let held = !matches!(facts.state, HoldState::Free | HoldState::Users);
-        if facts.settings.mode == Mode::Off && !held {
-            return None;
-        }
+        let opted = if (facts.settings.mode == Mode::Off || !annotated) && !held {
+            Opted::Out
+        } else {
+            Opted::In
+        };
         let template = object.pointer("/spec/template")?;
         let stamps = Stamps::read(&object);
         let owned = sets
@@ -241,7 +303,7 @@ impl Workload {
             .collect();
         let found = serving(template);
         let name = found.as_ref().map(|serving| serving.name.to_owned());
-        Some(Self {
+        let workload = Self {
             key: facts.key(),
             uid: object.pointer("/metadata/uid")?.as_str()?.to_owned(),
             settings: facts.settings.clone(),
@@ -257,7 +319,8 @@ impl Workload {
             images: images(template),
             owned,
             object,
-        })
+        };
+        Some((workload, opted))
     }
 
     /// Whether a hold of ours stands.

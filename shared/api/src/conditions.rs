@@ -21,6 +21,10 @@ pub enum ConditionType {
     ScalingLimited,
     /// Another autoscaler or writer owns replicas.
     ReplicasConflict,
+    /// An in-place resize waits or was refused.
+    ResizeBlocked,
+    /// More runs than the load asks for, because something is wrong.
+    SafeMode,
 }
 
 impl ConditionType {
@@ -35,6 +39,8 @@ impl ConditionType {
             Self::ScalingActive => "ScalingActive",
             Self::ScalingLimited => "ScalingLimited",
             Self::ReplicasConflict => "ReplicasConflict",
+            Self::ResizeBlocked => "ResizeBlocked",
+            Self::SafeMode => "SafeMode",
         }
     }
 }

@@ -259,6 +259,7 @@ impl Objectives {
                 }
             }
         }
+        tracing::debug!(wanted = wanted.len(), "to be learnt from live pods");
         if wanted.is_empty() {
             return;
         }
@@ -295,6 +296,11 @@ impl Objectives {
                 seconds: self.windows.tail().as_secs_f64(),
             };
             let Some(point) = passive::point([p50, p90, p99], window) else {
+                tracing::info!(
+                    workload = %workload.key, rate = ?p50.rate, cores = ?p50.cpu_cores,
+                    p50 = ?p50.request_quantile, p90 = ?p90.request_quantile,
+                    "not enough is known to learn from live pods"
+                );
                 continue;
             };
             self.keep(application, workload, point).await;

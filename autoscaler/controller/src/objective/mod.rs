@@ -27,8 +27,8 @@ use crate::world::{Workload, World};
 
 /// Between two looks at Prometheus.
 const EVERY: Duration = Duration::from_secs(10);
-/// A split is made anew when the entry's rate moved by this share.
-const RATE_MOVED: f64 = 0.25;
+/// A split is made anew when the entry's rate or the tail factor moved by this share.
+const MOVED: f64 = 0.25;
 /// But not more often than this, unless a revision or a profile changed.
 const DWELL_S: f64 = 30.0;
 
@@ -108,6 +108,7 @@ struct Memory {
 struct Basis {
     versions: Vec<String>,
     rate: f64,
+    tail: f64,
     at: Timestamp,
 }
 
@@ -240,6 +241,11 @@ impl Objectives {
                 })
                 .collect(),
             rate,
+            tail: memory
+                .classes
+                .iter()
+                .map(|class| class.tail.get())
+                .fold(0.0, f64::max),
             at: now,
         };
         if !due(memory.basis.as_ref(), &basis) {
@@ -297,7 +303,8 @@ fn due(last: Option<&Basis>, next: &Basis) -> bool {
     let Some(last) = last else {
         return true;
     };
-    let moved = (next.rate - last.rate).abs() > RATE_MOVED * last.rate.max(0.1);
+    let far = |now: f64, then: f64| (now - then).abs() > MOVED * then.max(0.1);
+    let moved = far(next.rate, last.rate) || far(next.tail, last.tail);
     last.versions != next.versions
         || (moved && next.at.duration_since(last.at).as_secs_f64() >= DWELL_S)
 }
@@ -408,6 +415,7 @@ mod tests {
         let basis = |version: &str, rate, second| Basis {
             versions: vec![version.into()],
             rate,
+            tail: 1.0,
             at: at(second),
         };
         let last = basis("a", 40.0, 0);
