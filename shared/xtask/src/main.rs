@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::preflight::{Need, preflight};
-use crate::stages::Part;
+use crate::stages::{Figure, Part};
 
 /// The commands of this repository.
 #[derive(Debug, Parser)]
@@ -46,11 +46,10 @@ enum Command {
     },
     /// Write the generated files anew: the definitions in `manifests/crds`.
     Generate,
-    /// Run the benchmarks.
+    /// Measure what is published: everything, or one figure.
     Bench {
-        /// Handed to the benchmarks, such as a filter.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<String>,
+        /// Leave out for everything.
+        figure: Option<Figure>,
     },
     /// Say everything that is missing on this machine, with the command that installs it.
     Preflight,
@@ -81,7 +80,7 @@ fn main() -> anyhow::Result<ExitCode> {
             Command::Cluster { args } => run::cluster(args)?,
             Command::Demo { args } => run::demo(args)?,
             Command::Generate => run::generate()?,
-            Command::Bench { args } => run::bench(args)?,
+            Command::Bench { figure } => run::bench(*figure)?,
             Command::Preflight => {
                 println!("nothing is missing");
                 true

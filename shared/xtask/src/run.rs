@@ -7,10 +7,11 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::count::Count;
-use crate::stages::{self, Part, Stage};
+use crate::stages::{self, Figure, Part, Stage};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -148,18 +149,10 @@ fn hand_over(program: &Path, before: &[&str], args: &[String]) -> Result<bool> {
     Ok(status.success())
 }
 
-/// The benchmarks of all crates.
-pub fn bench(args: &[String]) -> Result<bool> {
-    let before = [
-        "bench",
-        "--profile",
-        "ci",
-        "--workspace",
-        "--bench",
-        "*",
-        "--",
-    ];
-    hand_over(Path::new("cargo"), &before, args)
+/// One measurement, or all from the quickest to the longest.
+pub fn bench(figure: Option<Figure>) -> Result<bool> {
+    let figures = figure.map_or_else(|| Figure::value_variants().to_vec(), |figure| vec![figure]);
+    all(&figures.into_iter().map(stages::bench).collect::<Vec<_>>())
 }
 
 /// The cluster's own program.

@@ -93,6 +93,35 @@ pub fn generate() -> Vec<Stage> {
     }]
 }
 
+/// Something measured and published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Figure {
+    /// Seconds and memory of one tick over 1,000 and 10,000 workloads.
+    Tick,
+    /// Seconds of one split, and how far it is proved.
+    Split,
+    /// Ten million random observations and proposals through `decide`: invariants broken.
+    Decide,
+}
+
+/// The measurement behind a figure.
+pub fn bench(figure: Figure) -> Stage {
+    match figure {
+        Figure::Tick => stage("one tick", "run --profile ci -p msars-plan --example tick"),
+        Figure::Split => stage(
+            "one split",
+            "test --profile ci -p msars-budget --test budget speed -- --nocapture",
+        ),
+        Figure::Decide => Stage {
+            env: &[("MSARS_DECIDE_CASES", "10000000")],
+            ..stage(
+                "ten million decisions",
+                "test --profile ci -p msars-plan --test million -- --nocapture",
+            )
+        },
+    }
+}
+
 /// The programs that the demo starts, and the demo itself; one call, so that they share their dependencies.
 pub fn programs() -> Stage {
     stage(
@@ -131,6 +160,7 @@ mod tests {
             .into_iter()
             .chain(generate())
             .chain([programs()])
+            .chain(Figure::value_variants().iter().map(|figure| bench(*figure)))
         {
             assert!(
                 stage.args[0] == "fmt"
