@@ -124,6 +124,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         metrics: SubjectMetrics::default(),
         cores: args.node_cores,
         now,
+        board: Arc::clone(&board),
     };
     let revisions = Revisions::new(
         world.clone(),

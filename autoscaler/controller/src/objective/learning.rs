@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use msars_api::crd::{LoadLatencyProfile, Observed, PhaseSeconds, ProfileSource};
 use msars_budget::{TailFactor, path_latency};
-use msars_domain::{Chain, Millis, ObjectKey, Percentile, Rate};
+use msars_domain::{Call, Chain, Millis, ObjectKey, Percentile, Rate};
 use msars_observe::{Entry, Pod, Scope, merged_chain};
 
 use super::application::{Application, Declare, declare};
 use super::assemble::{Class, declared, round};
 use super::passive::{self, NEEDED, Window};
-use super::{Objectives, SignalMap};
+use super::{Objectives, STRAIN, SignalMap};
 use crate::pods;
 use crate::profiles::{self, Found};
 use crate::world::Workload;
@@ -151,6 +151,21 @@ impl Objectives {
         if entry.is_some() {
             memory.entry = entry;
         }
+        let namespace = &application.key.namespace;
+        let strained = memory
+            .budgets
+            .iter()
+            .filter(|(name, budget)| {
+                let seen = memory.observed.get(*name);
+                seen.is_some_and(|seen| seen.get() > STRAIN * budget.get())
+            })
+            .map(|(name, _)| ObjectKey::new(namespace, name))
+            .collect();
+        let callees = reached(namespace, &memory.classes);
+        self.board.with(|posted| {
+            posted.strained.insert(application.key.clone(), strained);
+            posted.callees.extend(callees);
+        });
         tracing::debug!(application = application.name, at = %now, classes = memory.classes.len(), "looked");
     }
 
@@ -364,6 +379,29 @@ impl Objectives {
             Err(error) => tracing::warn!(%error, "a learnt profile was not written"),
         }
     }
+}
+
+/// Every workload of the chains with all that its requests reach.
+fn reached(namespace: &str, classes: &[Class]) -> BTreeMap<ObjectKey, BTreeSet<ObjectKey>> {
+    fn walk(
+        namespace: &str,
+        call: &Call,
+        out: &mut BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
+    ) -> BTreeSet<ObjectKey> {
+        let mut below = BTreeSet::new();
+        for child in &call.children {
+            below.insert(ObjectKey::new(namespace, &child.service));
+            below.extend(walk(namespace, child, out));
+        }
+        let key = ObjectKey::new(namespace, &call.service);
+        out.entry(key).or_default().extend(below.iter().cloned());
+        below
+    }
+    let mut out = BTreeMap::new();
+    for class in classes {
+        walk(namespace, &class.chain.root, &mut out);
+    }
+    out
 }
 
 fn class(application: &Application, chain: Chain, rate: Rate) -> Class {

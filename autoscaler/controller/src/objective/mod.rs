@@ -45,6 +45,8 @@ struct Posted {
     split: BTreeSet<(ObjectKey, String)>,
     percentile: BTreeMap<ObjectKey, f64>,
     profiling: BTreeSet<ObjectKey>,
+    callees: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
+    strained: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
 }
 
 impl Board {
@@ -68,6 +70,16 @@ impl Board {
         self.with(|posted| posted.profiling = workloads);
     }
 
+    /// Everything that a workload's requests reach, by the chains seen last.
+    pub fn callees(&self, workload: &ObjectKey) -> BTreeSet<ObjectKey> {
+        self.with(|posted| posted.callees.get(workload).cloned().unwrap_or_default())
+    }
+
+    /// Workloads whose self time passes four fifths of their budget.
+    pub fn strained(&self) -> BTreeSet<ObjectKey> {
+        self.with(|posted| posted.strained.values().flatten().cloned().collect())
+    }
+
     fn profiling_in(&self, namespace: &str) -> bool {
         self.with(|posted| {
             posted
@@ -77,6 +89,9 @@ impl Board {
         })
     }
 }
+
+/// A callee whose self time passes this share of its budget is in trouble while a caller is profiled.
+const STRAIN: f64 = 0.8;
 
 /// The objectives' task.
 #[derive(Debug)]
@@ -100,6 +115,8 @@ struct Memory {
     work_ratio: BTreeMap<String, f64>,
     entry: Option<Observed>,
     trouble: Option<String>,
+    /// The running revisions' budgets.
+    budgets: BTreeMap<String, Millis>,
     /// What the last split rested on.
     basis: Option<Basis>,
 }
@@ -280,6 +297,11 @@ impl Objectives {
                 )
                 .await;
                 if written {
+                    memory.budgets = split
+                        .services
+                        .iter()
+                        .map(|service| (service.service.clone(), service.budget))
+                        .collect();
                     memory.basis = Some(basis);
                     self.board.with(|posted| posted.split.extend(waiting));
                 }

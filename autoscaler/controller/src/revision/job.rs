@@ -1,12 +1,13 @@
 //! One profile, from two pods to a fitted mechanism: start, probe, fit, and always clean up.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use msars_api::crd::PhaseSeconds;
 use msars_client::apply::{Applied, ApplyError, apply};
 use msars_domain::{
-    Action, MilliCpu, Millis, Percentile, RequestMix,
+    Action, MilliCpu, Millis, ObjectKey, Percentile, RequestMix,
     load::{RunRequest, RunResult},
 };
 use msars_llp::{Done, Fitted, Next, Plan, Point, Profile, Setting, curve, fit, next_probe};
@@ -14,18 +15,20 @@ use tokio::sync::watch;
 
 use super::{
     cpu::CpuLog,
-    measure::{Bench, Subject, Waits},
+    measure::{Bench, Subject, Waits, own_times},
     shadow::{Blueprint, LOAD_PORT},
 };
 
 /// Length of a measured window in seconds.
 const WINDOW_S: f64 = 4.0;
 /// Length of one warm-up in seconds.
-const WARM_S: f64 = 1.5;
+const WARM_S: f64 = 1.8;
+/// Spans of a warm-up whose p50 is compared.
+const WARM_SPANS: f64 = 3.0;
 /// Warm-ups before a window, at most.
-const WARM_UPS: usize = 3;
-/// p50 of two windows in a row closer than this share is stable.
-const STABLE: f64 = 0.15;
+const WARM_UPS: u64 = 2;
+/// p50 of three spans in a row closer than this share is stable.
+const STABLE: f64 = 0.2;
 /// How long the copy may take to be Ready.
 const READY_WITHIN: Duration = Duration::from_secs(45);
 /// How long an in-place resize may take.
@@ -54,6 +57,8 @@ pub struct Job {
     pub percentile: Percentile,
     /// Mean work in ms expected before anything is measured.
     pub work_guess_ms: f64,
+    /// Callees that are not to be strained.
+    pub spared: BTreeSet<ObjectKey>,
     /// When probing must have ended.
     pub until: Timestamp,
     /// Since when the revision waits.
@@ -203,6 +208,7 @@ async fn measure(
         load_url: format!("http://{}:{LOAD_PORT}/run", load.ip),
         size: job.blueprint.size,
         log: CpuLog::default(),
+        own_cpu: false,
         points: Vec::new(),
     };
     let done = run.probe(progress).await?;
@@ -240,6 +246,18 @@ async fn measure(
     })
 }
 
+/// Whether the medians of a warm-up's spans agree.
+fn stable(result: &RunResult) -> bool {
+    let medians: Vec<f64> = result
+        .windows
+        .iter()
+        .filter_map(|window| window.tally.latency.map(|latency| latency.p50.get()))
+        .collect();
+    let low = medians.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = medians.iter().copied().fold(0.0, f64::max);
+    medians.len() >= 3 && high - low <= STABLE * low.max(0.1)
+}
+
 /// The same points give the same profile.
 const SEED: u64 = 7;
 
@@ -250,6 +268,7 @@ struct Run<'a> {
     load_url: String,
     size: MilliCpu,
     log: CpuLog,
+    own_cpu: bool,
     points: Vec<Point>,
 }
 
@@ -265,7 +284,7 @@ impl Run<'_> {
             sizes: self.job.sizes.clone(),
             work_guess_ms: self.job.work_guess_ms,
             window_seconds: WINDOW_S,
-            settle_seconds: WARM_S * 1.5 + 0.5,
+            settle_seconds: WARM_S * 1.5 + 0.7,
             budget_seconds: left,
         };
         self.read_cpu().await;
@@ -313,14 +332,20 @@ impl Run<'_> {
         }
     }
 
-    async fn drive(&mut self, rate: f64, seconds: f64, seed: u64) -> Result<RunResult, JobError> {
+    async fn drive(
+        &mut self,
+        rate: f64,
+        seconds: f64,
+        span: f64,
+        seed: u64,
+    ) -> Result<RunResult, JobError> {
         let request = RunRequest {
             target: format!("http://{}:{}", self.subject.ip, self.job.port),
             requests: self.job.mix.clone(),
             rate: msars_domain::Rate::new(rate)
                 .map_err(|error| JobError::Nothing(error.to_string()))?,
             duration_s: seconds,
-            windows_s: seconds,
+            windows_s: span,
             max_requests: 20_000,
             in_flight: 256,
             seed,
@@ -349,18 +374,14 @@ impl Run<'_> {
         Ok(result)
     }
 
+    /// Drives until p50 is stable over three spans, or it was driven twice.
     async fn warm_up(&mut self, rate: f64) -> Result<(), JobError> {
-        let mut last: Option<f64> = None;
         for round in 0..WARM_UPS {
-            let result = self.drive(rate, WARM_S, 100 + round as u64).await?;
-            let p50 = result.total.latency.map(|latency| latency.p50.get());
-            let stable = match (last, p50) {
-                (Some(last), Some(p50)) => (p50 - last).abs() <= STABLE * last.max(0.1),
-                _ => false,
-            };
-            last = p50;
+            let result = self
+                .drive(rate, WARM_S, WARM_S / WARM_SPANS, 100 + round)
+                .await?;
             // A failing copy does not get better by being warmed.
-            if stable || result.total.failed * 2 > result.total.sent {
+            if stable(&result) || result.total.failed * 2 > result.total.sent {
                 return Ok(());
             }
         }
@@ -370,14 +391,14 @@ impl Run<'_> {
     async fn window(&mut self, rate: f64) -> Result<Point, JobError> {
         let before = self.read_cpu().await;
         let seed = 1 + self.points.len() as u64;
-        let mut result = self.drive(rate, WINDOW_S, seed).await?;
+        let mut result = self.drive(rate, WINDOW_S, WINDOW_S, seed).await?;
         let late = |result: &RunResult| result.driver.lag_p99.get() > DRIVER_LATE_MS;
         if late(&result) {
             tracing::info!(
                 lag = result.driver.lag_p99.get(),
                 "driver was late: the window is measured again"
             );
-            result = self.drive(rate, WINDOW_S, seed).await?;
+            result = self.drive(rate, WINDOW_S, WINDOW_S, seed).await?;
         }
         let after = self.read_cpu().await;
         let sent = result.total.sent;
@@ -394,7 +415,8 @@ impl Run<'_> {
         };
         let (p50, p90, p99) = (read(|l| l.p50), read(|l| l.p90), read(|l| l.p99));
         let waits = Waits::between(before.as_ref(), after.as_ref());
-        let [p50_ms, p90_ms, p99_ms] = waits.self_times(sent, [p50, p90, p99]);
+        let [p50_ms, p90_ms, p99_ms] = own_times(before.as_ref(), after.as_ref())
+            .unwrap_or_else(|| waits.self_times(sent, [p50, p90, p99]));
         Ok(Point {
             size: self.size,
             rate: result.offered,
@@ -405,7 +427,7 @@ impl Run<'_> {
             p50_ms,
             p90_ms,
             p99_ms,
-            callee_in_trouble: waits.errors_rose(sent),
+            callee_in_trouble: waits.errors_rose(sent) || self.bench.strained(&self.job.spared),
         })
     }
 
@@ -414,8 +436,11 @@ impl Run<'_> {
             .bench
             .counters(&self.subject, self.job.metrics.as_ref())
             .await;
-        if let Some((at, seconds)) = counters.as_ref().and_then(|counters| counters.cpu) {
-            self.log.sample(at, seconds);
+        if let Some(counters) = &counters {
+            self.own_cpu |= counters.own_cpu;
+            if let Some((at, seconds)) = counters.cpu {
+                self.log.sample(at, seconds);
+            }
         }
         counters
     }
@@ -424,7 +449,7 @@ impl Run<'_> {
     /// the mean of the whole run.
     async fn settle_cpu(&mut self) {
         let end = (self.bench.now)();
-        let own = self.job.metrics.is_some() && self.log.newest().is_some();
+        let own = self.own_cpu;
         let patience = tokio::time::Instant::now() + Duration::from_secs(12);
         while !own
             && self.log.newest().is_none_or(|newest| newest < end)

@@ -1,14 +1,17 @@
 //! Reading a shadow pod: its status, its CPU, its waits for callees.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::{Api, Client, Config};
-use msars_domain::{MilliCpu, ObjectKey};
-use msars_observe::{cadvisor, exposition};
+use msars_domain::{MilliCpu, ObjectKey, Percentile};
+use msars_observe::{Buckets, cadvisor, exposition};
 
 use super::job::JobError;
+use crate::objective::Board;
 use crate::plain::Plain;
 
 /// Everything a job needs to measure with.
@@ -28,6 +31,8 @@ pub struct Bench {
     pub cores: f64,
     /// The clock.
     pub now: fn() -> Timestamp,
+    /// What objectives post: which workloads are strained.
+    pub board: Arc<Board>,
 }
 
 impl std::fmt::Debug for Bench {
@@ -52,6 +57,8 @@ pub struct SubjectMetrics {
     pub outcome: String,
     /// Its value for a call that went well.
     pub good: String,
+    /// Histogram of self time in seconds, without `_bucket`; a copy need not export it.
+    pub self_seconds: String,
 }
 
 impl Default for SubjectMetrics {
@@ -62,6 +69,7 @@ impl Default for SubjectMetrics {
             calls: "shop_calls_total".into(),
             outcome: "outcome".into(),
             good: "ok".into(),
+            self_seconds: "shop_self_seconds".into(),
         }
     }
 }
@@ -82,14 +90,31 @@ pub struct Subject {
 }
 
 /// Counters of a copy at one moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Counters {
     /// CPU seconds, at the sample's own time.
     pub cpu: Option<(Timestamp, f64)>,
+    /// Whether the copy itself exports its CPU, so that the figure is of this moment.
+    pub own_cpu: bool,
+    /// Self times so far, where the copy exports them.
+    pub self_times: Option<Buckets>,
     /// Seconds waited for callees.
     pub waited: Option<f64>,
     /// Calls that failed.
     pub failed_calls: Option<f64>,
+}
+
+/// p50, p90 and p99 of the self times between two readings in ms, where the copy exports them and enough were seen
+/// for a median.
+pub fn own_times(before: Option<&Counters>, after: Option<&Counters>) -> Option<[f64; 3]> {
+    let before = before?.self_times.as_ref()?;
+    let times = after?.self_times.as_ref()?.since(before).ok()?;
+    let read = |share: f64| {
+        let percentile = Percentile::new(share).ok()?;
+        Some(times.quantile(percentile)?.value * 1000.0)
+    };
+    let found = [read(0.5)?, read(0.9)?, read(0.99)?];
+    (times.count() >= 20.0).then_some(found)
 }
 
 /// What a window's requests waited for.
@@ -198,6 +223,12 @@ fn start(pod: &Pod) -> Start {
 }
 
 impl Bench {
+    /// Whether one of these workloads passes four fifths of its budget.
+    pub fn strained(&self, spared: &BTreeSet<ObjectKey>) -> bool {
+        let strained = self.board.strained();
+        spared.iter().any(|key| strained.contains(key))
+    }
+
     /// Waits until the pod is Ready; an image that cannot be pulled and a pod that ended are told at once.
     pub async fn ready(
         &self,
@@ -287,6 +318,9 @@ impl Bench {
                     let at = (self.now)();
                     let names = &self.metrics;
                     counters.cpu = exposition::sum(&text, &names.cpu, &[]).map(|value| (at, value));
+                    counters.own_cpu = counters.cpu.is_some();
+                    counters.self_times =
+                        exposition::histogram(&text, &names.self_seconds, &[]).ok();
                     let waited = format!("{}_sum", names.call_seconds);
                     counters.waited = exposition::sum(&text, &waited, &[]);
                     let all = exposition::sum(&text, &names.calls, &[]);
@@ -389,11 +423,26 @@ mod tests {
     }
 
     #[test]
+    fn self_times_come_from_the_copy_where_it_exports_them() {
+        let counters = |counts: [f64; 3]| Counters {
+            self_times: Buckets::new(["0.002", "0.004", "+Inf"].into_iter().zip(counts)).ok(),
+            ..Counters::default()
+        };
+        let before = counters([10.0, 10.0, 10.0]);
+        let after = counters([60.0, 110.0, 110.0]);
+        let [p50, p90, p99] = own_times(Some(&before), Some(&after)).unwrap();
+        assert!((p50 - 2.0).abs() < 1e-9, "{p50}");
+        assert!(p90 > 3.0 && p99 > p90 && p99 < 4.0, "{p90} {p99}");
+        assert_eq!(own_times(Some(&before), Some(&before)), None);
+        assert_eq!(own_times(None, Some(&after)), None);
+    }
+
+    #[test]
     fn waits_are_taken_out_but_never_all_of_the_time() {
         let at = |waited, failed| Counters {
-            cpu: None,
             waited: Some(waited),
             failed_calls: Some(failed),
+            ..Counters::default()
         };
         let waits = Waits::between(Some(&at(1.0, 0.0)), Some(&at(1.4, 5.0)));
         let [p50, p90, p99] = waits.self_times(100, [5.0, 10.0, 4.1]);

@@ -1,7 +1,9 @@
 //! From a held workload to a job. Pure.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
-use msars_domain::{MilliCpu, Percentile, RequestMix};
+use msars_domain::{MilliCpu, ObjectKey, Percentile, RequestMix};
 use serde_json::Value;
 
 use super::job::Job;
@@ -12,15 +14,24 @@ use crate::world::Workload;
 /// Mean work assumed when nothing is known, ms: low, so that the first window cannot overload the copy by much.
 pub const WORK_GUESS_MS: f64 = 5.0;
 
+/// Everything that bounds a job.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The percentile of the objective, as a share.
+    pub percentile: f64,
+    /// Mean work expected before anything is measured, ms.
+    pub work_guess_ms: f64,
+    /// Cores that a pod's threads can use.
+    pub cores: f64,
+    /// Callees that are not to be strained.
+    pub spared: BTreeSet<ObjectKey>,
+    /// When probing must have ended.
+    pub until: Timestamp,
+}
+
 /// Builds the job, or says why there can be none.
-pub fn job(
-    workload: &Workload,
-    percentile: f64,
-    work_guess_ms: f64,
-    cores: f64,
-    until: Timestamp,
-    now: Timestamp,
-) -> Result<Job, String> {
+pub fn job(workload: &Workload, limits: Limits, now: Timestamp) -> Result<Job, String> {
+    let cores = limits.cores;
     let requests = workload
         .settings
         .profile_request
@@ -53,9 +64,10 @@ pub fn job(
         metrics: metrics(template, port),
         grid: widened(profiles::grid(workload, cores), &sizes),
         sizes,
-        percentile: Percentile::new(percentile).map_err(|error| error.to_string())?,
-        work_guess_ms,
-        until,
+        percentile: Percentile::new(limits.percentile).map_err(|error| error.to_string())?,
+        work_guess_ms: limits.work_guess_ms,
+        spared: limits.spared,
+        until: limits.until,
         since: workload.since.unwrap_or(now),
     })
 }
