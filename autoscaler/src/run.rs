@@ -1,5 +1,6 @@
 //! `run`: wires clients, watches, the Lease and the controllers.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +10,15 @@ use jiff::SignedDuration;
 use msars_api::names;
 use msars_client::connect::clients;
 use msars_client::leader::{Candidate, Claim};
+use msars_controller::kubelet::Kubelets;
 use msars_controller::objective::{Board, Objectives};
 use msars_controller::own::Own;
 use msars_controller::plain::Plain;
 use msars_controller::revision::Revisions;
 use msars_controller::revision::measure::{Bench, SubjectMetrics};
 use msars_controller::webhook::{self, Lives};
+use msars_controller::workload::record::{Log, Target};
+use msars_controller::workload::{Means, Workloads};
 use msars_controller::world::World;
 use msars_observe::{Client as Prometheus, Observer, Preset, Timeouts, Windows};
 use msars_ops::flags::{AdminArgs, LogArgs};
@@ -57,6 +61,13 @@ pub struct Args {
     /// Life of the webhook's authority in minutes; exchanged at two thirds, both trusted meanwhile.
     #[arg(long, env = "MSARS_CA_MINUTES", default_value_t = 525_600)]
     ca_minutes: i64,
+    /// File to which every decision is written as a line of JSON, `-` for the program's output. Replay: `explain
+    /// --replay FILE`.
+    #[arg(long, env = "MSARS_DECISIONS")]
+    decisions: Option<PathBuf>,
+    /// Length in MiB from which the file of decisions becomes `FILE.1`.
+    #[arg(long, env = "MSARS_DECISIONS_MIB", default_value_t = 64)]
+    decisions_mib: u64,
     /// Namespace of the Lease, the Secret and the switches.
     #[arg(long, env = "POD_NAMESPACE", default_value = names::SYSTEM_NAMESPACE)]
     namespace: String,
@@ -116,16 +127,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         candidate.run(&leases, now, &claim, stop).await;
     });
 
-    let bench = Bench {
-        client: clients.strict.clone(),
-        config,
-        plain: Plain::default(),
-        load_image: args.load_image.clone(),
-        metrics: SubjectMetrics::default(),
-        cores: args.node_cores,
-        now,
-        board: Arc::clone(&board),
-    };
+    let means = means(&args, &observer, windows, config.clone());
+    let workloads = Workloads::new(world.clone(), own.clone(), clients.strict.clone(), means)
+        .context("starting the thread that decides")?;
+    tasks.spawn("workloads", workloads.run(seen.clone(), tasks.stop()));
+    let bench = bench(&args, clients.strict.clone(), config, &board);
     let revisions = Revisions::new(
         world.clone(),
         own.clone(),
@@ -174,6 +180,41 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     );
     tasks.run(GRACE).await.context("running")?;
     Ok(())
+}
+
+fn means(args: &Args, observer: &Observer, windows: Windows, config: kube::Config) -> Means {
+    Means {
+        observer: observer.clone(),
+        windows,
+        kubelets: Kubelets::new(config),
+        cores: args.node_cores,
+        log: args.decisions.as_deref().map(|path| log(path, args)),
+        now: msars_ops::clock::now,
+    }
+}
+
+fn bench(args: &Args, client: kube::Client, config: kube::Config, board: &Arc<Board>) -> Bench {
+    Bench {
+        client,
+        config,
+        plain: Plain::default(),
+        load_image: args.load_image.clone(),
+        metrics: SubjectMetrics::default(),
+        cores: args.node_cores,
+        board: Arc::clone(board),
+        now: msars_ops::clock::now,
+    }
+}
+
+fn log(path: &Path, args: &Args) -> Log {
+    Log::new(if path == Path::new("-") {
+        Target::Output
+    } else {
+        Target::File {
+            path: path.to_owned(),
+            bytes: args.decisions_mib.max(1) << 20,
+        }
+    })
 }
 
 fn observer(args: &Args) -> anyhow::Result<Observer> {

@@ -117,7 +117,8 @@ pub fn sizes(stored: &[WantedSize], wanted: &[WantedSize]) -> Vec<WantedSize> {
     out
 }
 
-/// Writes what a split wants for one workload; true when it stands.
+/// Writes what a split wants for one workload's revisions; true when it stands. All else of the status is
+/// [`crate::workload::status`]'s.
 pub async fn want(own: &Own, workload: &Workload, budgets: &[&ServiceBudget]) -> bool {
     let wanted: Vec<WantedSize> = budgets
         .iter()
@@ -130,16 +131,16 @@ pub async fn want(own: &Own, workload: &Workload, budgets: &[&ServiceBudget]) ->
     let running = workload.running().to_owned();
     let outcome = own
         .status::<SloAutoscaler>(&workload.key, |autoscaler| {
-            let generation = autoscaler.metadata.generation;
             let status = autoscaler.status.get_or_insert_default();
-            status.observed_generation = generation;
-            status.sizes = sizes(&status.sizes, &wanted);
-            let current = wanted.iter().find(|size| size.revision == running);
-            if let Some(current) = current {
-                status.size_milli = Some(current.size_milli);
-                status.desired_replicas = current.replicas;
+            let mut wanted = wanted.clone();
+            // Where replicas and size are owned already, the running revision's size is `workload`'s to say.
+            if status.memory.is_some()
+                && let Some(size) = wanted.iter_mut().find(|size| size.revision == running)
+                && let Some(stored) = status.sizes.iter().find(|old| old.revision == running)
+            {
+                size.size_milli = stored.size_milli;
             }
-            status.current_replicas = workload.replicas;
+            status.sizes = sizes(&status.sizes, &wanted);
         })
         .await;
     match outcome {

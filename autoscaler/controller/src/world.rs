@@ -108,10 +108,7 @@ impl World {
 
     /// Whether what scaling reads besides was complete once.
     pub fn scaling_synced(&self) -> bool {
-        self.synced()
-            && self.rivals.synced()
-            && self.quotas.synced()
-            && self.limit_ranges.synced()
+        self.synced() && self.rivals.synced() && self.quotas.synced() && self.limit_ranges.synced()
     }
 
     /// All HorizontalPodAutoscalers.
@@ -272,11 +269,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    fn read(
-        object: Value,
-        annotated: bool,
-        sets: &[Arc<DynamicObject>],
-    ) -> Option<(Self, Opted)> {
+    fn read(object: Value, annotated: bool, sets: &[Arc<DynamicObject>]) -> Option<(Self, Opted)> {
         let facts = Facts::read(&object);
         let held = !matches!(facts.state, HoldState::Free | HoldState::Users);
         let opted = if (facts.settings.mode == Mode::Off || !annotated) && !held {

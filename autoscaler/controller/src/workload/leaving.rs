@@ -1,0 +1,148 @@
+//! Workloads that opted out: pods of the template's size in sufficient number first, then nothing is remembered.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use msars_api::crd::SloAutoscaler;
+use msars_client::apply::{Applied, apply};
+use msars_domain::{ObjectKey, Observation, Reading, Signals, Unknown};
+use msars_plan::leave;
+
+use super::gather::{self, One};
+use super::{Workloads, act, status};
+use crate::pods;
+use crate::world::Workload;
+
+impl Workloads {
+    /// Leaves every workload that has a memory and is no longer in our reach.
+    pub(super) async fn leave(
+        &mut self,
+        workloads: &BTreeMap<ObjectKey, Workload>,
+        autoscalers: &BTreeMap<ObjectKey, Arc<SloAutoscaler>>,
+        now: Timestamp,
+    ) {
+        let keys: BTreeSet<ObjectKey> = autoscalers
+            .iter()
+            .filter(|(key, autoscaler)| {
+                let remembers =
+                    |status: &msars_api::crd::SloAutoscalerStatus| status.memory.is_some();
+                !workloads.contains_key(key) && autoscaler.status.as_ref().is_some_and(remembers)
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        if keys.is_empty() {
+            return;
+        }
+        for (key, workload) in self.world.left(&keys) {
+            if let Some(autoscaler) = autoscalers.get(&key) {
+                self.leave_one(&workload, autoscaler, now).await;
+            }
+        }
+    }
+
+    async fn leave_one(
+        &mut self,
+        workload: &Workload,
+        autoscaler: &Arc<SloAutoscaler>,
+        now: Timestamp,
+    ) {
+        let remembered = self.memory.remove(&workload.key);
+        let state = match &remembered {
+            Some(memory) if memory.uid == workload.uid => memory.state.clone(),
+            _ => status::remembered(autoscaler.status.as_ref(), now),
+        };
+        let signals = remembered
+            .and_then(|memory| memory.last)
+            .map_or_else(|| blind(&workload.key), |last| last.seen.signals);
+        let Some(seen) = self.last_look(workload, autoscaler, signals) else {
+            return;
+        };
+        for action in leave(now, &seen, &state, self.engine.limits()) {
+            match apply(&self.hands.client, &action).await {
+                Ok(Applied::Done) => {
+                    let note = format!(
+                        "{} opted out: pods of the template's size carry the load from now on",
+                        workload.key
+                    );
+                    self.hands
+                        .own
+                        .tell(workload, "Scale", false, "SuccessfulRescale", note)
+                        .await;
+                }
+                // Decided anew at the next tick, since the memory stays.
+                Ok(Applied::Conflict) => return,
+                Ok(Applied::Gone) => {}
+                Err(error) => {
+                    tracing::warn!(%error, category = error.category(), workload = %workload.key, "a workload was not left");
+                    if error.retry() {
+                        return;
+                    }
+                }
+            }
+        }
+        let ours = autoscaler.metadata.owner_references.iter().flatten();
+        if ours.into_iter().any(|owner| owner.uid == workload.uid) && autoscaler.spec.mode != "off"
+        {
+            let mut off = (**autoscaler).clone();
+            off.spec.mode = "off".into();
+            if let Err(error) = self.hands.own.replace(&off).await {
+                tracing::warn!(%error, category = error.category(), "an autoscaler was not switched off");
+                return;
+            }
+        }
+        let written = self
+            .hands
+            .own
+            .status::<SloAutoscaler>(&act::key(autoscaler), |autoscaler| {
+                let generation = autoscaler.metadata.generation;
+                status::leave(autoscaler.status.get_or_insert_default(), generation, now);
+            })
+            .await;
+        if let Err(error) = written {
+            tracing::warn!(%error, category = error.category(), "a memory was not cleared");
+        }
+    }
+
+    /// The workload as it is, with the last metrics known, as it was wished before it opted out.
+    pub(super) fn last_look(
+        &self,
+        workload: &Workload,
+        autoscaler: &SloAutoscaler,
+        signals: Signals,
+    ) -> Option<Observation> {
+        let serving = pods::serving(&self.world.pods());
+        let one = One {
+            workload,
+            autoscaler,
+            percentile: gather::percentile(&self.world.objectives(), workload)?,
+            serving: serving.get(&workload.key).map_or(&[][..], Vec::as_slice),
+            signals,
+            live: Vec::new(),
+            history: Vec::new(),
+        };
+        let mut seen = gather::observation(&self.around(), one);
+        seen.wishes.acts = autoscaler.spec.mode == "auto";
+        Some(seen)
+    }
+}
+
+/// Metrics of a workload that nobody asked about.
+pub fn blind(workload: &ObjectKey) -> Signals {
+    fn none<T>() -> Reading<T> {
+        Reading::Unknown {
+            why: Unknown::Unreachable,
+        }
+    }
+    Signals {
+        workload: workload.clone(),
+        rate: none(),
+        peak_rate: none(),
+        request_quantile: none(),
+        self_quantile: none(),
+        callee_wait: none(),
+        error_share: none(),
+        cpu_cores: none(),
+        throttled: none(),
+    }
+}

@@ -1,0 +1,211 @@
+//! A pod as the planner sees it: what it was asked to have, what it has, and where a resize stands. Pure.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodCondition, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use msars_api::annotations::cpu_millis;
+use msars_api::names;
+use msars_domain::{CpuSize, MilliCpu, PodState, Resize};
+
+/// No CPU asked for at all.
+pub const NOTHING: CpuSize = CpuSize {
+    request: MilliCpu(0),
+    limit: None,
+};
+
+fn quantity(map: Option<&BTreeMap<String, Quantity>>) -> Option<MilliCpu> {
+    cpu_millis(&map?.get("cpu")?.0).map(MilliCpu)
+}
+
+/// CPU out of a container's resources: a missing request is the limit, as the API server defaults it.
+pub fn cpu(resources: &ResourceRequirements) -> Option<CpuSize> {
+    let limit = quantity(resources.limits.as_ref());
+    let request = quantity(resources.requests.as_ref()).or(limit)?;
+    Some(CpuSize { request, limit })
+}
+
+/// The pod's state; none without name, uid and time of birth. `revision` is what its ReplicaSet's template hashes to.
+pub fn state(pod: &Pod, container: &str, revision: &str, ready: bool) -> Option<PodState> {
+    let meta = &pod.metadata;
+    let born = meta.creation_timestamp.as_ref()?.0;
+    let spec = pod.spec.as_ref()?;
+    let serving = spec.containers.iter().find(|c| c.name == container)?;
+    let asked = serving.resources.as_ref().and_then(cpu).unwrap_or(NOTHING);
+    let actual = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_ref())
+        .into_iter()
+        .flatten()
+        .find(|status| status.name == container)
+        .and_then(|status| status.resources.as_ref())
+        .and_then(cpu)
+        // A container that has not started will be started with what is asked.
+        .unwrap_or(asked);
+    Some(PodState {
+        name: meta.name.clone()?,
+        uid: meta.uid.clone()?,
+        revision: revision.to_owned(),
+        ready,
+        born,
+        asked,
+        actual,
+        resize: resize(pod, asked, actual, born),
+        foreign: foreign(pod),
+    })
+}
+
+/// Where the last resize stands. A condition that speaks of an older generation says nothing about what is asked now.
+fn resize(pod: &Pod, asked: CpuSize, actual: CpuSize, born: Timestamp) -> Resize {
+    let generation = pod.metadata.generation;
+    let Some(status) = pod.status.as_ref() else {
+        return Resize::None;
+    };
+    let current = |observed: Option<i64>| match (observed, generation) {
+        (Some(observed), Some(generation)) => observed >= generation,
+        // API servers before 1.34 tell no generation: the condition is all there is.
+        _ => true,
+    };
+    let find = |kind: &str| {
+        status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|c| c.type_ == kind && c.status == "True")
+    };
+    let speaks = |condition: &&PodCondition| current(condition.observed_generation);
+    let same = asked.size() == actual.size();
+    if let Some(pending) = find("PodResizePending").filter(speaks) {
+        match pending.reason.as_deref() {
+            Some("Infeasible") => return Resize::Infeasible { size: asked.size() },
+            Some("Deferred") => {
+                let since = pending.last_transition_time.as_ref();
+                return Resize::Deferred {
+                    since: since.map_or(born, |time| time.0),
+                };
+            }
+            _ => {}
+        }
+    }
+    match find("PodResizeInProgress") {
+        Some(running) if running.reason.as_deref() == Some("Error") => Resize::Error,
+        Some(_) => Resize::InProgress,
+        None if !same && !current(status.observed_generation) => Resize::InProgress,
+        None => Resize::None,
+    }
+}
+
+/// Whether somebody else wrote CPU of this pod by its `resize` subresource: their will, for the pod's life.
+fn foreign(pod: &Pod) -> bool {
+    pod.metadata.managed_fields.iter().flatten().any(|entry| {
+        entry.subresource.as_deref() == Some("resize")
+            && entry.manager.as_deref() != Some(names::FIELD_MANAGER)
+            && entry
+                .fields_v1
+                .as_ref()
+                .is_some_and(|fields| fields.0.to_string().contains("\"f:cpu\""))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn pod(conditions: &Value, actual: &str, generations: (i64, i64)) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {
+                "name": "p", "uid": "u", "namespace": "shop", "generation": generations.0,
+                "creationTimestamp": "2026-01-01T00:00:00Z",
+            },
+            "spec": {"containers": [
+                {"name": "proxy"},
+                {"name": "app", "resources": {"requests": {"cpu": "200m"}, "limits": {"cpu": "400m"}}},
+            ]},
+            "status": {
+                "observedGeneration": generations.1,
+                "conditions": conditions,
+                "containerStatuses": [{
+                    "name": "app", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+                    "resources": {"requests": {"cpu": "200m"}, "limits": {"cpu": actual}},
+                }],
+            },
+        }))
+        .unwrap()
+    }
+
+    fn pending(reason: &str, observed: i64) -> Value {
+        json!([{"type": "PodResizePending", "status": "True", "reason": reason, "observedGeneration": observed,
+                "lastTransitionTime": "2026-01-01T01:00:00Z"}])
+    }
+
+    #[test]
+    fn where_a_resize_stands() {
+        let since: Timestamp = "2026-01-01T01:00:00Z".parse().unwrap();
+        let progress = |reason: &str| json!([{"type": "PodResizeInProgress", "status": "True", "reason": reason}]);
+        let infeasible = Resize::Infeasible {
+            size: MilliCpu(400),
+        };
+        let table = [
+            (json!([]), "400m", (2, 2), Resize::None),
+            // Written, and not yet seen by the kubelet.
+            (json!([]), "200m", (3, 2), Resize::InProgress),
+            // Seen, and the runtime rounds.
+            (json!([]), "390m", (3, 3), Resize::None),
+            (
+                pending("Deferred", 3),
+                "200m",
+                (3, 3),
+                Resize::Deferred { since },
+            ),
+            (pending("Infeasible", 3), "200m", (3, 3), infeasible),
+            // The condition is about what was asked before.
+            (pending("Infeasible", 3), "200m", (4, 3), Resize::InProgress),
+            (pending("Deferred", 3), "400m", (4, 3), Resize::None),
+            (progress(""), "200m", (3, 3), Resize::InProgress),
+            (progress("Error"), "200m", (3, 3), Resize::Error),
+            (
+                json!([{"type": "PodResizePending", "status": "False", "reason": "Deferred"}]),
+                "400m",
+                (1, 1),
+                Resize::None,
+            ),
+        ];
+        for (conditions, actual, generations, wanted) in table {
+            let state = state(&pod(&conditions, actual, generations), "app", "r1", true).unwrap();
+            assert_eq!(
+                state.resize, wanted,
+                "{conditions} {actual} {generations:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_pod_that_has_not_started_has_what_it_asks_for() {
+        let mut young = pod(&json!([]), "400m", (1, 1));
+        young.status = None;
+        let state = state(&young, "app", "r1", false).unwrap();
+        assert_eq!(state.actual, state.asked);
+        assert_eq!(state.asked.size(), MilliCpu(400));
+        assert!(super::state(&young, "gone", "r1", false).is_none());
+    }
+
+    #[test]
+    fn a_foreign_resize_is_known_by_its_field_manager() {
+        let table = [
+            ("msars", "resize", "f:cpu", false),
+            ("kubectl-edit", "resize", "f:cpu", true),
+            ("kubectl-edit", "resize", "f:memory", false),
+            ("kube-controller-manager", "", "f:cpu", false),
+        ];
+        for (manager, subresource, field, wanted) in table {
+            let mut pod = pod(&json!([]), "400m", (1, 1));
+            let entry = json!({"manager": manager, "subresource": subresource, "operation": "Update",
+                "fieldsV1": {"f:spec": {"f:containers": {"k:{\"name\":\"app\"}": {"f:resources": {"f:limits": {field: {}}}}}}}});
+            pod.metadata.managed_fields = Some(vec![serde_json::from_value(entry).unwrap()]);
+            assert_eq!(foreign(&pod), wanted, "{manager} {subresource} {field}");
+        }
+    }
+}

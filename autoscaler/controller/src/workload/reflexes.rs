@@ -1,0 +1,153 @@
+//! The reflex's looks at kubelets and its writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use msars_api::crd::SloAutoscaler;
+use msars_client::apply::{Applied, apply};
+use msars_client::leader::Claim;
+use msars_domain::{Action, MilliCpu, ObjectKey};
+use msars_plan::reflex;
+use tokio::sync::watch;
+
+use super::fast::{self, Subject};
+use super::{Last, Memory, Workloads, gather, leads, status};
+use crate::kubelet::{self, Container, Periods};
+use crate::pods::{self, Serving};
+
+/// An observation older than this is no ground for a reflex, seconds: ticks have stopped.
+const OLD_S: f64 = 60.0;
+
+impl Workloads {
+    /// One look: throttled pods of acting workloads grow in place.
+    pub(super) async fn reflex(&mut self, claim: &watch::Receiver<Claim>) {
+        let now = (self.means.now)();
+        let acting = |memory: &&Memory| {
+            memory.last.as_ref().is_some_and(|last| {
+                let fresh = now.duration_since(last.at).as_secs_f64() <= OLD_S;
+                let seen = &last.seen;
+                fresh && seen.wishes.acts && seen.resizable && seen.template.limit.is_some()
+            })
+        };
+        if !self.memory.values().any(|memory| acting(&memory)) {
+            return;
+        }
+        let all = self.world.pods();
+        let serving = pods::serving(&all);
+        let profiling = gather::profiling(&all);
+        let mut nodes = BTreeSet::new();
+        let mut subjects = Vec::new();
+        for (key, memory) in &self.memory {
+            let Some(last) = memory.last.as_ref().filter(|_| acting(&memory)) else {
+                continue;
+            };
+            let found = serving.get(key).map_or(&[][..], Vec::as_slice);
+            nodes.extend(found.iter().filter_map(node));
+            subjects.push(subject(
+                last,
+                memory,
+                found,
+                profiling.contains(&key.namespace),
+            ));
+        }
+        let periods = read(&self.means.kubelets, nodes, &mut self.deaf).await;
+        let input = fast::input(now, &subjects, &periods, &mut self.pods);
+        let actions = reflex(&input, self.engine.limits());
+        for (key, (size, actions)) in fast::by_workload(&input, actions) {
+            if leads(claim, (self.means.now)()) {
+                self.grow(&key, size, actions, now).await;
+            }
+        }
+    }
+
+    /// Stores the size in force, then grows the pods.
+    async fn grow(
+        &mut self,
+        key: &ObjectKey,
+        size: MilliCpu,
+        actions: Vec<Action>,
+        now: Timestamp,
+    ) {
+        let Some(memory) = self.memory.get_mut(key) else {
+            return;
+        };
+        let Some(last) = memory.last.as_ref() else {
+            return;
+        };
+        let mut state = memory.state.clone();
+        state.grown_by_reflex(now, size);
+        let stored = self
+            .hands
+            .own
+            .status::<SloAutoscaler>(&last.autoscaler, |autoscaler| {
+                let status = autoscaler.status.get_or_insert_default();
+                status::remember(status, &state);
+                let size = state.size.unwrap_or(size);
+                status.size_milli = Some(size.0);
+                status.sizes = status::born_with(&status.sizes, &last.seen, size);
+            })
+            .await;
+        if let Err(error) = stored {
+            tracing::warn!(%error, category = error.category(), workload = %key, "a growth was not stored, so it is not made");
+            return;
+        }
+        for action in &actions {
+            match apply(&self.hands.client, action).await {
+                Ok(Applied::Done) => {
+                    if let Action::Resize { uid, .. } = action {
+                        self.pods.grown(uid.clone(), now);
+                    }
+                }
+                Ok(Applied::Conflict | Applied::Gone) => {}
+                Err(error) => self.hands.refused(&last.workload, action, &error).await,
+            }
+        }
+        tracing::info!(workload = %key, pods = actions.len(), size = size.0, "throttled pods grew");
+        memory.state = state;
+    }
+}
+
+fn node(serving: &Serving) -> Option<String> {
+    serving.pod.status.as_ref()?.host_ip.clone()
+}
+
+fn subject<'a>(
+    last: &'a Last,
+    memory: &'a Memory,
+    serving: &[Serving],
+    profiling: bool,
+) -> Subject<'a> {
+    Subject {
+        seen: &last.seen,
+        pods: gather::pods(&last.workload, serving, &last.seen.container),
+        state: &memory.state,
+        hands_off: last.seen.rival.is_some() || profiling,
+    }
+}
+
+/// Reads all nodes at once. One that does not answer is told once, until it answers again.
+async fn read(
+    kubelets: &kubelet::Kubelets,
+    nodes: BTreeSet<String>,
+    deaf: &mut BTreeSet<String>,
+) -> BTreeMap<Container, Periods> {
+    let reads = nodes.into_iter().map(|node| async move {
+        let text = kubelets.cadvisor(&node).await;
+        (node, text)
+    });
+    let mut out = BTreeMap::new();
+    for (node, text) in futures::future::join_all(reads).await {
+        match text {
+            Ok(text) => {
+                deaf.remove(&node);
+                out.extend(kubelet::periods(&text));
+            }
+            Err(error) => {
+                if deaf.insert(node) {
+                    tracing::warn!(%error, category = error.category(), "no reflex on this node: its kubelet's metrics cannot be read");
+                }
+            }
+        }
+    }
+    out
+}
