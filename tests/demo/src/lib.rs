@@ -1,1 +1,30 @@
-//! The story as a scenario with its report.
+//! The story as a scenario on a real cluster, and its report.
+//!
+//! What this crate does **not** do: it decides nothing that the product should decide, talks to the cluster by kubectl
+//! alone, and calls nothing good by itself: [`bars`] compares figures, [`audit`] recomputes them from the API server's
+//! own log.
+//!
+//! Order of reading: `story` (every number of the scenario) → `scenario` (the steps) → `change`, `undo` → `collect` →
+//! `report` → `page`. Pure, with tests on fixtures: `audit`, `bars`, `figures`, `logs`, `page`, `report`, `stored`.
+//! A further step is a function over [`stage::Stage`] that `scenario::play` calls; what it found is a field of
+//! [`report::Report`].
+
+pub mod audit;
+pub mod bars;
+pub mod change;
+pub mod clock;
+pub mod collect;
+pub mod figures;
+pub mod images;
+pub mod install;
+pub mod interrupt;
+pub mod load;
+pub mod logs;
+pub mod page;
+pub mod report;
+pub mod scenario;
+pub mod stage;
+pub mod stored;
+pub mod story;
+pub mod timeline;
+pub mod undo;

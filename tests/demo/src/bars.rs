@@ -1,0 +1,257 @@
+//! What a run must show to be called good. Pure.
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::{Report, Revision};
+
+/// One demand and what was found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Bar {
+    /// What is demanded.
+    pub wanted: String,
+    /// What was found.
+    pub found: String,
+    /// Whether that is enough.
+    pub met: bool,
+}
+
+/// Fewest revisions released as profiled.
+const PROFILED: usize = 2;
+/// Fewest points of each.
+const POINTS: usize = 6;
+/// Fewest sizes of each.
+const SIZES: usize = 2;
+/// Longest median hold, seconds.
+const HOLD_S: f64 = 60.0;
+/// Fewest requests.
+const REQUESTS: u64 = 2_000;
+/// Largest share of failed requests.
+const FAILED: f64 = 0.001;
+
+/// The middle of values, the mean of the two in the middle; none of nothing.
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let upper = values.get(middle).copied()?;
+    if values.len() % 2 == 1 {
+        return Some(upper);
+    }
+    let lower = values.get(middle.checked_sub(1)?).copied()?;
+    Some(f64::midpoint(lower, upper))
+}
+
+/// Whether a revision's own budget moved as its work did.
+fn moved(revision: &Revision) -> (String, bool) {
+    let of = |map: &std::collections::BTreeMap<String, f64>| map.get(&revision.workload).copied();
+    let (Some(before), Some(after)) = (of(&revision.budgets_before), of(&revision.budgets_after))
+    else {
+        return (format!("{}: no budget", revision.image), false);
+    };
+    let slower = revision.work_true_ms > revision.work_before_ms;
+    let good = if slower {
+        after > before
+    } else {
+        after < before
+    };
+    let word = if slower { "slower" } else { "faster" };
+    (
+        format!("{} ({word}): {before:.1} → {after:.1} ms", revision.image),
+        good,
+    )
+}
+
+/// Every demand on a run.
+pub fn judge(report: &Report) -> Vec<Bar> {
+    let bar = |wanted: String, found: String, met: bool| Bar { wanted, found, met };
+    let all = &report.revisions;
+    let profiled = all.iter().filter(|r| r.released_by == "profiled").count();
+    let words: Vec<&str> = all.iter().map(|r| r.released_by.as_str()).collect();
+    let measured: Vec<String> = all
+        .iter()
+        .map(|r| format!("{} at {}", r.points, r.sizes.len()))
+        .collect();
+    let enough = |r: &Revision| r.points >= POINTS && r.sizes.len() >= SIZES;
+    let budgets: Vec<(String, bool)> = all.iter().map(moved).collect();
+    let texts: Vec<&str> = budgets.iter().map(|(text, _)| text.as_str()).collect();
+    let hold = median(all.iter().filter(|r| r.held).map(|r| r.hold_s).collect());
+    let born = |r: &Revision| {
+        !r.sizes_born.is_empty()
+            && r.sizes_born
+                .iter()
+                .all(|size| size.is_some() && *size == r.size_wanted)
+    };
+    let sizes: Vec<String> = all
+        .iter()
+        .map(|r| {
+            let born: Vec<String> = r.sizes_born.iter().map(|size| milli(*size)).collect();
+            format!(
+                "{}: wanted {}, born {}",
+                r.image,
+                milli(r.size_wanted),
+                born.join(", ")
+            )
+        })
+        .collect();
+    let requests = report.requests;
+    let lost = requests.failed + requests.dropped;
+    let share = lost as f64 / (requests.sent + requests.dropped).max(1) as f64;
+    let undo = report.undo.as_ref();
+    vec![
+        bar(
+            format!("at least {PROFILED} revisions released as profiled"),
+            format!("{profiled} ({})", words.join(", ")),
+            profiled >= PROFILED,
+        ),
+        bar(
+            format!("at least {POINTS} points at {SIZES} sizes each"),
+            measured.join(", "),
+            !all.is_empty() && all.iter().all(enough),
+        ),
+        bar(
+            "a slower version gets more of the objective, a faster one less".to_owned(),
+            texts.join("; "),
+            !all.is_empty() && budgets.iter().all(|(_, good)| *good),
+        ),
+        bar(
+            "new pods are born with the size that the split wants".to_owned(),
+            sizes.join("; "),
+            !all.is_empty() && all.iter().all(born),
+        ),
+        bar(
+            format!("median hold at most {HOLD_S:.0} s"),
+            hold.map_or("no hold".to_owned(), |hold| format!("{hold:.1} s")),
+            hold.is_some_and(|hold| hold <= HOLD_S),
+        ),
+        bar(
+            "the undo is not held".to_owned(),
+            undo.map_or("no undo".to_owned(), |undo| {
+                format!("held: {}, complete after {:.1} s", undo.held, undo.seconds)
+            }),
+            undo.is_some_and(|undo| !undo.held),
+        ),
+        bar(
+            format!(
+                "at most {:.1} % of at least {REQUESTS} requests failed",
+                FAILED * 100.0
+            ),
+            format!(
+                "{} failed and {} dropped of {} ({:.3} %)",
+                requests.failed,
+                requests.dropped,
+                requests.sent,
+                share * 100.0
+            ),
+            requests.sent >= REQUESTS && share <= FAILED,
+        ),
+        bar(
+            "nothing unexpected".to_owned(),
+            format!("{} things", report.unexpected.len()),
+            report.unexpected.is_empty(),
+        ),
+    ]
+}
+
+fn milli(size: Option<u32>) -> String {
+    size.map_or("none".to_owned(), |size| format!("{size}m"))
+}
+
+/// Demands that are not met, as lines.
+pub fn missed(bars: &[Bar]) -> Vec<String> {
+    bars.iter()
+        .filter(|bar| !bar.met)
+        .map(|bar| format!("wanted: {}; found: {}", bar.wanted, bar.found))
+        .collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::{judge, median, missed};
+    use crate::report::{Report, Requests, Revision, Undo};
+
+    pub(crate) fn good() -> Report {
+        let revision =
+            |image: &str, (before, true_ms): (f64, f64), (old, new): (f64, f64)| Revision {
+                workload: "catalogue".into(),
+                image: image.into(),
+                revision: "0123456789abcdef0123".into(),
+                held: true,
+                hold_s: 55.0,
+                hold_s_audit: Some(55.2),
+                released_by: "profiled".into(),
+                points: 6,
+                sizes: vec![200, 400],
+                budgets_before: [("catalogue".to_owned(), old), ("user".to_owned(), 10.0)].into(),
+                budgets_after: [("catalogue".to_owned(), new), ("user".to_owned(), 9.0)].into(),
+                work_before_ms: before,
+                work_true_ms: true_ms,
+                work_found_ms: Some(true_ms * 1.02),
+                size_wanted: Some(400),
+                sizes_born: vec![Some(400), Some(400)],
+                ..Revision::default()
+            };
+        Report {
+            revisions: vec![
+                revision("shop/catalogue:v2", (2.7, 8.1), (60.0, 90.0)),
+                revision("shop/catalogue:v3", (8.1, 1.35), (90.0, 45.0)),
+            ],
+            undo: Some(Undo {
+                held: false,
+                seconds: 8.0,
+                from_s: 200.0,
+            }),
+            requests: Requests {
+                sent: 5_000,
+                failed: 3,
+                dropped: 0,
+            },
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn a_good_run_meets_all() {
+        assert_eq!(missed(&judge(&good())), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_fault_misses_its_own_bar() {
+        type Spoil = fn(&mut Report);
+        let table: [(&str, Spoil); 10] = [
+            ("profiled", |r| {
+                r.revisions[0].released_by = "deadline".into();
+            }),
+            ("points", |r| r.revisions[1].points = 5),
+            ("points", |r| r.revisions[1].sizes = vec![200]),
+            ("slower", |r| {
+                _ = r.revisions[0]
+                    .budgets_after
+                    .insert("catalogue".into(), 60.0);
+            }),
+            ("slower", |r| r.revisions[1].budgets_after.clear()),
+            ("born", |r| {
+                r.revisions[0].sizes_born = vec![Some(400), Some(200)];
+            }),
+            ("median", |r| r.revisions[0].hold_s = 66.0),
+            ("undo", |r| r.undo = None),
+            ("failed", |r| r.requests.dropped = 3),
+            ("unexpected", |r| r.unexpected.push("x".into())),
+        ];
+        for (word, spoil) in table {
+            let mut report = good();
+            spoil(&mut report);
+            let missed = missed(&judge(&report));
+            assert!(
+                missed.len() == 1 && missed[0].contains(word),
+                "{word}: {missed:?}"
+            );
+        }
+        assert_eq!(missed(&judge(&Report::default())).len(), 7);
+    }
+
+    #[test]
+    fn the_median_of_two_is_their_mean() {
+        assert_eq!(median(vec![3.0, 1.0]), Some(2.0));
+        assert_eq!(median(vec![9.0, 1.0, 3.0]), Some(3.0));
+        assert_eq!(median(Vec::new()), None);
+    }
+}

@@ -1,0 +1,239 @@
+//! One new version of one workload, from `kubectl set image` to the complete rollout.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use anyhow::{Context, Result};
+use msars_shop::{Version, image, mean_work_ms};
+use serde_json::Value;
+
+use crate::logs;
+use crate::report::Revision;
+use crate::stage::Stage;
+use crate::stored::{self, Budget, Profile};
+use crate::story::{
+    BUDGET_LIMIT, CONTAINER, ENTRY, HOLD_LIMIT, NAMESPACE, ROLLOUT_LIMIT, SETTLE_LIMIT,
+    SPLIT_LIMIT, SYSTEM, WORKLOAD,
+};
+
+/// The objective as it is stored.
+fn objective(stage: &Stage<'_>) -> Result<Value> {
+    stage.object(&["servicelevelobjectives.msars.io", ENTRY.name()])
+}
+
+/// Waits until the objective is Ready and speaks of the workload; answers with the budgets.
+///
+/// # Errors
+/// When it does not get there in time.
+pub fn ready(stage: &Stage<'_>, load: &dyn Fn() -> String) -> Result<Vec<Budget>> {
+    let what = format!("the objective Ready with a budget for {WORKLOAD}");
+    stage.until(&what, SPLIT_LIMIT, || {
+        let slo = objective(stage)?;
+        let budgets = stored::budgets(&slo);
+        let (status, reason, message) = stored::condition(&slo, "Ready").unwrap_or_default();
+        let known = !stored::revisions(&budgets, WORKLOAD.name()).is_empty();
+        Ok(if status == "True" && known {
+            ControlFlow::Break(budgets)
+        } else {
+            ControlFlow::Continue(format!(
+                "Ready={status} {reason}: {message}; load: {}",
+                load()
+            ))
+        })
+    })
+}
+
+/// The revision that runs, once the objective speaks of it alone.
+fn settled(stage: &Stage<'_>) -> Result<(String, Vec<Budget>)> {
+    stage.until(
+        "one running revision in the objective",
+        SETTLE_LIMIT,
+        || {
+            let budgets = stored::budgets(&objective(stage)?);
+            let revisions = stored::revisions(&budgets, WORKLOAD.name());
+            Ok(match revisions.as_slice() {
+                [only] => ControlFlow::Break((only.clone(), budgets)),
+                more => ControlFlow::Continue(more.join(", ")),
+            })
+        },
+    )
+}
+
+fn deployment(stage: &Stage<'_>) -> Result<Value> {
+    stage.object(&["deployment", WORKLOAD.name()])
+}
+
+fn profile(stage: &Stage<'_>, revision: &str) -> Result<Option<Profile>> {
+    let name = format!("{WORKLOAD}.{revision}");
+    let text = stage.cluster.ask([
+        "-n",
+        NAMESPACE,
+        "get",
+        "loadlatencyprofiles.msars.io",
+        &name,
+        "--ignore-not-found",
+        "-o",
+        "json",
+    ])?;
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    Ok(stored::profile(&serde_json::from_str(&text)?))
+}
+
+/// The controllers' logs.
+///
+/// # Errors
+/// When kubectl fails.
+pub fn controller_log(stage: &Stage<'_>) -> Result<String> {
+    stage.cluster.ask([
+        "-n",
+        SYSTEM,
+        "logs",
+        "-l",
+        "app.kubernetes.io/name=msars-autoscaler",
+        "--prefix",
+        "--tail=-1",
+    ])
+}
+
+/// Waits until a rollout is complete; answers with the seconds since the start of the run.
+///
+/// # Errors
+/// When it does not complete in time.
+pub fn complete(stage: &Stage<'_>) -> Result<f64> {
+    stage.until(
+        &format!("the rollout of {WORKLOAD} complete"),
+        ROLLOUT_LIMIT,
+        || {
+            let state = stored::rolling(&deployment(stage)?);
+            Ok(state.map_or(
+                ControlFlow::Break(stage.timeline.seconds()),
+                ControlFlow::Continue,
+            ))
+        },
+    )
+}
+
+/// The budgets for a revision, once the objective speaks of it.
+fn budgets_for(stage: &Stage<'_>, revision: &str) -> Result<BTreeMap<String, f64>> {
+    let what = format!("a budget of {WORKLOAD} for revision {revision}");
+    stage.until(&what, BUDGET_LIMIT, || {
+        let budgets = stored::budgets(&objective(stage)?);
+        let revisions = stored::revisions(&budgets, WORKLOAD.name());
+        Ok(if revisions.iter().any(|known| known == revision) {
+            ControlFlow::Break(stored::by_service(&budgets, WORKLOAD.name(), revision))
+        } else {
+            ControlFlow::Continue(format!("budgets for {}", revisions.join(", ")))
+        })
+    })
+}
+
+/// Follows a hold to its end; answers with its end in seconds since the start of the run.
+fn follow(stage: &Stage<'_>) -> Result<f64> {
+    let what = format!("the end of the hold of {WORKLOAD}");
+    stage.until(&what, HOLD_LIMIT, || {
+        let held = stored::held(&deployment(stage)?);
+        let now = stage.timeline.seconds();
+        Ok(held.map_or(ControlFlow::Break(now), |revision| {
+            ControlFlow::Continue(format!("revision {revision} is held"))
+        }))
+    })
+}
+
+/// Sets the image of `version` and follows it to the end.
+///
+/// # Errors
+/// When a step does not come in time.
+pub fn change(stage: &Stage<'_>, from: Version, version: Version) -> Result<Revision> {
+    let (running, before) = settled(stage)?;
+    let workload = WORKLOAD.name();
+    let mut told = Revision {
+        workload: workload.to_owned(),
+        image: image(WORKLOAD, version).reference,
+        budgets_before: stored::by_service(&before, workload, &running),
+        work_before_ms: mean_work_ms(WORKLOAD, from),
+        work_true_ms: mean_work_ms(WORKLOAD, version),
+        profile_before: profile(stage, &running)?,
+        ..Revision::default()
+    };
+    let line = format!(
+        "-n {NAMESPACE} set image deploy/{workload} {CONTAINER}={}",
+        told.image
+    );
+    let (_, warned) = stage.command(&line)?;
+    told.warning = warned;
+    told.from_s = stage.timeline.seconds();
+    if let Some(revision) = stored::held(&deployment(stage)?) {
+        told.held = true;
+        stage.say(&format!(
+            "revision {revision} is held; the old version serves on"
+        ));
+        told.released_s = follow(stage)?;
+        told.hold_s = told.released_s - told.from_s;
+        told.released_by = logs::releases(&controller_log(stage)?)
+            .into_iter()
+            .rev()
+            .find(|release| release.workload == workload && release.revision == revision)
+            .map_or_else(|| "unknown".to_owned(), |release| release.word);
+        stage.say(&format!(
+            "released after {:.1} s: {}",
+            told.hold_s, told.released_by
+        ));
+        told.profile = profile(stage, &revision)?;
+        told.budgets_after = budgets_for(stage, &revision).or_else(|error| {
+            // A hold that ended without a profile has no split; the bars tell.
+            stage.interrupt.check()?;
+            stage.say(&format!("{error:#}"));
+            anyhow::Ok(BTreeMap::new())
+        })?;
+        told.revision = revision;
+    } else {
+        told.released_s = told.from_s;
+        stage.say("the new revision is not held");
+    }
+    told.complete_s = complete(stage)?;
+    stage.say(&format!(
+        "the rollout is complete {:.1} s after its release",
+        told.complete_s - told.released_s
+    ));
+    born(stage, &mut told)?;
+    if let Some(profile) = &told.profile {
+        told.points = profile.points.len();
+        told.sizes = profile.sizes();
+        told.work_found_ms = Some(profile.work_ms);
+    }
+    stage.say(&sentence(&told));
+    Ok(told)
+}
+
+/// What new pods got, and what the split wants for them.
+fn born(stage: &Stage<'_>, told: &mut Revision) -> Result<()> {
+    let autoscaler = stage
+        .object(&["sloautoscalers.msars.io", WORKLOAD.name()])
+        .context("the workload's SloAutoscaler")?;
+    told.size_wanted = stored::wanted_size(&autoscaler, &told.revision);
+    let pods = stage.object(&["pods", "-l", &format!("app={WORKLOAD}")])?;
+    let limits = stored::limits(&pods, CONTAINER, &told.image);
+    told.sizes_born = limits.into_iter().map(|(_, limit)| limit).collect();
+    Ok(())
+}
+
+fn sentence(told: &Revision) -> String {
+    let own = |map: &BTreeMap<String, f64>| {
+        map.get(&told.workload)
+            .map_or("none".to_owned(), |ms| format!("{ms:.1} ms"))
+    };
+    let found = told
+        .work_found_ms
+        .map_or("nothing".to_owned(), |ms| format!("{ms:.2} ms"));
+    format!(
+        "{}: {} points at {} sizes; found {found} of CPU per request, true {:.2} ms; budget {} → {}",
+        told.image,
+        told.points,
+        told.sizes.len(),
+        told.work_true_ms,
+        own(&told.budgets_before),
+        own(&told.budgets_after),
+    )
+}

@@ -1,0 +1,137 @@
+//! The steps in their order, between a cluster that comes up and one that goes down.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use msars_cluster::{Cluster, Options};
+use msars_shop::Version;
+
+use crate::clock::Clock;
+use crate::interrupt::Interrupt;
+use crate::load::{self, Load};
+use crate::report::{Report, reconcile, summary};
+use crate::stage::Stage;
+use crate::story::{CHANGES, DAY_S, LAST_LOAD, NAMESPACE, hints};
+use crate::timeline::Timeline;
+use crate::{audit, bars, change, collect, images, install, page, undo};
+
+/// How a run is asked for.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// Leave the cluster up.
+    pub keep: bool,
+    /// Where the report goes.
+    pub out: PathBuf,
+    /// Stretches the day of the load.
+    pub minutes_scale: f64,
+    /// Where the workspace lies.
+    pub root: PathBuf,
+}
+
+/// The whole run; the report is written whatever the bars say. The cluster goes down after success, error and
+/// interruption alike, unless it is kept.
+///
+/// # Errors
+/// When a step fails or comes too late.
+pub fn run(wish: &Wish) -> Result<Report> {
+    let interrupt = Interrupt::listen()?;
+    let timeline = Timeline::new(Clock::start());
+    let programs = images::folder()?;
+    images::check(&programs)?;
+    std::fs::create_dir_all(&wish.out).with_context(|| format!("making {}", wish.out.display()))?;
+    timeline.say("demo", "the cluster comes up");
+    let up = Cluster::up(Options::default(), &|line| {
+        timeline.show(&format!("  {line}"));
+    });
+    let cluster = match up {
+        Ok(cluster) => cluster,
+        Err(error) => {
+            if !wish.keep {
+                Cluster::clear(&|line| timeline.show(line)).context("taking down what came up")?;
+            }
+            return Err(error);
+        }
+    };
+    let stage = Stage {
+        cluster: &cluster,
+        timeline: &timeline,
+        interrupt: &interrupt,
+        root: wish.root.clone(),
+        programs,
+        out: wish.out.clone(),
+    };
+    // What an earlier run left is not ours to take down.
+    install::refuse_leftovers(&stage)?;
+    let played = interrupt.check().and_then(|()| play(&stage, wish));
+    let written = played.and_then(|report| {
+        write(&wish.out, &report)?;
+        Ok(report)
+    });
+    if wish.keep {
+        println!("{}", hints(&cluster.tools().display().to_string()));
+    } else {
+        timeline.show("the cluster goes down");
+        let down = cluster.down().context("taking the cluster down");
+        if let Err(error) = down {
+            return Err(match written {
+                Ok(_) => error,
+                Err(first) => first.context(format!("and then: {error:#}")),
+            });
+        }
+    }
+    written
+}
+
+/// The story. A further step goes between the undo and the end of the load.
+fn play(stage: &Stage<'_>, wish: &Wish) -> Result<Report> {
+    stage.say("the cluster is up");
+    install::install(stage)?;
+    let installed = stage.timeline.clock().at() + stage.timeline.clock().elapsed();
+
+    let load = Load::start(stage, DAY_S * wish.minutes_scale)?;
+    stage.say("live load runs");
+    change::ready(stage, &|| load.last())?;
+    stage.say("the objective is split into budgets");
+
+    let mut report = Report::default();
+    let mut from = Version::V1;
+    for version in CHANGES {
+        let told = change::change(stage, from, version)?;
+        stage.timeline.show(&format!("  load: {}", load.last()));
+        report.revisions.push(told);
+        from = version;
+    }
+    report.undo = Some(undo::undo(stage)?);
+    stage.pass("the last windows of the load", LAST_LOAD)?;
+
+    let result = load.finish(stage)?;
+    let zero = stage.timeline.clock().at();
+    (report.requests, report.windows) = load::seen(&result, zero);
+    report.slo = load::slo(&result)?;
+    stage.say(&format!(
+        "the load is over: {} sent, {} failed, {:.2} % within {:.0} ms",
+        report.requests.sent,
+        report.requests.failed,
+        report.slo.attainment * 100.0,
+        report.slo.target_ms
+    ));
+    collect::collect(stage, &mut report, installed)?;
+    let log = stage.cluster.audit_log();
+    let log =
+        std::fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()))?;
+    let writes = audit::writes(&log, NAMESPACE);
+    reconcile(&mut report, &writes, &audit::holds(&writes), zero);
+    report.seconds = stage.timeline.seconds();
+    report.bars = bars::judge(&report);
+    report.summary = summary(&report);
+    Ok(report)
+}
+
+fn write(out: &Path, report: &Report) -> Result<()> {
+    let json = serde_json::to_string_pretty(report)? + "\n";
+    for (name, text) in [("report.json", json), ("report.html", page::html(report))] {
+        let path = out.join(name);
+        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
