@@ -1,0 +1,29 @@
+//! `msars-bench`: one measurement per command; see the library.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use msars_bench::webhook;
+
+/// Measures what is published, on the real local cluster. Needs root.
+#[derive(Debug, Parser)]
+#[command(name = "msars-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Admission reviews at a rate against the deployed webhook: latency, decision time, memory, CPU.
+    Webhook(webhook::Args),
+    /// Used by `webhook` itself, inside the cluster's network: a plan on stdin, what was seen on stdout.
+    #[command(hide = true)]
+    Stream,
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().command {
+        Command::Webhook(args) => webhook::run(&args),
+        Command::Stream => webhook::stream(),
+    }
+}
