@@ -1,0 +1,397 @@
+//! One cluster for the whole target: product, shop and live load; kubectl is the only client.
+
+use std::cell::Cell;
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use msars_cluster::{Cluster, Image, Options};
+use msars_shop::{FRONT_MIX, ROLES, Role, VERSIONS, Version, image};
+use msars_suite::{documents, folder};
+use serde_json::{Value, json};
+
+use crate::clock::Watch;
+
+/// Where the product runs.
+pub const SYSTEM: &str = "msars-system";
+/// What one kubectl call may take.
+const CALL: Duration = Duration::from_secs(90);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(250);
+/// Requests of the live load per second.
+const RATE: &str = "10";
+
+/// What a program said.
+#[derive(Debug, Clone)]
+pub struct Said {
+    /// Whether it ended well.
+    pub good: bool,
+    /// Its standard output.
+    pub out: String,
+    /// Its standard error.
+    pub err: String,
+    /// How long it took, in seconds.
+    pub took: f64,
+}
+
+/// The cluster with everything on it.
+#[derive(Debug)]
+pub struct Bed {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The shop's namespace.
+    pub namespace: String,
+    /// Whether nobody else uses the cluster, so that the product itself may be struck.
+    pub alone: bool,
+    /// Whether the cluster was up before and stays up.
+    attached: bool,
+    load: Option<Child>,
+    log: PathBuf,
+    begin: i64,
+    marks: Cell<u32>,
+}
+
+fn say(line: &str) {
+    println!("{line}");
+}
+
+/// Where the programs lie that cargo built beside this test.
+fn programs() -> Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("MSARS_E2E_PROGRAMS") {
+        return Ok(folder.into());
+    }
+    let own = std::env::current_exe()?;
+    let deps = own.parent().and_then(Path::parent);
+    Ok(deps
+        .context("a test lies in target/PROFILE/deps")?
+        .to_owned())
+}
+
+impl Bed {
+    /// Brings all of it up, to the moment when the gate holds. With `MSARS_E2E_ATTACH=1` the cluster that is up is
+    /// used and left up, and the product on it is not struck unless `MSARS_E2E_ALONE=1`.
+    pub fn up() -> Result<Self> {
+        let flag = |name: &str| std::env::var_os(name).is_some_and(|value| value == "1");
+        let attached = flag("MSARS_E2E_ATTACH");
+        let cluster = if attached {
+            Cluster::attach()?
+        } else {
+            let scrape = Some("5s".parse().map_err(anyhow::Error::msg)?);
+            Cluster::up(Options { scrape }, &say)?
+        };
+        let bed = Self {
+            cluster,
+            namespace: "e2e-shop".into(),
+            alone: !attached || flag("MSARS_E2E_ALONE"),
+            attached,
+            load: None,
+            log: std::env::temp_dir().join(format!("msars-e2e-load-{}.log", std::process::id())),
+            begin: crate::clock::now().as_second(),
+            marks: Cell::new(0),
+        };
+        bed.filled()
+    }
+
+    fn filled(mut self) -> Result<Self> {
+        let watch = Watch::start();
+        let lap = |what: &str| println!("{:6.1} s  {what}", watch.seconds());
+        if !self.attached {
+            self.images()?;
+            lap("images loaded");
+            self.install()?;
+            lap("product Available");
+        }
+        self.shop()?;
+        lap("shop Available");
+        self.visit()?;
+        lap("load runs");
+        until("the gate knows the chains of the shop", 420, || {
+            let slo = self.get(&["slo", "front-end"])?;
+            let services = slo.pointer("/status/chains/0/services");
+            let known = services.and_then(Value::as_array).map_or(0, Vec::len);
+            let message = slo["status"]["conditions"][0]["message"].to_string();
+            Ok((known >= 12)
+                .then_some(())
+                .ok_or(format!("{known} services, {message}")))
+        })?;
+        lap("the gate is live");
+        Ok(self)
+    }
+
+    fn images(&self) -> Result<()> {
+        let folder = programs()?;
+        let program = |name: &str| {
+            Image::of_program("unnamed", &folder.join(name)).with_context(|| {
+                format!("{name}: build the programs first, as `cargo xtask test` does")
+            })
+        };
+        let mut all = vec![
+            program("msars-admission")?.named("msars/admission:dev"),
+            program("msars-autoscaler")?.named("msars/autoscaler:dev"),
+            program("msars-profile")?.named("msars/profile:dev"),
+        ];
+        let shop = program("msars-shop")?;
+        for role in ROLES.into_iter().chain([Role::Sidecar]) {
+            let wanted = |version: &Version| *version == Version::V1 || role == Role::Catalogue;
+            for version in VERSIONS.into_iter().filter(wanted) {
+                let image = image(role, version);
+                let env = image.env.into_iter();
+                all.push(env.fold(shop.named(&image.reference), Image::with_env));
+            }
+        }
+        self.cluster.load_images(&all)
+    }
+
+    fn install(&self) -> Result<()> {
+        let mut all = documents(&folder(""))?;
+        for object in &mut all {
+            let ours =
+                object["kind"] == "Deployment" && object["metadata"]["name"] == "msars-autoscaler";
+            let args = object.pointer_mut("/spec/template/spec/containers/0/args");
+            if let Some(args) = args.and_then(Value::as_array_mut).filter(|_| ours) {
+                // Scrapes come every 5 s here: what takes minutes elsewhere is learnt in one.
+                args.extend([json!("--window-seconds=40"), json!("--scrape-seconds=5")]);
+            }
+        }
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": all});
+        self.must_with(&list.to_string(), &["apply", "-f", "-"])?;
+        self.rolled_in(SYSTEM, "msars-autoscaler")?;
+        self.rolled_in(SYSTEM, "msars-admission")
+    }
+
+    fn shop(&self) -> Result<()> {
+        let name = &self.namespace;
+        if self.kubectl(&["get", "namespace", name])?.good {
+            return self.available();
+        }
+        let options = msars_shop::Options {
+            namespace: name.clone(),
+            ..msars_shop::Options::default()
+        };
+        let mut list = msars_shop::manifests(&options);
+        for object in list["items"].as_array_mut().into_iter().flatten() {
+            small(object);
+        }
+        self.must_with(&list.to_string(), &["apply", "-f", "-"])?;
+        let grant = folder("namespace").display().to_string();
+        self.must(&["apply", "-k", &grant, "-n", name])?;
+        self.available()
+    }
+
+    fn available(&self) -> Result<()> {
+        self.must(&[
+            "-n",
+            &self.namespace,
+            "wait",
+            "--for=condition=Available",
+            "deployment",
+            "--all",
+            "--timeout=80s",
+        ])
+        .map(drop)
+    }
+
+    /// Starts the live load.
+    fn visit(&mut self) -> Result<()> {
+        let service = self.get(&["service", "front-end"])?;
+        let address = service["spec"]["clusterIP"]
+            .as_str()
+            .context("no clusterIP")?;
+        let log = std::fs::File::create(&self.log)?;
+        let child = self
+            .cluster
+            .enter(programs()?.join("msars-profile"))
+            .args(["run", "--target", &format!("http://{address}")])
+            .args(["--requests", FRONT_MIX, "--rate", RATE])
+            .args(["--duration", "3600s", "--window", "1s"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .context("starting the load")?;
+        self.load = Some(child);
+        until("the load is answered", 30, || {
+            let (sent, failed) = self.requests()?;
+            Ok((sent > failed + 5)
+                .then_some(())
+                .ok_or(format!("{sent} sent, {failed} failed")))
+        })
+    }
+
+    /// Requests of the live load so far: sent, and failed or dropped.
+    pub fn requests(&self) -> Result<(u64, u64)> {
+        let text = std::fs::read_to_string(&self.log)?;
+        let (mut sent, mut failed) = (0, 0);
+        for line in text.lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            for two in words.windows(2) {
+                let Ok(number) = two[0].parse::<u64>() else {
+                    continue;
+                };
+                match two[1] {
+                    "sent" => sent += number,
+                    "failed" | "dropped" => failed += number,
+                    _ => {}
+                }
+            }
+        }
+        Ok((sent, failed))
+    }
+
+    /// Ends the load, and the cluster if this run brought it up.
+    pub fn leave(mut self) -> Result<()> {
+        if let Some(mut load) = self.load.take() {
+            load.kill()?;
+            load.wait()?;
+        }
+        std::fs::remove_file(&self.log)?;
+        if self.attached {
+            return Ok(());
+        }
+        self.cluster.down()
+    }
+
+    /// A text that no template had before.
+    pub fn mark(&self) -> String {
+        self.marks.set(self.marks.get() + 1);
+        format!("{}-{}", self.begin, self.marks.get())
+    }
+
+    /// A role's Deployment as its team keeps it, with the variable `E2E_APPLIED`.
+    pub fn manifest(&self, name: &str, applied: &str) -> Result<Value> {
+        let role: Role = name.parse()?;
+        let options = msars_shop::Options {
+            namespace: self.namespace.clone(),
+            ..msars_shop::Options::default()
+        };
+        let mut object = msars_shop::deployment(role, &options);
+        small(&mut object);
+        object["spec"]["template"]["spec"]["containers"][0]["env"] =
+            json!([{"name": "E2E_APPLIED", "value": applied}]);
+        Ok(object)
+    }
+
+    /// One kubectl call.
+    pub fn kubectl<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Said> {
+        self.kubectl_with("", args)
+    }
+
+    /// One kubectl call with something to read.
+    pub fn kubectl_with<S: AsRef<OsStr>>(&self, input: &str, args: &[S]) -> Result<Said> {
+        let watch = Watch::start();
+        let mut child = self
+            .cluster
+            .kubectl_command(CALL, args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("starting kubectl")?;
+        let mut pipe = child.stdin.take().context("kubectl reads")?;
+        let input = input.to_owned();
+        // In a thread of its own: kubectl may answer before it has read everything.
+        let writer = std::thread::spawn(move || pipe.write_all(input.as_bytes()));
+        let out = child.wait_with_output()?;
+        // A kubectl that ends early closes the pipe: its exit code tells.
+        let _ = writer.join();
+        Ok(Said {
+            good: out.status.success(),
+            out: String::from_utf8_lossy(&out.stdout).into_owned(),
+            err: String::from_utf8_lossy(&out.stderr).into_owned(),
+            took: watch.seconds(),
+        })
+    }
+
+    /// One kubectl call in the shop's namespace.
+    pub fn shopping(&self, args: &[&str]) -> Result<Said> {
+        let mut all = vec!["-n", &self.namespace];
+        all.extend(args);
+        self.kubectl(&all)
+    }
+
+    /// The same, which must end well.
+    pub fn shopped(&self, args: &[&str]) -> Result<Said> {
+        let said = self.shopping(args)?;
+        ensure!(said.good, "kubectl {}: {}", args.join(" "), said.err);
+        Ok(said)
+    }
+
+    /// A kubectl call that must end well; its output.
+    pub fn must(&self, args: &[&str]) -> Result<String> {
+        self.must_with("", args).map(|said| said.out)
+    }
+
+    /// The same with something to read.
+    pub fn must_with(&self, input: &str, args: &[&str]) -> Result<Said> {
+        let said = self.kubectl_with(input, args)?;
+        ensure!(said.good, "kubectl {}: {}", args.join(" "), said.err);
+        Ok(said)
+    }
+
+    /// An object or a list of the shop's namespace.
+    pub fn get(&self, args: &[&str]) -> Result<Value> {
+        let mut all = vec!["-n", &self.namespace, "get", "-o", "json"];
+        all.extend(args);
+        Ok(serde_json::from_str(&self.must(&all)?)?)
+    }
+
+    /// An object or a list of the product's namespace.
+    pub fn own(&self, args: &[&str]) -> Result<Value> {
+        let mut all = vec!["-n", SYSTEM, "get", "-o", "json"];
+        all.extend(args);
+        Ok(serde_json::from_str(&self.must(&all)?)?)
+    }
+
+    /// Waits until a rollout is complete.
+    pub fn rolled_in(&self, namespace: &str, name: &str) -> Result<()> {
+        let deployment = format!("deployment/{name}");
+        let args = [
+            "-n",
+            namespace,
+            "rollout",
+            "status",
+            &deployment,
+            "--timeout=80s",
+        ];
+        self.must(&args).map(drop)
+    }
+}
+
+/// A quarter of the CPU requests, so that the node has room for a rollout and shadow pods; a Guaranteed pod stays one.
+fn small(object: &mut Value) {
+    let containers = object.pointer_mut("/spec/template/spec/containers");
+    for container in containers
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        let resources = &mut container["resources"];
+        if resources["requests"]["cpu"] == resources["limits"]["cpu"] {
+            continue;
+        }
+        let text = resources["requests"]["cpu"].as_str().unwrap_or_default();
+        let milli: u32 = text.trim_end_matches('m').parse().unwrap_or(40);
+        resources["requests"]["cpu"] = json!(format!("{}m", (milli / 4).max(10)));
+    }
+}
+
+/// Asks until there is an answer; the error after `seconds` names the question and what was seen last.
+pub fn until<T>(
+    what: &str,
+    seconds: u64,
+    mut ask: impl FnMut() -> Result<Result<T, String>>,
+) -> Result<T> {
+    let watch = Watch::start();
+    loop {
+        match ask()? {
+            Ok(answer) => return Ok(answer),
+            Err(seen) if watch.elapsed() >= Duration::from_secs(seconds) => {
+                bail!("expected: {what}, within {seconds} s; found: {seen}");
+            }
+            Err(_seen) => std::thread::sleep(LOOK),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! How holds end, and pauses that are not ours.
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+
+use crate::bed::{Bed, SYSTEM, until};
+use crate::clock::now;
+use crate::{Case, case, strike};
+
+pub const CASES: &[Case] = &[
+    case(
+        "a user's pause is never a hold and never touched",
+        users_pause,
+    ),
+    case(
+        "paused in a manifest is the user's, also while held",
+        paused_declared,
+    ),
+    case("mode off while held ends the hold", mode_off),
+    case("deleted while held: its shadow pods go with it", deleted),
+    case(
+        "a deadline too short for a profile ends at once or by its time",
+        short_deadline,
+    ),
+    case(
+        "an image that cannot be pulled is let through with that reason",
+        unknown_image,
+    ),
+    strike(
+        "holds off in the cluster ends and prevents holds",
+        holds_off,
+    ),
+];
+
+fn users_pause(bed: &Bed) -> Result<()> {
+    bed.settle("shipping")?;
+    bed.shopped(&["rollout", "pause", "deployment/shipping"])?;
+    let said = bed.change("shipping")?;
+    let seen = bed.deployment("shipping")?;
+    ensure!(
+        seen.paused() && seen.stamps().is_empty() && said.err.is_empty(),
+        "expected: the user's pause, no hold, no warning; found: {}; kubectl said: {}",
+        seen.words(),
+        said.err
+    );
+    // A hold elsewhere begins and ends meanwhile: rounds of the controller pass over the user's pause.
+    bed.settle("session-db")?;
+    bed.hold("session-db")?;
+    bed.shopped(&[
+        "annotate",
+        "deployment/session-db",
+        "msars.io/skip-gate=true",
+    ])?;
+    bed.settle("session-db")?;
+    let seen = bed.deployment("shipping")?;
+    ensure!(
+        seen.paused(),
+        "expected: still paused by its user; found: {}",
+        seen.words()
+    );
+    bed.shopped(&["rollout", "resume", "deployment/shipping"])?;
+    bed.must_be_free("shipping", "after the user's resume")?;
+    bed.rolled("shipping")?;
+    bed.hold("shipping")?;
+    bed.shopped(&["rollout", "resume", "deployment/shipping"])
+        .map(drop)
+}
+
+fn paused_declared(bed: &Bed) -> Result<()> {
+    bed.baseline("rabbitmq")?;
+    let mut manifest = bed.manifest("rabbitmq", &bed.mark())?;
+    manifest["spec"]["paused"] = json!(true);
+    bed.apply(&manifest)?;
+    let seen = bed.deployment("rabbitmq")?;
+    ensure!(
+        seen.paused() && seen.stamps().is_empty(),
+        "expected: paused by its user, no hold; found: {}",
+        seen.words()
+    );
+    manifest["spec"]["paused"] = json!(false);
+    bed.apply(&manifest)?;
+    bed.must_be_free("rabbitmq", "after apply with paused: false")?;
+    bed.rolled("rabbitmq")?;
+    // Declared, even as false: a hold would fight with the manifest.
+    let mut next = bed.manifest("rabbitmq", &bed.mark())?;
+    next["spec"]["paused"] = json!(false);
+    let said = bed.apply(&next)?;
+    bed.must_be_free("rabbitmq", "while the manifest declares paused")?;
+    ensure!(
+        said.err.contains("spec.paused is declared"),
+        "expected: a warning that names spec.paused; found: {}",
+        said.err
+    );
+    bed.rolled("rabbitmq")?;
+
+    bed.baseline("rabbitmq")?;
+    let mut manifest = bed.manifest("rabbitmq", &bed.mark())?;
+    let said = bed.apply(&manifest)?;
+    bed.held_by("rabbitmq", &said)?;
+    manifest["spec"]["paused"] = json!(true);
+    bed.apply(&manifest)?;
+    let seen = bed.deployment("rabbitmq")?;
+    ensure!(
+        seen.paused() && seen.stamps().is_empty(),
+        "expected: taken over by its user, without a hold's annotations; found: {}",
+        seen.words()
+    );
+    bed.baseline("rabbitmq")
+}
+
+fn mode_off(bed: &Bed) -> Result<()> {
+    bed.settle("session-db")?;
+    bed.hold("session-db")?;
+    bed.shopped(&[
+        "annotate",
+        "--overwrite",
+        "deployment/session-db",
+        "msars.io/mode=off",
+    ])?;
+    bed.must_be_free("session-db", "after mode=off")?;
+    bed.settle("session-db")?;
+    bed.no_shadows("session-db", 20)
+}
+
+fn deleted(bed: &Bed) -> Result<()> {
+    bed.settle("queue-master")?;
+    bed.hold("queue-master")?;
+    bed.profiling("queue-master")?;
+    bed.shopped(&["delete", "deployment", "queue-master"])?;
+    bed.no_shadows("queue-master", 40)?;
+    bed.apply(&bed.manifest("queue-master", "0")?)?;
+    bed.rolled("queue-master")
+}
+
+fn short_deadline(bed: &Bed) -> Result<()> {
+    bed.settle("payment")?;
+    bed.shopped(&[
+        "annotate",
+        "--overwrite",
+        "deployment/payment",
+        "msars.io/gate-deadline=15s",
+    ])?;
+    let hold = bed.hold("payment")?;
+    ensure!(
+        hold.warning.contains("up to 15s"),
+        "expected: a warning of 15 s; found: {}",
+        hold.warning
+    );
+    bed.until_free("payment", 30)?;
+    let late = now().duration_since(hold.until).as_secs_f64();
+    ensure!(
+        late <= 5.0,
+        "expected: an end within 5 s of the deadline; found: {late:.1} s after it"
+    );
+    let told = bed.told("payment", "RevisionReleased", &hold.hash)?;
+    ensure!(
+        told.contains("before the deadline") || told.contains("its deadline passed"),
+        "expected: released by queue or deadline; found: {told}"
+    );
+    bed.settle("payment")
+}
+
+fn unknown_image(bed: &Bed) -> Result<()> {
+    bed.settle("catalogue-db")?;
+    let image = format!("app=shop/nowhere:{}", bed.mark());
+    let said = bed.shopped(&["set", "image", "deployment/catalogue-db", &image])?;
+    let hold = bed.held_by("catalogue-db", &said)?;
+    bed.until_free("catalogue-db", 60)?;
+    let told = bed.told("catalogue-db", "RevisionReleased", &hold.hash)?;
+    ensure!(
+        told.contains("its image can't be pulled"),
+        "expected: released since its image can't be pulled; found: {told}"
+    );
+    bed.shopped(&["rollout", "undo", "deployment/catalogue-db"])?;
+    bed.must_be_free("catalogue-db", "after undo")?;
+    bed.rolled("catalogue-db")
+}
+
+fn holds_off(bed: &Bed) -> Result<()> {
+    bed.settle("session-db")?;
+    bed.settle("user-db")?;
+    let switch = |value: &str| {
+        let patch = json!({"data": {"holds": value}}).to_string();
+        bed.must(&[
+            "-n",
+            SYSTEM,
+            "patch",
+            "configmap",
+            "msars-switches",
+            "--type=merge",
+            "-p",
+            &patch,
+        ])
+    };
+    bed.hold("session-db")?;
+    switch("off")?;
+    let ended = bed.until_free("session-db", 10);
+    let passed = until("an update passes with holds off", 10, || {
+        bed.change("user-db")?;
+        let seen = bed.deployment("user-db")?;
+        Ok(seen.free().then_some(()).ok_or(seen.words()))
+    });
+    switch("on")?;
+    ended?;
+    passed?;
+    bed.settle("user-db")?;
+    until("updates are held again", 20, || {
+        bed.change("user-db")?;
+        let seen = bed.deployment("user-db")?;
+        Ok(seen.held().then_some(()).ok_or(seen.words()))
+    })?;
+    bed.shopped(&["rollout", "resume", "deployment/user-db"])
+        .map(drop)
+}

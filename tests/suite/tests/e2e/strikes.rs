@@ -1,0 +1,132 @@
+//! Blows to running programs.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions, read, read_dir};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use msars_cluster::NAMESPACE;
+
+use crate::bed::{Bed, SYSTEM, until};
+
+fn environment(pid: u32) -> BTreeMap<String, String> {
+    let bytes = read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let pairs = text.split('\0').filter_map(|pair| pair.split_once('='));
+    pairs
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+fn arguments(pid: u32) -> Vec<String> {
+    let bytes = read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let words = text.trim_end_matches('\0').split('\0');
+    words.map(str::to_owned).collect()
+}
+
+/// The process of a program of ours in the pod of this name.
+fn process(pod: &str, program: &str) -> Result<u32> {
+    let entries = read_dir("/proc")?.flatten();
+    let mut ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    ids.find(|pid| {
+        environment(*pid).get("POD_NAME").map(String::as_str) == Some(pod)
+            && arguments(*pid)
+                .first()
+                .is_some_and(|first| first.ends_with(program))
+    })
+    .with_context(|| format!("no process {program} of pod {pod}"))
+}
+
+fn kill(pid: u32) -> Result<()> {
+    let status = Command::new("kill")
+        .args(["-9", &pid.to_string()])
+        .status()?;
+    ensure!(status.success(), "kill -9 {pid}: {status}");
+    Ok(())
+}
+
+/// The pod that leads, and when its lease was renewed.
+pub fn leader(bed: &Bed) -> Result<(String, String)> {
+    let lease = bed.own(&["lease", "msars-autoscaler"])?;
+    let text = |name: &str| lease["spec"][name].as_str().unwrap_or_default().to_owned();
+    Ok((text("holderIdentity"), text("renewTime")))
+}
+
+/// Kills the leading controller without warning; the pod that led.
+pub fn kill_leader(bed: &Bed) -> Result<String> {
+    let (pod, _) = leader(bed)?;
+    kill(process(&pod, "msars-autoscaler")?)?;
+    Ok(pod)
+}
+
+/// Waits until somebody renews the lease `times` times from now on.
+pub fn until_led(bed: &Bed, times: u32, seconds: u64) -> Result<()> {
+    for _ in 0..times {
+        let (_, before) = leader(bed)?;
+        until("the lease is renewed", seconds, || {
+            let (pod, renewed) = leader(bed)?;
+            let led = !pod.is_empty() && renewed != before;
+            Ok(led.then_some(()).ok_or(format!("{pod:?} at {renewed}")))
+        })?;
+    }
+    Ok(())
+}
+
+/// Kills the API server without warning and starts it again as it was; waits until it is ready.
+pub fn restart_api_server(bed: &Bed) -> Result<()> {
+    let name = "kube-apiserver";
+    let pid = bed.cluster.pid(name).context("no API server runs")?;
+    let (words, variables) = (arguments(pid), environment(pid));
+    let Some((program, rest)) = words.split_first() else {
+        bail!("the API server has no command line");
+    };
+    kill(pid)?;
+    until("the API server is gone", 20, || {
+        Ok(bed
+            .cluster
+            .pid(name)
+            .is_none()
+            .then_some(())
+            .ok_or("it lives".to_owned()))
+    })?;
+    let log: File = OpenOptions::new()
+        .append(true)
+        .open(bed.cluster.log(name))?;
+    Command::new("setsid")
+        .args([
+            "nsenter",
+            &format!("--net=/run/netns/{NAMESPACE}"),
+            "--",
+            program,
+        ])
+        .args(rest)
+        .env_clear()
+        .envs(variables)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+        .context("starting the API server")?;
+    until("the API server is ready", 60, || {
+        let said = bed.kubectl(&["get", "--raw", "/readyz"])?;
+        Ok(said.good.then_some(()).ok_or(said.err))
+    })
+}
+
+/// Sets the replicas of a program of ours and waits until there are so many.
+pub fn scale(bed: &Bed, name: &str, replicas: u32) -> Result<()> {
+    let count = format!("--replicas={replicas}");
+    bed.must(&["-n", SYSTEM, "scale", &format!("deployment/{name}"), &count])?;
+    if replicas > 0 {
+        return bed.rolled_in(SYSTEM, name);
+    }
+    let which = format!("app.kubernetes.io/name={name}");
+    until(&format!("no pod of {name}"), 60, || {
+        let list = bed.own(&["pods", "-l", &which])?;
+        let left = list["items"].as_array().map_or(0, Vec::len);
+        Ok((left == 0).then_some(()).ok_or(format!("{left} pods")))
+    })
+}
