@@ -3,6 +3,8 @@
 //! What this program does **not** do: it answers no admission review (`msars-admission` does) and drives no load
 //! (`msars-profile` does, in a pod of its own).
 
+mod drain;
+mod explain;
 mod run;
 
 use clap::{Parser, Subcommand};
@@ -19,6 +21,10 @@ struct Cli {
 enum Command {
     /// Run the controllers; one of the replicas leads.
     Run(Box<run::Args>),
+    /// Print why a workload has the replicas and size that it has, or decide a recorded log anew.
+    Explain(explain::Args),
+    /// Give every workload enough pods of its template's size, release every hold, and wait: before uninstalling.
+    Drain(drain::Args),
     /// Print the definitions of ServiceLevelObjective, LoadLatencyProfile and SloAutoscaler as YAML.
     Crd,
 }
@@ -27,11 +33,21 @@ enum Command {
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Run(args) => run::run(*args).await,
+        Command::Explain(args) => explain::run(args).await,
+        Command::Drain(args) => Box::pin(drain::run(args)).await,
         Command::Crd => {
             for definition in msars_api::crd::all() {
                 println!("---\n{}", serde_saphyr::to_string(&definition)?);
             }
             Ok(())
         }
+    }
+}
+
+/// Before anything speaks TLS: two providers in one program would panic.
+pub(crate) fn tls() -> anyhow::Result<()> {
+    match rustls::crypto::ring::default_provider().install_default() {
+        Ok(()) => Ok(()),
+        Err(_first) => anyhow::bail!("another TLS provider was installed first"),
     }
 }

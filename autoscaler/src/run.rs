@@ -87,13 +87,7 @@ const CERTS_EVERY: Duration = Duration::from_secs(5);
 
 /// Runs until SIGTERM.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    // Before anything speaks TLS: two providers in one program would panic.
-    if rustls::crypto::ring::default_provider()
-        .install_default()
-        .is_err()
-    {
-        anyhow::bail!("another TLS provider was installed first");
-    }
+    crate::tls()?;
     msars_ops::logging::init(&args.log)?;
     let now = msars_ops::clock::now;
     let config = kube::Config::infer()

@@ -219,7 +219,7 @@ impl World {
 
 /// Whether a Deployment is in our reach by its own wish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Opted {
+pub(crate) enum Opted {
     In,
     Out,
 }
@@ -269,7 +269,11 @@ pub struct Workload {
 }
 
 impl Workload {
-    fn read(object: Value, annotated: bool, sets: &[Arc<DynamicObject>]) -> Option<(Self, Opted)> {
+    pub(crate) fn read(
+        object: Value,
+        annotated: bool,
+        sets: &[Arc<DynamicObject>],
+    ) -> Option<(Self, Opted)> {
         let facts = Facts::read(&object);
         let held = !matches!(facts.state, HoldState::Free | HoldState::Users);
         let opted = if (facts.settings.mode == Mode::Off || !annotated) && !held {

@@ -36,28 +36,32 @@ impl Workloads {
         }
         for (key, workload) in self.world.left(&keys) {
             if let Some(autoscaler) = autoscalers.get(&key) {
-                self.leave_one(&workload, autoscaler, now).await;
+                self.leave_one(&workload, autoscaler, None, now).await;
             }
         }
     }
 
-    async fn leave_one(
+    /// Leaves one workload by `signals`, or the last ones known; true when nothing is remembered of it any more.
+    pub(super) async fn leave_one(
         &mut self,
         workload: &Workload,
         autoscaler: &Arc<SloAutoscaler>,
+        signals: Option<Signals>,
         now: Timestamp,
-    ) {
+    ) -> bool {
         let remembered = self.memory.remove(&workload.key);
         let state = match &remembered {
             Some(memory) if memory.uid == workload.uid => memory.state.clone(),
             _ => status::remembered(autoscaler.status.as_ref(), now),
         };
-        let signals = remembered
-            .and_then(|memory| memory.last)
-            .map_or_else(|| blind(&workload.key), |last| last.seen.signals);
+        let last = remembered.and_then(|memory| memory.last);
+        let signals = signals
+            .or_else(|| last.map(|last| last.seen.signals))
+            .unwrap_or_else(|| blind(&workload.key));
         let Some(seen) = self.last_look(workload, autoscaler, signals) else {
-            return;
+            return false;
         };
+        let mut whole = true;
         for action in leave(now, &seen, &state, self.engine.limits()) {
             match apply(&self.hands.client, &action).await {
                 Ok(Applied::Done) => {
@@ -71,13 +75,15 @@ impl Workloads {
                         .await;
                 }
                 // Decided anew at the next tick, since the memory stays.
-                Ok(Applied::Conflict) => return,
+                Ok(Applied::Conflict) => return false,
                 Ok(Applied::Gone) => {}
                 Err(error) => {
                     tracing::warn!(%error, category = error.category(), workload = %workload.key, "a workload was not left");
                     if error.retry() {
-                        return;
+                        return false;
                     }
+                    // Trying again changes nothing: without the grant, nothing of ours can be undone.
+                    whole = false;
                 }
             }
         }
@@ -88,7 +94,7 @@ impl Workloads {
             off.spec.mode = "off".into();
             if let Err(error) = self.hands.own.replace(&off).await {
                 tracing::warn!(%error, category = error.category(), "an autoscaler was not switched off");
-                return;
+                return false;
             }
         }
         let written = self
@@ -99,9 +105,10 @@ impl Workloads {
                 status::leave(autoscaler.status.get_or_insert_default(), generation, now);
             })
             .await;
-        if let Err(error) = written {
+        if let Err(error) = &written {
             tracing::warn!(%error, category = error.category(), "a memory was not cleared");
         }
+        whole && written.is_ok()
     }
 
     /// The workload as it is, with the last metrics known, as it was wished before it opted out.

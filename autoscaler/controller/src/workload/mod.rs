@@ -6,6 +6,8 @@
 
 pub mod act;
 pub mod behavior;
+pub mod drain;
+pub mod explain;
 pub mod fast;
 pub mod gather;
 pub mod history;

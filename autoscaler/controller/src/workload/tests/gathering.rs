@@ -1,0 +1,181 @@
+use msars_domain::{CpuBounds, Qos};
+use msars_observe::Revision;
+
+use super::super::gather::qos;
+use super::*;
+
+#[test]
+fn a_workload_is_seen_with_pods_profile_budget_and_bounds() {
+    let (workload, seen) = seen(30.0);
+    assert!(seen.wishes.acts && !seen.rolling && seen.resizable);
+    assert_eq!(
+        (seen.replicas, seen.min_replicas, seen.max_replicas),
+        (2, 1, 8)
+    );
+    assert_eq!(seen.container, "app");
+    assert_eq!(seen.template.size(), MilliCpu(200));
+    assert_eq!(seen.qos, Qos::Burstable);
+    let bounds = CpuBounds {
+        min: MilliCpu(100),
+        max: MilliCpu(1200),
+        step: MilliCpu(50),
+    };
+    assert_eq!(seen.cpu, bounds);
+    let pods: Vec<_> = seen
+        .pods
+        .iter()
+        .map(|p| (p.revision.as_str(), p.ready))
+        .collect();
+    assert_eq!(pods, [(workload.revision.as_str(), true); 2]);
+    let [revision] = &seen.revisions[..] else {
+        panic!("{:?}", seen.revisions);
+    };
+    assert!(revision.current && revision.curve.is_some());
+    assert_eq!(revision.budget, Some(Millis::new(50.0).unwrap()));
+}
+
+#[test]
+fn the_mode_and_the_autoscaler_must_both_say_auto() {
+    for (annotation, spec, acts) in [
+        ("auto", "auto", true),
+        ("auto", "recommend", false),
+        ("recommend", "auto", false),
+    ] {
+        let mut object = deployment();
+        object["metadata"]["annotations"]["msars.io/mode"] = json!(annotation);
+        let workload = workload(&object, &[]);
+        let mut autoscaler = autoscaler();
+        autoscaler.spec.mode = spec.into();
+        let one = One {
+            workload: &workload,
+            autoscaler: &autoscaler,
+            percentile: Percentile::new(0.99).unwrap(),
+            serving: &[],
+            signals: signals(1.0),
+            live: Vec::new(),
+            history: Vec::new(),
+        };
+        let seen = observation(&around(&workload, &[]), one);
+        assert_eq!(seen.wishes.acts, acts, "{annotation} {spec}");
+        assert_eq!(seen.revisions[0].budget, None);
+    }
+}
+
+#[test]
+fn a_rollout_is_seen_while_old_pods_or_an_unseen_template_are_there() {
+    let table = [
+        (
+            json!({"observedGeneration": 3, "replicas": 2, "updatedReplicas": 2}),
+            false,
+        ),
+        (
+            json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2}),
+            true,
+        ),
+        (
+            json!({"observedGeneration": 3, "replicas": 3, "updatedReplicas": 1}),
+            true,
+        ),
+        // Pods that a quota keeps from being made are no rollout.
+        (
+            json!({"observedGeneration": 3, "replicas": 1, "updatedReplicas": 1}),
+            false,
+        ),
+    ];
+    for (status, rolling) in table {
+        let mut object = deployment();
+        object["status"] = status.clone();
+        let sets = [
+            replica_set("carts:v1", "h1", 2),
+            replica_set("carts:v0", "h0", 1),
+            replica_set("carts:v9", "h9", 0),
+        ];
+        let workload = workload(&object, &sets);
+        let one = One {
+            workload: &workload,
+            autoscaler: &autoscaler(),
+            percentile: Percentile::new(0.99).unwrap(),
+            serving: &[],
+            signals: signals(1.0),
+            live: Vec::new(),
+            history: Vec::new(),
+        };
+        let seen = observation(&around(&workload, &[]), one);
+        assert_eq!(seen.rolling, rolling, "{status}");
+        // The newest template, and what still has pods; an old one without is in play only when nothing is profiled.
+        assert_eq!(seen.revisions.len(), 2);
+        assert!(seen.revisions[0].current && !seen.revisions[1].current);
+    }
+}
+
+#[test]
+fn the_tightest_budget_of_all_chains_counts() {
+    let found = budgets(&[
+        objective("r1", 50.0),
+        objective("r1", 30.0),
+        objective("r2", 80.0),
+    ]);
+    let ms = |revision: &str| found[&(key(), revision.to_owned())].ms.get();
+    assert!((ms("r1") - 30.0).abs() < 1e-9 && (ms("r2") - 80.0).abs() < 1e-9);
+}
+
+#[test]
+fn live_work_counts_when_it_differs_by_more_than_a_fifth() {
+    let workload = workload(&deployment(), &[replica_set("carts:v1", "h1", 2)]);
+    let around = around(&workload, &[objective(&workload.revision, 50.0)]);
+    for (cores, rate, wanted) in [
+        (0.09, 30.0, Some(1.0)),
+        (0.10, 30.0, Some(1.0)),
+        (0.18, 30.0, Some(2.0)),
+        (0.045, 30.0, Some(0.5)),
+        (0.09, 0.5, None),
+    ] {
+        let all = signals(rate);
+        let live = Revision {
+            workload: key(),
+            revision: "h1".into(),
+            pods: 2,
+            rate: all.rate.clone(),
+            request_quantile: all.request_quantile.clone(),
+            self_quantile: all.self_quantile.clone(),
+            callee_wait: all.callee_wait.clone(),
+            error_share: all.error_share.clone(),
+            cpu_cores: Reading::Known {
+                value: cores,
+                at: now(),
+            },
+            throttled: all.throttled.clone(),
+        };
+        let one = One {
+            workload: &workload,
+            autoscaler: &autoscaler(),
+            percentile: Percentile::new(0.99).unwrap(),
+            serving: &[],
+            signals: all,
+            live: vec![&live],
+            history: Vec::new(),
+        };
+        let found = observation(&around, one).revisions[0].work_ratio;
+        let close = match (found, wanted) {
+            (Some(found), Some(wanted)) => (found - wanted).abs() < 1e-9,
+            (found, wanted) => found.is_none() && wanted.is_none(),
+        };
+        assert!(close, "{cores} at {rate}: {found:?}");
+    }
+}
+
+#[test]
+fn classes_are_the_api_servers() {
+    let resources = |requests: Value, limits: Value| json!({"spec": {"containers": [{"resources": {"requests": requests, "limits": limits}}]}});
+    let whole = json!({"cpu": "1", "memory": "1Gi"});
+    for (template, class) in [
+        (json!({"spec": {"containers": [{}]}}), Qos::BestEffort),
+        (resources(json!({"cpu": "0"}), json!({})), Qos::BestEffort),
+        (resources(json!({}), whole.clone()), Qos::Guaranteed),
+        (resources(whole.clone(), whole.clone()), Qos::Guaranteed),
+        (resources(json!({"cpu": "500m"}), whole), Qos::Burstable),
+        (resources(json!({}), json!({"cpu": "1"})), Qos::Burstable),
+    ] {
+        assert_eq!(qos(&template), class, "{template}");
+    }
+}
