@@ -152,19 +152,25 @@ impl Objectives {
             memory.entry = entry;
         }
         let namespace = &application.key.namespace;
+        let observed: BTreeMap<ObjectKey, f64> = memory
+            .observed
+            .iter()
+            .map(|(name, time)| (ObjectKey::new(namespace, name), time.get()))
+            .collect();
         let strained = memory
             .budgets
             .iter()
-            .filter(|(name, budget)| {
-                let seen = memory.observed.get(*name);
-                seen.is_some_and(|seen| seen.get() > STRAIN * budget.get())
+            .filter_map(|(name, budget)| {
+                let key = ObjectKey::new(namespace, name);
+                let now = *observed.get(&key)?;
+                (now > STRAIN * budget.get()).then_some((key, now))
             })
-            .map(|(name, _)| ObjectKey::new(namespace, name))
             .collect();
         let callees = reached(namespace, &memory.classes);
         self.board.with(|posted| {
             posted.strained.insert(application.key.clone(), strained);
             posted.callees.extend(callees);
+            posted.observed.extend(observed);
         });
         tracing::debug!(application = application.name, at = %now, classes = memory.classes.len(), "looked");
     }

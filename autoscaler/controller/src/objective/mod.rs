@@ -46,7 +46,8 @@ struct Posted {
     percentile: BTreeMap<ObjectKey, f64>,
     profiling: BTreeSet<ObjectKey>,
     callees: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
-    strained: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
+    observed: BTreeMap<ObjectKey, f64>,
+    strained: BTreeMap<ObjectKey, BTreeMap<ObjectKey, f64>>,
 }
 
 impl Board {
@@ -70,14 +71,26 @@ impl Board {
         self.with(|posted| posted.profiling = workloads);
     }
 
-    /// Everything that a workload's requests reach, by the chains seen last.
-    pub fn callees(&self, workload: &ObjectKey) -> BTreeSet<ObjectKey> {
-        self.with(|posted| posted.callees.get(workload).cloned().unwrap_or_default())
+    /// Everything that a workload's requests reach, by the chains seen last, with its self time in ms; a callee whose
+    /// time is not known counts with none, so that any strain is seen.
+    pub fn callees(&self, workload: &ObjectKey) -> BTreeMap<ObjectKey, f64> {
+        self.with(|posted| {
+            let callees = posted.callees.get(workload).into_iter().flatten();
+            callees
+                .map(|key| {
+                    let before = posted.observed.get(key).copied().unwrap_or(0.0);
+                    (key.clone(), before)
+                })
+                .collect()
+        })
     }
 
-    /// Workloads whose self time passes four fifths of their budget.
-    pub fn strained(&self) -> BTreeSet<ObjectKey> {
-        self.with(|posted| posted.strained.values().flatten().cloned().collect())
+    /// Workloads whose self time passes four fifths of their budget, with that time in ms.
+    pub fn strained(&self) -> BTreeMap<ObjectKey, f64> {
+        self.with(|posted| {
+            let all = posted.strained.values().flatten();
+            all.map(|(key, now)| (key.clone(), *now)).collect()
+        })
     }
 
     fn profiling_in(&self, namespace: &str) -> bool {

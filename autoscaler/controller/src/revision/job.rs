@@ -1,6 +1,6 @@
 //! One profile, from two pods to a fitted mechanism: start, probe, fit, and always clean up.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -57,8 +57,8 @@ pub struct Job {
     pub percentile: Percentile,
     /// Mean work in ms expected before anything is measured.
     pub work_guess_ms: f64,
-    /// Callees that are not to be strained.
-    pub spared: BTreeSet<ObjectKey>,
+    /// Callees that are not to be strained, with their self time in ms before the profile.
+    pub spared: BTreeMap<ObjectKey, f64>,
     /// When probing must have ended.
     pub until: Timestamp,
     /// Since when the revision waits.
@@ -105,6 +105,9 @@ pub enum JobError {
         /// What its status said.
         found: String,
     },
+    /// A callee came into trouble: no more load is put on it.
+    #[error("a callee came into trouble after {0} points")]
+    Callee(usize),
     /// Nothing usable was measured.
     #[error("nothing usable was measured: {0}")]
     Nothing(String),
@@ -130,6 +133,7 @@ impl JobError {
         match self {
             Self::ImagePull(_) => "ImagePull",
             Self::NotReady { .. } => "NotReady",
+            Self::Callee(_) => "CalleeInTrouble",
             Self::Nothing(_) => "NothingMeasured",
             Self::Apply(error) => error.category(),
             Self::Read { .. } => "ReadFailed",
@@ -212,6 +216,9 @@ async fn measure(
         points: Vec::new(),
     };
     let done = run.probe(progress).await?;
+    if done == Done::CalleeInTrouble {
+        return Err(JobError::Callee(run.points.len()));
+    }
     progress.send_replace(Progress::Fitting);
     let probed = (bench.now)();
     run.settle_cpu().await;

@@ -1,6 +1,6 @@
 //! Reading a shadow pod: its status, its CPU, its waits for callees.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -223,10 +223,13 @@ fn start(pod: &Pod) -> Start {
 }
 
 impl Bench {
-    /// Whether one of these workloads passes four fifths of its budget.
-    pub fn strained(&self, spared: &BTreeSet<ObjectKey>) -> bool {
+    /// Whether one of these workloads passes four fifths of its budget, and takes half as long again as before the
+    /// profile: what was tight already is not the profile's doing.
+    pub fn strained(&self, spared: &BTreeMap<ObjectKey, f64>) -> bool {
         let strained = self.board.strained();
-        spared.iter().any(|key| strained.contains(key))
+        spared
+            .iter()
+            .any(|(key, before)| strained.get(key).is_some_and(|now| *now > 1.5 * before))
     }
 
     /// Waits until the pod is Ready; an image that cannot be pulled and a pod that ended are told at once.

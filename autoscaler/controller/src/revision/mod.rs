@@ -19,7 +19,6 @@ use msars_client::apply::apply;
 use msars_client::leader::Claim;
 use msars_domain::{Action, ObjectKey};
 use msars_gate::{HoldState, Phase, Progress, Step, Trouble, Watcher, next};
-use msars_llp::Done;
 use tokio::sync::{mpsc, watch};
 
 use self::job::{Finding, Job, JobError, Progress as JobProgress};
@@ -311,10 +310,7 @@ impl Revisions {
         }
         let guess = self.work_guess(workload);
         let percentile = self.board.percentile(&workload.key).unwrap_or(0.99);
-        // What is strained already is not the profile's doing.
-        let strained = self.board.strained();
-        let mut spared = self.board.callees(&workload.key);
-        spared.retain(|callee| !strained.contains(callee));
+        let spared = self.board.callees(&workload.key);
         let limits = start::Limits {
             percentile,
             work_guess_ms: guess,
@@ -382,12 +378,6 @@ impl Revisions {
         let workload = self.world.workloads().remove(&key.0);
         match outcome {
             Ok(finding) => {
-                if finding.done == Done::CalleeInTrouble {
-                    tracing::warn!(workload = %key.0, revision = key.1, "a callee came into trouble: the profile was cut short");
-                    store::gone(&self.own, &key).await;
-                    self.failed.insert(key, Trouble::Callee);
-                    return;
-                }
                 let stored = store::finding(&self.own, &key, &job, &finding, now).await;
                 if let Some(workload) = &workload {
                     let note = store::sentence(&key.1, &finding);
@@ -408,6 +398,7 @@ impl Revisions {
                 tracing::warn!(workload = %key.0, revision = key.1, %error, category = error.category(), "no profile");
                 let trouble = match error {
                     JobError::ImagePull(_) => Trouble::ImagePull,
+                    JobError::Callee(_) => Trouble::Callee,
                     _ => Trouble::Errors,
                 };
                 store::failure(&self.own, &key, &error, now).await;

@@ -1,6 +1,6 @@
 //! From a held workload to a job. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use msars_domain::{MilliCpu, ObjectKey, Percentile, RequestMix};
@@ -23,8 +23,8 @@ pub struct Limits {
     pub work_guess_ms: f64,
     /// Cores that a pod's threads can use.
     pub cores: f64,
-    /// Callees that are not to be strained.
-    pub spared: BTreeSet<ObjectKey>,
+    /// Callees that are not to be strained, with their self time in ms before the profile.
+    pub spared: BTreeMap<ObjectKey, f64>,
     /// When probing must have ended.
     pub until: Timestamp,
 }
