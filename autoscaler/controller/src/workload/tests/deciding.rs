@@ -1,4 +1,5 @@
 use std::io::{BufReader, Cursor, Write as _};
+use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use msars_plan::{Decision, Engines, Forecast, Limits, Policy, Proposal, State, Tick, decide};
@@ -123,7 +124,7 @@ async fn a_defect_in_one_decision_stops_no_other() {
     let tick = Arc::new(tick);
     for _ in 0..2 {
         let made = engine
-            .decide(Arc::clone(&tick), Duration::from_secs(60))
+            .decide(Arc::clone(&tick), Duration::from_mins(1))
             .await
             .unwrap();
         let there: Vec<bool> = made.iter().map(Option::is_some).collect();
@@ -131,18 +132,44 @@ async fn a_defect_in_one_decision_stops_no_other() {
     }
 }
 
+/// Shut until the test is over.
+static GATE: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+
+struct Stuck;
+
+impl Policy for Stuck {
+    fn propose(&mut self, seen: &[Observation], _forecasts: &[Forecast]) -> Vec<Proposal> {
+        if seen.iter().any(|one| one.max_replicas == 13) {
+            let shut = GATE.0.lock().unwrap();
+            drop(GATE.1.wait_while(shut, |open| !*open).unwrap());
+        }
+        vec![Proposal::default(); seen.len()]
+    }
+}
+
+fn stuck(limits: &Limits) -> Engines {
+    Engines {
+        policy: Box::new(Stuck),
+        ..analytic(limits)
+    }
+}
+
 #[tokio::test]
 async fn a_missed_deadline_is_an_error_and_the_next_tick_is_decided() {
-    let mut engine = Engine::start(analytic, Limits::default()).unwrap();
+    let mut engine = Engine::start(stuck, Limits::default()).unwrap();
+    let mut slow = tick(&[30.0]);
+    slow.observations[0].max_replicas = 13;
     let late = engine
-        .decide(Arc::new(tick(&[30.0; 50])), Duration::ZERO)
+        .decide(Arc::new(slow), Duration::from_millis(1))
         .await;
     assert!(late.is_err_and(|error| error.category() == "time"));
     let made = engine
-        .decide(Arc::new(tick(&[30.0])), Duration::from_secs(60))
+        .decide(Arc::new(tick(&[30.0])), Duration::from_mins(1))
         .await
         .unwrap();
     assert_eq!(made.len(), 1);
+    *GATE.0.lock().unwrap() = true;
+    GATE.1.notify_all();
 }
 
 #[test]
