@@ -13,7 +13,7 @@ use crate::stage::Stage;
 use crate::stored::{self, Budget, Profile};
 use crate::story::{
     BUDGET_LIMIT, CONTAINER, ENTRY, HOLD_LIMIT, NAMESPACE, ROLLOUT_LIMIT, SETTLE_LIMIT,
-    SPLIT_LIMIT, SYSTEM, WORKLOAD,
+    SPLIT_LIMIT, SYSTEM, WORD_LIMIT, WORKLOAD,
 };
 
 /// The objective as it is stored.
@@ -43,20 +43,27 @@ pub fn ready(stage: &Stage<'_>, load: &dyn Fn() -> String) -> Result<Vec<Budget>
     })
 }
 
-/// The revision that runs, once the objective speaks of it alone.
-fn settled(stage: &Stage<'_>) -> Result<(String, Vec<Budget>)> {
-    stage.until(
-        "one running revision in the objective",
-        SETTLE_LIMIT,
-        || {
-            let budgets = stored::budgets(&objective(stage)?);
-            let revisions = stored::revisions(&budgets, WORKLOAD.name());
-            Ok(match revisions.as_slice() {
-                [only] => ControlFlow::Break((only.clone(), budgets)),
-                more => ControlFlow::Continue(more.join(", ")),
-            })
-        },
-    )
+/// The revision that runs, once the objective speaks of it alone; `last` when it goes on to speak of others.
+fn settled(stage: &Stage<'_>, last: &str) -> Result<(String, Vec<Budget>)> {
+    let what = "one running revision in the objective";
+    let found = stage.until(what, SETTLE_LIMIT, || {
+        let budgets = stored::budgets(&objective(stage)?);
+        let revisions = stored::revisions(&budgets, WORKLOAD.name());
+        Ok(match revisions.as_slice() {
+            [only] if last.is_empty() || only == last => {
+                ControlFlow::Break((only.clone(), budgets))
+            }
+            more => ControlFlow::Continue(more.join(", ")),
+        })
+    });
+    match found {
+        Err(error) if !last.is_empty() => {
+            stage.interrupt.check()?;
+            stage.say(&format!("{error:#}"));
+            Ok((last.to_owned(), stored::budgets(&objective(stage)?)))
+        }
+        found => found,
+    }
 }
 
 fn deployment(stage: &Stage<'_>) -> Result<Value> {
@@ -129,24 +136,51 @@ fn budgets_for(stage: &Stage<'_>, revision: &str) -> Result<BTreeMap<String, f64
     })
 }
 
-/// Follows a hold to its end; answers with its end in seconds since the start of the run.
+/// Follows a hold to its end; answers with its end in seconds since the start of the run: the middle of the look that
+/// found it.
 fn follow(stage: &Stage<'_>) -> Result<f64> {
     let what = format!("the end of the hold of {WORKLOAD}");
     stage.until(&what, HOLD_LIMIT, || {
+        let before = stage.timeline.seconds();
         let held = stored::held(&deployment(stage)?);
-        let now = stage.timeline.seconds();
-        Ok(held.map_or(ControlFlow::Break(now), |revision| {
+        let end = f64::midpoint(before, stage.timeline.seconds());
+        Ok(held.map_or(ControlFlow::Break(end), |revision| {
             ControlFlow::Continue(format!("revision {revision} is held"))
         }))
     })
 }
 
-/// Sets the image of `version` and follows it to the end.
+/// The word that the controller has for the end of a hold; `unknown` when it says none.
+fn word(stage: &Stage<'_>, revision: &str) -> Result<String> {
+    let found = stage.until("the reason of the release", WORD_LIMIT, || {
+        let releases = logs::releases(&controller_log(stage)?);
+        let found = releases
+            .into_iter()
+            .rev()
+            .find(|release| release.workload == WORKLOAD.name() && release.revision == revision);
+        Ok(found.map_or_else(
+            || ControlFlow::Continue("none in the controllers' logs".to_owned()),
+            |release| ControlFlow::Break(release.word),
+        ))
+    });
+    found.or_else(|error| {
+        stage.interrupt.check()?;
+        stage.say(&format!("{error:#}"));
+        Ok("unknown".to_owned())
+    })
+}
+
+/// Sets the image of `version` and follows it to the end. `running` is the revision that runs, empty when unknown.
 ///
 /// # Errors
 /// When a step does not come in time.
-pub fn change(stage: &Stage<'_>, from: Version, version: Version) -> Result<Revision> {
-    let (running, before) = settled(stage)?;
+pub fn change(
+    stage: &Stage<'_>,
+    from: Version,
+    version: Version,
+    running: &str,
+) -> Result<Revision> {
+    let (running, before) = settled(stage, running)?;
     let workload = WORKLOAD.name();
     let mut told = Revision {
         workload: workload.to_owned(),
@@ -171,15 +205,12 @@ pub fn change(stage: &Stage<'_>, from: Version, version: Version) -> Result<Revi
         ));
         told.released_s = follow(stage)?;
         told.hold_s = told.released_s - told.from_s;
-        told.released_by = logs::releases(&controller_log(stage)?)
-            .into_iter()
-            .rev()
-            .find(|release| release.workload == workload && release.revision == revision)
-            .map_or_else(|| "unknown".to_owned(), |release| release.word);
+        told.released_by = word(stage, &revision)?;
         stage.say(&format!(
             "released after {:.1} s: {}",
             told.hold_s, told.released_by
         ));
+        told.size_wanted = wanted(stage, &revision)?;
         told.profile = profile(stage, &revision)?;
         told.budgets_after = budgets_for(stage, &revision).or_else(|error| {
             // A hold that ended without a profile has no split; the bars tell.
@@ -197,7 +228,7 @@ pub fn change(stage: &Stage<'_>, from: Version, version: Version) -> Result<Revi
         "the rollout is complete {:.1} s after its release",
         told.complete_s - told.released_s
     ));
-    born(stage, &mut told)?;
+    told.sizes_born = limits(stage, &told.image)?;
     if let Some(profile) = &told.profile {
         told.points = profile.points.len();
         told.sizes = profile.sizes();
@@ -207,16 +238,19 @@ pub fn change(stage: &Stage<'_>, from: Version, version: Version) -> Result<Revi
     Ok(told)
 }
 
-/// What new pods got, and what the split wants for them.
-fn born(stage: &Stage<'_>, told: &mut Revision) -> Result<()> {
+/// The size that the split wants for a revision, thousandths of a core.
+fn wanted(stage: &Stage<'_>, revision: &str) -> Result<Option<u32>> {
     let autoscaler = stage
         .object(&["sloautoscalers.msars.io", WORKLOAD.name()])
         .context("the workload's SloAutoscaler")?;
-    told.size_wanted = stored::wanted_size(&autoscaler, &told.revision);
+    Ok(stored::wanted_size(&autoscaler, revision))
+}
+
+/// The limits that its pods have.
+fn limits(stage: &Stage<'_>, image: &str) -> Result<Vec<Option<u32>>> {
     let pods = stage.object(&["pods", "-l", &format!("app={WORKLOAD}")])?;
-    let limits = stored::limits(&pods, CONTAINER, &told.image);
-    told.sizes_born = limits.into_iter().map(|(_, limit)| limit).collect();
-    Ok(())
+    let limits = stored::limits(&pods, CONTAINER, image);
+    Ok(limits.into_iter().map(|(_, limit)| limit).collect())
 }
 
 fn sentence(told: &Revision) -> String {

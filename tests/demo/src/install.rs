@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use msars_shop::{Options, Version, manifests};
 use serde_json::Value;
 
@@ -11,11 +11,11 @@ use crate::stage::Stage;
 use crate::stored::{condition, items, name};
 use crate::story::{INSTALL_LIMIT, NAMESPACE, SHOP_LIMIT, SYSTEM, slo};
 
-/// Refuses a cluster that an earlier run left full: its revisions are known already, so that nothing would be held.
+/// Namespaces of an earlier run; its revisions are known already, so that nothing would be held.
 ///
 /// # Errors
-/// When the shop or the product is there.
-pub fn refuse_leftovers(stage: &Stage<'_>) -> Result<()> {
+/// When kubectl fails.
+pub fn leftovers(stage: &Stage<'_>) -> Result<Vec<String>> {
     let found = stage.cluster.ask([
         "get",
         "namespace",
@@ -25,13 +25,7 @@ pub fn refuse_leftovers(stage: &Stage<'_>) -> Result<()> {
         "-o",
         "name",
     ])?;
-    if !found.trim().is_empty() {
-        bail!(
-            "the cluster holds an earlier run ({}); take it down first: cargo xtask cluster down",
-            found.split_whitespace().collect::<Vec<_>>().join(", ")
-        );
-    }
-    Ok(())
+    Ok(found.split_whitespace().map(str::to_owned).collect())
 }
 
 /// Images, product, shop, grant; ends when all of it is Available and the webhooks are reachable.

@@ -45,7 +45,7 @@ pub struct Revision {
     pub warning: String,
     /// CPU limit that the split wants for its pods, thousandths of a core.
     pub size_wanted: Option<u32>,
-    /// CPU limits that its pods were born with.
+    /// CPU limits that its pods were born with, by the API server's log, thousandths of a core.
     pub sizes_born: Vec<Option<u32>>,
     /// Seconds since the start: the change, its release, its completion.
     pub from_s: f64,

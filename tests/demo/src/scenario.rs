@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use msars_cluster::{Cluster, Options};
 use msars_shop::Version;
 
@@ -60,9 +60,22 @@ pub fn run(wish: &Wish) -> Result<Report> {
         programs,
         out: wish.out.clone(),
     };
-    // What an earlier run left is not ours to take down.
-    install::refuse_leftovers(&stage)?;
-    let played = interrupt.check().and_then(|()| play(&stage, wish));
+    let leftovers = install::leftovers(&stage);
+    if let Ok(found) = &leftovers
+        && !found.is_empty()
+    {
+        // Not ours to take down.
+        bail!(
+            "the cluster holds an earlier run ({}); take it down first: cargo xtask cluster down",
+            found.join(", ")
+        );
+    }
+    let played = leftovers
+        .and_then(|_| interrupt.check())
+        .and_then(|()| play(&stage, wish));
+    if played.is_err() {
+        keep_log(&stage);
+    }
     let written = played.and_then(|report| {
         write(&wish.out, &report)?;
         Ok(report)
@@ -95,8 +108,10 @@ fn play(stage: &Stage<'_>, wish: &Wish) -> Result<Report> {
 
     let mut report = Report::default();
     let mut from = Version::V1;
+    let mut running = String::new();
     for version in CHANGES {
-        let told = change::change(stage, from, version)?;
+        let told = change::change(stage, from, version, &running)?;
+        running.clone_from(&told.revision);
         stage.timeline.show(&format!("  load: {}", load.last()));
         report.revisions.push(told);
         from = version;
@@ -119,12 +134,30 @@ fn play(stage: &Stage<'_>, wish: &Wish) -> Result<Report> {
     let log = stage.cluster.audit_log();
     let log =
         std::fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()))?;
-    let writes = audit::writes(&log, NAMESPACE);
+    let mut writes = audit::writes(&log, NAMESPACE);
+    writes.retain(|write| write.at >= zero);
+    for revision in &mut report.revisions {
+        let born = audit::births(&log, NAMESPACE, &revision.revision);
+        if !born.is_empty() {
+            revision.sizes_born = born.into_iter().map(Some).collect();
+        }
+    }
     reconcile(&mut report, &writes, &audit::holds(&writes), zero);
     report.seconds = stage.timeline.seconds();
     report.bars = bars::judge(&report);
     report.summary = summary(&report);
     Ok(report)
+}
+
+/// What the controllers said of a run that failed, for whoever looks for the reason.
+fn keep_log(stage: &Stage<'_>) {
+    let path = stage.out.join("msars.log");
+    let kept = change::controller_log(stage).map(|log| std::fs::write(&path, log));
+    if matches!(kept, Ok(Ok(()))) {
+        stage
+            .timeline
+            .show(&format!("the controllers' logs: {}", path.display()));
+    }
 }
 
 fn write(out: &Path, report: &Report) -> Result<()> {

@@ -13,8 +13,8 @@ use crate::interrupt::Interrupt;
 use crate::story::NAMESPACE;
 use crate::timeline::Timeline;
 
-/// Between two looks: holds are timed to this.
-const LOOK: Duration = Duration::from_millis(300);
+/// Between two looks: holds are timed to this, and each look costs the node some CPU.
+const LOOK: Duration = Duration::from_millis(700);
 /// A wait says what it waits for so often.
 const TELL_S: f64 = 15.0;
 

@@ -47,6 +47,8 @@ pub const HOLD_LIMIT: Duration = Duration::from_secs(160);
 pub const BUDGET_LIMIT: Duration = Duration::from_secs(30);
 /// Until the objective's status speaks of the running revision alone.
 pub const SETTLE_LIMIT: Duration = Duration::from_mins(1);
+/// Until the controller has said why it released.
+pub const WORD_LIMIT: Duration = Duration::from_secs(10);
 /// Until a rollout is complete.
 pub const ROLLOUT_LIMIT: Duration = Duration::from_mins(3);
 /// Until shadow pods are gone after the last hold.
