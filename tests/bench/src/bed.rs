@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use msars_cluster::{Cluster, Image, Options};
-use msars_shop::{Options as Shop, ROLES, Role, VERSIONS, image, manifests};
+use msars_shop::{Options as Shop, ROLES, Role, Version, image, manifests};
 use serde_json::Value;
 
 /// Where the product runs.
@@ -142,11 +142,9 @@ fn images() -> Result<Vec<Image>> {
     }
     let shop = Image::of_program("unnamed", &program("msars-shop")?)?;
     for role in ROLES.into_iter().chain([Role::Sidecar]) {
-        for version in VERSIONS {
-            let wanted = image(role, version);
-            let named = shop.named(&wanted.reference);
-            images.push(wanted.env.into_iter().fold(named, Image::with_env));
-        }
+        let wanted = image(role, Version::V1);
+        let named = shop.named(&wanted.reference);
+        images.push(wanted.env.into_iter().fold(named, Image::with_env));
     }
     Ok(images)
 }

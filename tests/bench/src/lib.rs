@@ -4,10 +4,11 @@
 //! or the machine's other work adds stands beside the result.
 //!
 //! Order of reading: `bed` (the cluster with product and shop on it) → `webhook` (reviews at a rate, against the
-//! deployed replicas).
+//! deployed replicas); `peers` (a trace under each policy).
 
 pub mod bed;
 pub mod metrics;
+pub mod peers;
 pub mod proc;
 pub mod spread;
 pub mod webhook;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use msars_bench::webhook;
+use msars_bench::{peers, webhook};
 
 /// Measures what is published, on the real local cluster. Needs root.
 #[derive(Debug, Parser)]
@@ -16,6 +16,8 @@ struct Cli {
 enum Command {
     /// Admission reviews at a rate against the deployed webhook: latency, decision time, memory, CPU.
     Webhook(webhook::Args),
+    /// The same trace under the product, under HorizontalPodAutoscalers and without any.
+    Peers(peers::Args),
     /// Used by `webhook` itself, inside the cluster's network: a plan on stdin, what was seen on stdout.
     #[command(hide = true)]
     Stream,
@@ -24,6 +26,7 @@ enum Command {
 fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Webhook(args) => webhook::run(&args),
+        Command::Peers(args) => peers::run(&args),
         Command::Stream => webhook::stream(),
     }
 }

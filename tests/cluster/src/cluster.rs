@@ -16,7 +16,7 @@ use crate::paths::Paths;
 use crate::process::{self, Process, limited, run};
 use crate::tools::{Tools, prepare};
 use crate::up::{self, Options};
-use crate::{down, prometheus};
+use crate::{down, metrics_server, prometheus};
 
 /// What [`Cluster::kubectl`] may take.
 const CALL: Duration = Duration::from_mins(1);
@@ -231,6 +231,19 @@ impl Cluster {
     /// When it survives SIGKILL.
     pub fn stop(&self, name: &str) -> Result<()> {
         process::stop(&self.paths, name)
+    }
+
+    /// Starts metrics-server and waits until its API answers, so that HorizontalPodAutoscalers see CPU. Built from its Go
+    /// module the first time (minutes). `down` stops it.
+    ///
+    /// # Errors
+    /// When it cannot be built, or its API does not become Available within two minutes.
+    pub fn metrics_server(&self, say: &dyn Fn(&str)) -> Result<()> {
+        metrics_server::up(self, say)
+    }
+
+    pub(crate) fn paths(&self) -> &Paths {
+        &self.paths
     }
 
     /// Every living process of the cluster and the spawned ones; pods' own processes are not among them.

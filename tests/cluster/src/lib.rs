@@ -12,6 +12,7 @@ mod containerd;
 mod down;
 mod image;
 mod linked;
+mod metrics_server;
 mod network;
 mod paths;
 mod pki;

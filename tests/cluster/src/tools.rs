@@ -100,6 +100,18 @@ pub fn prepare(paths: &Paths, prometheus: bool, say: &dyn Fn(&str)) -> Result<To
     })
 }
 
+/// The folder of metrics-server, which is built only for those who ask for it: the horizontal autoscaler's source.
+pub fn metrics_server(paths: &Paths, say: &dyn Fn(&str)) -> Result<PathBuf> {
+    let module = Module {
+        name: "metrics-server",
+        ldflags: "-s -w",
+        tags: "",
+        what: "tool",
+        cgo: false,
+    };
+    build(paths, &module, say)
+}
+
 fn packages(say: &dyn Fn(&str)) -> Result<()> {
     let missing: Vec<&str> = PACKAGES
         .iter()

@@ -6,6 +6,7 @@
 pub mod answers;
 pub mod reviews;
 pub mod stream;
+mod table;
 
 use std::collections::BTreeMap;
 use std::io::{Write as _, stdin, stdout};
@@ -32,10 +33,6 @@ use stream::{Plan, Seen};
 const NAME: &str = "msars-admission";
 /// Reviews of Deployments for one of a pod.
 const DEPLOYMENTS_PER_POD: f64 = 4.0;
-/// Aim of the whole call, ms (99th percentile).
-const AIM_MS: f64 = 20.0;
-/// Aim of one replica's memory, MiB.
-const AIM_MIB: f64 = 64.0;
 /// Between two looks at the replicas' memory.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -74,8 +71,8 @@ pub struct Replica {
     pub rss_before_mib: f64,
     /// The most memory seen during the run, MiB.
     pub rss_peak_mib: f64,
-    /// CPU per second, cores.
-    pub cores: f64,
+    /// CPU from before the run's warm-up to its end, seconds.
+    pub cpu_s: f64,
     /// Reviews that it answered.
     pub reviews: f64,
 }
@@ -143,7 +140,7 @@ pub fn run(args: &Args) -> Result<()> {
     let measured = measure(&bed, args);
     bed.leave(args.keep)?;
     let report = measured?;
-    print(&report);
+    table::print(&report);
     save("webhook.json", &report)?;
     if report.wrong > 0 {
         bail!("{} answers were missing or wrong", report.wrong);
@@ -174,8 +171,11 @@ fn measure(bed: &Bed, args: &Args) -> Result<Report> {
             .map(|one| one.rss_peak_mib)
             .fold(f64::NAN, f64::max)
     };
-    let cpu =
-        |run: &Run| run.replicas.iter().map(|one| one.cores).sum::<f64>() / run.seen.rate * 1e6;
+    // Warm-up calls are answered by the same CPU and counted by the same counter.
+    let cpu = |run: &Run| {
+        let cpu_s: f64 = run.replicas.iter().map(|one| one.cpu_s).sum();
+        cpu_s / run.replicas.iter().map(|one| one.reviews).sum::<f64>() * 1e6
+    };
     Ok(Report {
         rate: args.rate,
         seconds: args.seconds,
@@ -282,7 +282,6 @@ fn once(bed: &Bed, plan: &Plan) -> Result<Run> {
     let before = replicas(bed)?;
     let load = load_average()[0];
     let over = AtomicBool::new(false);
-    let begin = std::time::Instant::now();
     let (seen, peaks) = std::thread::scope(|scope| {
         let watch = scope.spawn(|| {
             let mut peaks: Vec<f64> = before.iter().map(|one| one.usage.rss_mib).collect();
@@ -298,7 +297,7 @@ fn once(bed: &Bed, plan: &Plan) -> Result<Run> {
         over.store(true, Ordering::Relaxed);
         (seen, watch.join().unwrap_or_default())
     });
-    let (seen, seconds) = (seen?, begin.elapsed().as_secs_f64());
+    let seen = seen?;
     let (mut decided, mut outcomes, mut all) = (Histogram::default(), BTreeMap::new(), Vec::new());
     for (one, peak) in before.iter().zip(peaks) {
         let after = bed
@@ -319,7 +318,7 @@ fn once(bed: &Bed, plan: &Plan) -> Result<Run> {
             pod: one.pod.clone(),
             rss_before_mib: one.usage.rss_mib,
             rss_peak_mib: peak.max(usage.rss_mib),
-            cores: (usage.cpu_s - one.usage.cpu_s) / seconds,
+            cpu_s: usage.cpu_s - one.usage.cpu_s,
             reviews: own.count,
         });
         decided = decided.and(&own);
@@ -364,66 +363,4 @@ fn inside(bed: &Bed, plan: &Plan) -> Result<Seen> {
         bail!("the stream ended with {}", out.status);
     }
     serde_json::from_slice(&out.stdout).context("reading what the stream saw")
-}
-
-fn print(report: &Report) {
-    let show = |what: &str, spread: Option<Spread>, unit: &str, note: &str| {
-        if let Some(spread) = spread {
-            println!("  {what:<34} {spread} {unit} {note}");
-        }
-    };
-    println!(
-        "webhook at {}/s for {} s, {} connections, {} runs on {} processors: median (least to most)",
-        report.rate,
-        report.seconds,
-        report.connections,
-        report.runs.len(),
-        report.processors
-    );
-    show("whole call, p50", report.call_p50_ms, "ms", "");
-    show(
-        "whole call, p99",
-        report.call_p99_ms,
-        "ms",
-        &format!("(aim {AIM_MS} ms)"),
-    );
-    show("decision, mean", report.decision_mean_ms, "ms", "");
-    show(
-        "memory of a replica, peak",
-        report.rss_peak_mib,
-        "MiB",
-        &format!("(aim {AIM_MIB} MiB)"),
-    );
-    show(
-        "CPU of the replicas per review",
-        report.cpu_us_per_review,
-        "µs",
-        "",
-    );
-    for run in &report.runs {
-        let bound = |pair: Option<(f64, f64)>| {
-            pair.map_or_else(
-                || "none".to_owned(),
-                |(low, high)| format!("{low} to {high} ms"),
-            )
-        };
-        println!(
-            "  load {:.1}: {} reviews at {:.0}/s; own lag p99 {:.2} ms; decision p50 {}, p99 {}; answers {:?}; wrong {:?} {:?}",
-            run.load[0],
-            run.seen.sent,
-            run.seen.rate,
-            run.seen.lag.p99_ms,
-            bound(run.decision.p50_ms),
-            bound(run.decision.p99_ms),
-            run.seen.checked.verdicts,
-            run.seen.checked.wrong,
-            run.seen.broken
-        );
-        for one in &run.replicas {
-            println!(
-                "    {}: {:.0} reviews, {:.1} → {:.1} MiB, {:.2} cores",
-                one.pod, one.reviews, one.rss_before_mib, one.rss_peak_mib, one.cores
-            );
-        }
-    }
 }
