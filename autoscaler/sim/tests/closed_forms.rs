@@ -120,21 +120,24 @@ fn small_quotas_throttle_at_lower_load() {
 #[test]
 fn days_of_simulated_time_come_to_an_end() {
     // A rare request on a tiny pod: the clock counts so coarsely that a rest of the quota is below its step.
-    for (work_ms, size) in [(2.0, 10), (8.0, 20), (60.0, 10), (900.0, 50)] {
-        let mechanism = Mechanism {
-            work_ms,
-            sigma: 0.9,
-            workers: 8,
-            cores: 2.0,
-            callee: None,
-        };
-        for load in [0.01, 0.05, 0.5, 0.96] {
-            let run = run(&mechanism, Some(size), load, 12_000, 7);
-            assert_eq!(
-                run.self_ms.len(),
-                12_000,
-                "{work_ms} ms on {size}m at {load}"
-            );
+    let loads = [0.01, 0.05, 0.2, 0.5, 0.75, 0.96];
+    for work_ms in [0.3, 0.97, 2.6, 7.5, 60.0] {
+        for (size, sigma) in [(1, 0.6), (3, 1.4), (12, 0.9), (25, 2.0), (50, 0.9)] {
+            let mechanism = Mechanism {
+                work_ms,
+                sigma,
+                workers: 8,
+                cores: 2.0,
+                callee: None,
+            };
+            for load in loads {
+                let run = run(&mechanism, Some(size), load, 3_000, 7);
+                assert_eq!(
+                    run.self_ms.len(),
+                    3_000,
+                    "{work_ms} ms on {size}m at {load}"
+                );
+            }
         }
     }
 }
