@@ -9,7 +9,7 @@ pub enum Part {
     Pure,
     /// What the real API server makes of our kinds, manifests and rights.
     Contract,
-    /// The real local cluster's own life.
+    /// The real local cluster's own life, and what a user of it sees of the product.
     E2e,
 }
 
@@ -42,8 +42,8 @@ pub fn lints() -> Vec<Stage> {
             "clippy --profile ci --workspace --all-targets -- -D warnings",
         ),
         stage(
-            "lints of the contract tests",
-            "clippy --profile ci --workspace --test contract -- -D warnings",
+            "lints of the tests on a cluster",
+            "clippy --profile ci --workspace --test contract --test e2e -- -D warnings",
         ),
     ]
 }
@@ -66,10 +66,17 @@ pub fn tests(part: Part) -> Vec<Stage> {
             "contract with the API server",
             "test --profile ci --workspace --exclude msars-cluster --test contract",
         )],
-        Part::E2e => vec![stage(
-            "cluster life cycle",
-            "test --profile ci -p msars-cluster --test * -- --nocapture",
-        )],
+        Part::E2e => vec![
+            stage(
+                "cluster life cycle",
+                "test --profile ci -p msars-cluster --test * -- --nocapture",
+            ),
+            programs(),
+            stage(
+                "the product on a cluster",
+                "test --profile ci --workspace --exclude msars-cluster --test e2e",
+            ),
+        ],
     }
 }
 
@@ -125,7 +132,7 @@ pub fn bench(figure: Figure) -> Stage {
 /// The programs that the demo starts, and the demo itself; one call, so that they share their dependencies.
 pub fn programs() -> Stage {
     stage(
-        "programs of the demo",
+        "programs",
         "build --profile ci --bins -p msars-admission -p msars-autoscaler -p msars-loadgen -p msars-shop -p msars-demo",
     )
 }
@@ -137,7 +144,7 @@ mod tests {
     #[test]
     fn pure_tests_never_start_the_cluster() {
         for stage in tests(Part::Pure) {
-            for needs_cluster in ["lifecycle", "contract", "*"] {
+            for needs_cluster in ["lifecycle", "contract", "e2e", "*"] {
                 assert!(!stage.args.contains(&needs_cluster), "{stage:?}");
             }
         }
@@ -152,6 +159,14 @@ mod tests {
             }
         }
         assert_eq!(&all[..3], &lints()[..]);
+    }
+
+    #[test]
+    fn programs_are_built_before_they_are_put_on_a_cluster() {
+        let list = tests(Part::E2e);
+        let place = |wanted: &str| list.iter().position(|stage| stage.args.contains(&wanted));
+        let built = list.iter().position(|stage| *stage == programs());
+        assert!(built.is_some() && built < place("e2e"), "{list:?}");
     }
 
     #[test]
