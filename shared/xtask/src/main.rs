@@ -46,10 +46,13 @@ enum Command {
     },
     /// Write the generated files anew: the definitions in `manifests/crds`.
     Generate,
-    /// Measure what is published: everything, or one figure.
+    /// Measure what is published: one figure, or all that need no cluster.
     Bench {
-        /// Leave out for everything.
+        /// Leave out for all that need no cluster. Those on the real cluster need root.
         figure: Option<Figure>,
+        /// Of a figure on the cluster, such as `--attach` or `--quick`; `cargo xtask bench webhook -- --help` lists all.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
     },
     /// Say everything that is missing on this machine, with the command that installs it.
     Preflight,
@@ -58,6 +61,10 @@ enum Command {
 impl Command {
     fn need(&self) -> Need {
         match self {
+            Self::Bench {
+                figure: Some(figure),
+                ..
+            } if figure.on_the_cluster().is_some() => Need::Cluster,
             Self::Check
             | Self::Generate
             | Self::Bench { .. }
@@ -80,7 +87,7 @@ fn main() -> anyhow::Result<ExitCode> {
             Command::Cluster { args } => run::cluster(args)?,
             Command::Demo { args } => run::demo(args)?,
             Command::Generate => run::generate()?,
-            Command::Bench { figure } => run::bench(*figure)?,
+            Command::Bench { figure, args } => run::bench(*figure, args)?,
             Command::Preflight => {
                 println!("nothing is missing");
                 true

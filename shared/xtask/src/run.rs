@@ -149,10 +149,24 @@ fn hand_over(program: &Path, before: &[&str], args: &[String]) -> Result<bool> {
     Ok(status.success())
 }
 
-/// One measurement, or all from the quickest to the longest.
-pub fn bench(figure: Option<Figure>) -> Result<bool> {
+/// One measurement, or all that need no cluster, from the quickest to the longest.
+pub fn bench(figure: Option<Figure>, args: &[String]) -> Result<bool> {
+    if let Some(name) = figure.and_then(Figure::on_the_cluster) {
+        // Started from its file, as the demo is.
+        return Ok(
+            hand_over(Path::new("cargo"), &stages::bench_programs().args, &[])?
+                && hand_over(&built().join("msars-bench"), &[name], args)?,
+        );
+    }
+    anyhow::ensure!(
+        args.is_empty(),
+        "only figures on the cluster take arguments"
+    );
     let figures = figure.map_or_else(|| Figure::value_variants().to_vec(), |figure| vec![figure]);
-    all(&figures.into_iter().map(stages::bench).collect::<Vec<_>>())
+    all(&figures
+        .into_iter()
+        .filter_map(stages::bench)
+        .collect::<Vec<_>>())
 }
 
 /// The cluster's own program.

@@ -109,11 +109,27 @@ pub enum Figure {
     Split,
     /// Ten million random observations and proposals through `decide`: invariants broken.
     Decide,
+    /// The deployed webhook at 1,000 reviews per second: latency, memory, CPU.
+    Webhook,
+    /// The same trace under the product, under HorizontalPodAutoscalers and without any: hours, or `--quick`.
+    Peers,
 }
 
-/// The measurement behind a figure.
-pub fn bench(figure: Figure) -> Stage {
-    match figure {
+impl Figure {
+    /// The command of `msars-bench` that measures it on the real cluster.
+    pub fn on_the_cluster(self) -> Option<&'static str> {
+        match self {
+            Self::Tick | Self::Split | Self::Decide => None,
+            Self::Webhook => Some("webhook"),
+            Self::Peers => Some("peers"),
+        }
+    }
+}
+
+/// The measurement behind a figure that needs no cluster.
+pub fn bench(figure: Figure) -> Option<Stage> {
+    let stage = match figure {
+        Figure::Webhook | Figure::Peers => return None,
         Figure::Tick => stage("one tick", "run --profile ci -p msars-plan --example tick"),
         Figure::Split => stage(
             "one split",
@@ -126,7 +142,16 @@ pub fn bench(figure: Figure) -> Stage {
                 "test --profile ci -p msars-plan --test million -- --nocapture",
             )
         },
-    }
+    };
+    Some(stage)
+}
+
+/// The programs that a measurement on the cluster runs.
+pub fn bench_programs() -> Stage {
+    stage(
+        "programs of the bench",
+        "build --profile ci --bins -p msars-admission -p msars-autoscaler -p msars-loadgen -p msars-shop -p msars-bench",
+    )
 }
 
 /// The programs that the demo starts, and the demo itself; one call, so that they share their dependencies.
@@ -170,12 +195,27 @@ mod tests {
     }
 
     #[test]
+    fn every_figure_is_measured_in_one_way() {
+        for figure in Figure::value_variants() {
+            assert_eq!(
+                bench(*figure).is_none(),
+                figure.on_the_cluster().is_some(),
+                "{figure:?}"
+            );
+        }
+    }
+
+    #[test]
     fn one_profile_serves_everything() {
         for stage in everything()
             .into_iter()
             .chain(generate())
-            .chain([programs()])
-            .chain(Figure::value_variants().iter().map(|figure| bench(*figure)))
+            .chain([programs(), bench_programs()])
+            .chain(
+                Figure::value_variants()
+                    .iter()
+                    .filter_map(|figure| bench(*figure)),
+            )
         {
             assert!(
                 stage.args[0] == "fmt"
