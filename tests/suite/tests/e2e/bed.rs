@@ -3,17 +3,18 @@
 use std::cell::Cell;
 use std::ffi::OsStr;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use msars_cluster::{Cluster, Image, Options};
-use msars_shop::{FRONT_MIX, ROLES, Role, VERSIONS, Version, image};
-use msars_suite::{documents, folder};
+use msars_cluster::{Cluster, Options, Paths};
+use msars_shop::{FRONT_MIX, Role};
+use msars_suite::folder;
 use serde_json::{Value, json};
 
 use crate::clock::Watch;
+use crate::install::{programs, small};
 
 /// Where the product runs.
 pub const SYSTEM: &str = "msars-system";
@@ -58,18 +59,6 @@ fn say(line: &str) {
     println!("{line}");
 }
 
-/// Where the programs lie that cargo built beside this test.
-fn programs() -> Result<PathBuf> {
-    if let Some(folder) = std::env::var_os("MSARS_E2E_PROGRAMS") {
-        return Ok(folder.into());
-    }
-    let own = std::env::current_exe()?;
-    let deps = own.parent().and_then(Path::parent);
-    Ok(deps
-        .context("a test lies in target/PROFILE/deps")?
-        .to_owned())
-}
-
 impl Bed {
     /// Brings all of it up, to the moment when the gate holds. With `MSARS_E2E_ATTACH=1` the cluster that is up is
     /// used and left up, and the product on it is not struck unless `MSARS_E2E_ALONE=1`.
@@ -79,6 +68,14 @@ impl Bed {
         let cluster = if attached {
             Cluster::attach()?
         } else {
+            // Asked when no other run works on it any more, whose cluster would be taken for one that stays up.
+            let lock = Paths::from_env()?.lock(&say)?;
+            let stays = Cluster::attach().is_ok();
+            drop(lock);
+            ensure!(
+                !stays,
+                "a cluster is up: take it down by `cargo xtask cluster down`, or use it with MSARS_E2E_ATTACH=1"
+            );
             let scrape = Some("5s".parse().map_err(anyhow::Error::msg)?);
             Cluster::up(Options { scrape }, &say)?
         };
@@ -121,47 +118,6 @@ impl Bed {
         Ok(self)
     }
 
-    fn images(&self) -> Result<()> {
-        let folder = programs()?;
-        let program = |name: &str| {
-            Image::of_program("unnamed", &folder.join(name)).with_context(|| {
-                format!("{name}: build the programs first, as `cargo xtask test` does")
-            })
-        };
-        let mut all = vec![
-            program("msars-admission")?.named("msars/admission:dev"),
-            program("msars-autoscaler")?.named("msars/autoscaler:dev"),
-            program("msars-profile")?.named("msars/profile:dev"),
-        ];
-        let shop = program("msars-shop")?;
-        for role in ROLES.into_iter().chain([Role::Sidecar]) {
-            let wanted = |version: &Version| *version == Version::V1 || role == Role::Catalogue;
-            for version in VERSIONS.into_iter().filter(wanted) {
-                let image = image(role, version);
-                let env = image.env.into_iter();
-                all.push(env.fold(shop.named(&image.reference), Image::with_env));
-            }
-        }
-        self.cluster.load_images(&all)
-    }
-
-    fn install(&self) -> Result<()> {
-        let mut all = documents(&folder(""))?;
-        for object in &mut all {
-            let ours =
-                object["kind"] == "Deployment" && object["metadata"]["name"] == "msars-autoscaler";
-            let args = object.pointer_mut("/spec/template/spec/containers/0/args");
-            if let Some(args) = args.and_then(Value::as_array_mut).filter(|_| ours) {
-                // Scrapes come every 5 s here: what takes minutes elsewhere is learnt in one.
-                args.extend([json!("--window-seconds=40"), json!("--scrape-seconds=5")]);
-            }
-        }
-        let list = json!({"apiVersion": "v1", "kind": "List", "items": all});
-        self.must_with(&list.to_string(), &["apply", "-f", "-"])?;
-        self.rolled_in(SYSTEM, "msars-autoscaler")?;
-        self.rolled_in(SYSTEM, "msars-admission")
-    }
-
     fn shop(&self) -> Result<()> {
         let name = &self.namespace;
         if self.kubectl(&["get", "namespace", name])?.good {
@@ -173,7 +129,7 @@ impl Bed {
         };
         let mut list = msars_shop::manifests(&options);
         for object in list["items"].as_array_mut().into_iter().flatten() {
-            small(object);
+            self.fit(object);
         }
         self.must_with(&list.to_string(), &["apply", "-f", "-"])?;
         let grant = folder("namespace").display().to_string();
@@ -268,10 +224,17 @@ impl Bed {
             ..msars_shop::Options::default()
         };
         let mut object = msars_shop::deployment(role, &options);
-        small(&mut object);
+        self.fit(&mut object);
         object["spec"]["template"]["spec"]["containers"][0]["env"] =
             json!([{"name": "E2E_APPLIED", "value": applied}]);
         Ok(object)
+    }
+
+    /// Beside another shop, the node has room for a small one only.
+    fn fit(&self, object: &mut Value) {
+        if self.attached {
+            small(object);
+        }
     }
 
     /// One kubectl call.
@@ -357,24 +320,6 @@ impl Bed {
             "--timeout=80s",
         ];
         self.must(&args).map(drop)
-    }
-}
-
-/// A quarter of the CPU requests, so that the node has room for a rollout and shadow pods; a Guaranteed pod stays one.
-fn small(object: &mut Value) {
-    let containers = object.pointer_mut("/spec/template/spec/containers");
-    for container in containers
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-    {
-        let resources = &mut container["resources"];
-        if resources["requests"]["cpu"] == resources["limits"]["cpu"] {
-            continue;
-        }
-        let text = resources["requests"]["cpu"].as_str().unwrap_or_default();
-        let milli: u32 = text.trim_end_matches('m').parse().unwrap_or(40);
-        resources["requests"]["cpu"] = json!(format!("{}m", (milli / 4).max(10)));
     }
 }
 
