@@ -116,6 +116,8 @@ struct Verdict {
 /// The published result.
 #[derive(Debug, Clone, Serialize)]
 struct Report {
+    /// Whether the product knew the shop before the first run.
+    learned: bool,
     seconds: f64,
     mean_rate: f64,
     percentile: f64,
@@ -182,6 +184,11 @@ fn all(
     {
         bed.cluster.metrics_server(&|line| println!("{line}"))?;
     }
+    let learned = args.policies.contains(&Policy::Ours) && run::learned(bed, shop, trace)?;
+    println!(
+        "the product has {}learned the shop",
+        if learned { "" } else { "NOT " }
+    );
     let mut runs = Vec::new();
     for repeat in 0..repeats {
         for policy in Policy::rotated(&args.policies, repeat) {
@@ -207,6 +214,7 @@ fn all(
         .map(|policy| row(*policy, &runs))
         .collect();
     Ok(Report {
+        learned,
         seconds,
         mean_rate: trace.mean(),
         percentile: PERCENTILE,

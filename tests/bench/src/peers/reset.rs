@@ -13,6 +13,9 @@ use crate::bed::Bed;
 /// Until the shop is Available with fresh pods.
 const FRESH: Duration = Duration::from_mins(4);
 
+/// Until all pods are the manifests', after which they are replaced once more; they take 20 s to go.
+const SETTLED: Duration = Duration::from_mins(1);
+
 /// Takes every autoscaler away, gives the shop its replicas and fresh pods, then puts `policy` in charge.
 pub fn to(bed: &Bed, shop: &Shop, policy: Policy) -> Result<()> {
     let cluster = &bed.cluster;
@@ -20,12 +23,7 @@ pub fn to(bed: &Bed, shop: &Shop, policy: Policy) -> Result<()> {
     let all = ["-n", namespace];
     cluster.ask([&all[..], &["delete", "hpa", "--all", "--ignore-not-found"]].concat())?;
     mode(bed, namespace, Policy::Fixed)?;
-    for (name, wanted) in replicas(shop) {
-        let wanted = format!("--replicas={wanted}");
-        cluster.ask([&all[..], &["scale", "deploy", &name, &wanted]].concat())?;
-    }
-    cluster.ask([&all[..], &["delete", "pods", "--all", "--wait=false"]].concat())?;
-    settled(bed, shop)?;
+    fresh(bed, shop)?;
     bed.available(namespace, FRESH)?;
     mode(bed, namespace, policy)?;
     let autoscalers = policy.autoscalers(namespace);
@@ -54,24 +52,39 @@ fn mode(bed: &Bed, namespace: &str, policy: Policy) -> Result<()> {
     Ok(())
 }
 
-/// Waits until no pod is going and the requests are those of the manifests: no run begins with another's sizes.
-fn settled(bed: &Bed, shop: &Shop) -> Result<()> {
-    let wanted = f64::from(msars_shop::requests_milli()) / 1000.0;
+/// Replicas and pods of the manifests. The product may still be leaving, or bear pods of its own sizes, for some seconds
+/// after the workloads are told; pods of other requests are replaced again, so that no run begins with another's.
+fn fresh(bed: &Bed, shop: &Shop) -> Result<()> {
+    let all = ["-n", shop.namespace.as_str()];
     let deadline = Instant::now() + FRESH;
     loop {
-        let pods = bed.get(&["-n", &shop.namespace, "pods"])?;
-        let going = |pod: &Value| pod.pointer("/metadata/deletionTimestamp").is_some();
-        let list = pods["items"].as_array();
-        let clean = !list.into_iter().flatten().any(going);
-        let found = requested(&pods, 0.0).cores;
-        if clean && (found - wanted).abs() < 5e-4 {
+        for (name, wanted) in replicas(shop) {
+            let wanted = format!("--replicas={wanted}");
+            bed.cluster
+                .ask([&all[..], &["scale", "deploy", &name, &wanted]].concat())?;
+        }
+        bed.cluster
+            .ask([&all[..], &["delete", "pods", "--all", "--wait=false"]].concat())?;
+        if settled(bed, shop, deadline.min(Instant::now() + SETTLED))? {
             return Ok(());
         }
         if Instant::now() >= deadline {
-            bail!(
-                "pods request {found:.3} cores and not the manifests' {wanted:.3} after {FRESH:?}"
-            );
+            bail!("the pods do not come back to the manifests' requests within {FRESH:?}");
+        }
+    }
+}
+
+/// Whether no pod is going and the requests are those of the manifests, before the deadline.
+fn settled(bed: &Bed, shop: &Shop, deadline: Instant) -> Result<bool> {
+    let wanted = f64::from(msars_shop::requests_milli()) / 1000.0;
+    while Instant::now() < deadline {
+        let pods = bed.get(&["-n", &shop.namespace, "pods"])?;
+        let going = |pod: &Value| pod.pointer("/metadata/deletionTimestamp").is_some();
+        let clean = !pods["items"].as_array().into_iter().flatten().any(going);
+        if clean && (requested(&pods, 0.0).cores - wanted).abs() < 5e-4 {
+            return Ok(true);
         }
         std::thread::sleep(Duration::from_millis(500));
     }
+    Ok(false)
 }

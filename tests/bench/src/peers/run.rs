@@ -20,6 +20,9 @@ use crate::proc::load_average;
 
 /// Load at the trace's first rate before anything counts: an autoscaler's metrics need some scrapes.
 const WARM: Duration = Duration::from_mins(1);
+/// Learning is looked at after so long, so many times.
+const LEARN_STEP: Duration = Duration::from_secs(30);
+const LEARN_STEPS: usize = 20;
 /// Between two looks at the pods.
 const LOOK: Duration = Duration::from_secs(2);
 /// Length of a window of the driver: some hundred requests, so that a tail of it means something.
@@ -77,6 +80,33 @@ pub fn once(
         driver_lag_p99_ms: result.driver.lag_p99.get(),
         samples,
     })
+}
+
+/// Load at the trace's mean rate, with the product in charge, until its objective is Ready: it has learned each workload
+/// from live pods, once for all runs. Tells whether it came so far.
+pub fn learned(bed: &Bed, shop: &Shop, trace: &Trace) -> Result<bool> {
+    reset::to(bed, shop, Policy::Ours)?;
+    let target = target(bed, shop)?;
+    let load = [
+        "--rate".to_owned(),
+        format!("{:.3}", trace.mean()),
+        "--duration".to_owned(),
+        format!("{}s", LEARN_STEP.as_secs()),
+    ];
+    for step in 0..LEARN_STEPS {
+        let objectives = bed.get(&["-n", &shop.namespace, "servicelevelobjectives"])?;
+        let items = objectives["items"].as_array();
+        let conditions = items
+            .into_iter()
+            .flatten()
+            .filter_map(|one| one["status"]["conditions"].as_array());
+        let ready = |one: &Value| one["type"] == "Ready" && one["status"] == "True";
+        if conditions.flatten().any(ready) {
+            return Ok(true);
+        }
+        drive(bed, &target, step, &load, |_| Ok(()))?;
+    }
+    Ok(false)
 }
 
 fn target(bed: &Bed, shop: &Shop) -> Result<String> {
