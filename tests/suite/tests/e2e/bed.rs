@@ -22,8 +22,8 @@ pub const SYSTEM: &str = "msars-system";
 const CALL: Duration = Duration::from_secs(90);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(250);
-/// Requests of the live load per second.
-const RATE: &str = "10";
+/// Requests of the live load per second: the rarest role still gets enough of them to be learnt from in a window.
+const RATE: &str = "25";
 
 /// What a program said.
 #[derive(Debug, Clone)]

@@ -202,6 +202,9 @@ fn replace(bed: &Bed) -> Result<()> {
 }
 
 fn undo_before_profile(bed: &Bed) -> Result<()> {
+    // A revision before this one, to go back to.
+    bed.settle("orders-db")?;
+    bed.hold("orders-db")?;
     bed.settle("orders-db")?;
     let before = bed.variable("orders-db", "E2E_MARK")?;
     bed.hold("orders-db")?;
