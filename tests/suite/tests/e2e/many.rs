@@ -43,23 +43,32 @@ fn six(bed: &Bed) -> Result<()> {
         bed.settle(name)?;
         items.push(bed.manifest(name, &bed.mark())?);
     }
-    bed.apply(&json!({"apiVersion": "v1", "kind": "List", "items": items}))?;
+    let said = bed.apply(&json!({"apiVersion": "v1", "kind": "List", "items": items}))?;
+    let begun = said.err.matches("msars: holding this revision").count();
+    ensure!(
+        begun == SIX.len(),
+        "expected: {} holds; found: {begun}; kubectl said: {}",
+        SIX.len(),
+        said.err
+    );
     let mut open: BTreeMap<&str, Hold> = BTreeMap::new();
+    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
     let seen = deployments(bed)?;
     for name in SIX {
         let seen = seen.get(name).context("a Deployment is gone")?;
-        ensure!(
-            seen.held(),
-            "expected: {name} held; found: {}",
-            seen.words()
-        );
+        if seen.free() {
+            // Where the queue leaves no time, a hold ends before anybody looks.
+            *counts.entry("at once").or_default() += 1;
+            continue;
+        }
         let (hash, until) = (seen.hash()?, seen.deadline()?);
+        let warning = String::new();
         open.insert(
             name,
             Hold {
                 hash,
                 until,
-                warning: String::new(),
+                warning,
             },
         );
     }
@@ -81,7 +90,6 @@ fn six(bed: &Bed) -> Result<()> {
             .then_some(())
             .ok_or(format!("{left:?} held")))
     })?;
-    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
     for (name, (hold, late)) in &ended {
         ensure!(
             *late <= GRACE,
