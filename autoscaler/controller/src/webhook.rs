@@ -16,6 +16,9 @@ use msars_api::names;
 use msars_certs::{Authority, CertError, Leaf, Pem, Rotation, Usage, bundle, inspect, rotation};
 use serde_json::json;
 
+/// How far clocks may differ.
+const SKEW: SignedDuration = SignedDuration::from_mins(5);
+
 /// How long certificates live.
 #[derive(Debug, Clone, Copy)]
 pub struct Lives {
@@ -88,8 +91,9 @@ pub fn next(
     lives: Lives,
     now: Timestamp,
 ) -> Result<Step, CertError> {
-    // Clocks differ: a certificate is valid from a little before it was made.
-    let from = now - SignedDuration::from_mins(5);
+    // Clocks differ: a certificate is valid from a little before it was made, on top of its life.
+    let skew = SKEW.min(lives.leaf / 4);
+    let from = now - skew;
     let issue = |authority: &Authority| {
         let leaf = Leaf {
             name: names.first().copied().unwrap_or("msars-admission"),
@@ -97,7 +101,7 @@ pub fn next(
             sans: names,
             usage: Usage::Server,
         };
-        authority.issue(&leaf, from, lives.leaf)
+        authority.issue(&leaf, from, lives.leaf + skew)
     };
     let readable = stored.and_then(|stored| {
         let ca = inspect(&stored.ca.cert).ok()?;
@@ -105,7 +109,7 @@ pub fn next(
         Some((stored, ca, leaf))
     });
     let Some((stored, ca, leaf)) = readable else {
-        let authority = Authority::new("msars-webhook-ca", from, lives.authority)?;
+        let authority = Authority::new("msars-webhook-ca", from, lives.authority + skew)?;
         let leaf = issue(&authority)?;
         return Ok(Step::Write(Box::new(Material {
             bundle: bundle(&authority.pem().cert, None),
@@ -125,7 +129,7 @@ pub fn next(
             })))
         }
         (Rotation::Renew, _) => {
-            let authority = Authority::new("msars-webhook-ca", from, lives.authority)?;
+            let authority = Authority::new("msars-webhook-ca", from, lives.authority + skew)?;
             let leaf = issue(&authority)?;
             Ok(Step::Write(Box::new(Material {
                 bundle: bundle(&authority.pem().cert, Some(&stored.ca.cert)),

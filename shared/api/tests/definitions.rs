@@ -11,10 +11,7 @@ const HEAD: &str = "# Generated from shared/api/src/crd by `cargo xtask generate
 
 #[test]
 fn generated_files_are_what_the_types_say() {
-    let folder = PathBuf::from(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../manifests/crds"
-    ));
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../manifests/crds"));
     let rewrite = std::env::var_os("MSARS_UPDATE_GENERATED").is_some();
     let mut stale = Vec::new();
     for definition in crd::all() {
