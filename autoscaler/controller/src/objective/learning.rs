@@ -10,7 +10,7 @@ use msars_observe::{Entry, Pod, Scope, merged_chain};
 use super::application::{Application, Declare, declare};
 use super::assemble::{Class, declared, round};
 use super::passive::{self, NEEDED, Window};
-use super::{Objectives, STRAIN, SignalMap};
+use super::{FELT, Objectives, STRAIN, SignalMap, Strain};
 use crate::pods;
 use crate::profiles::{self, Found};
 use crate::world::Workload;
@@ -163,7 +163,11 @@ impl Objectives {
             .filter_map(|(name, budget)| {
                 let key = ObjectKey::new(namespace, name);
                 let now = *observed.get(&key)?;
-                (now > STRAIN * budget.get()).then_some((key, now))
+                let strain = Strain {
+                    now_ms: now,
+                    felt_ms: FELT * application.objective.get(),
+                };
+                (now > STRAIN * budget.get()).then_some((key, strain))
             })
             .collect();
         let callees = reached(namespace, &memory.classes);

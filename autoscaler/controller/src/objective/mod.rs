@@ -47,7 +47,7 @@ struct Posted {
     profiling: BTreeSet<ObjectKey>,
     callees: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
     observed: BTreeMap<ObjectKey, f64>,
-    strained: BTreeMap<ObjectKey, BTreeMap<ObjectKey, f64>>,
+    strained: BTreeMap<ObjectKey, BTreeMap<ObjectKey, Strain>>,
 }
 
 impl Board {
@@ -85,11 +85,11 @@ impl Board {
         })
     }
 
-    /// Workloads whose self time passes four fifths of their budget, with that time in ms.
-    pub fn strained(&self) -> BTreeMap<ObjectKey, f64> {
+    /// Workloads whose self time passes four fifths of their budget.
+    pub fn strained(&self) -> BTreeMap<ObjectKey, Strain> {
         self.with(|posted| {
             let all = posted.strained.values().flatten();
-            all.map(|(key, now)| (key.clone(), *now)).collect()
+            all.map(|(key, strain)| (key.clone(), *strain)).collect()
         })
     }
 
@@ -105,6 +105,18 @@ impl Board {
 
 /// A callee whose self time passes this share of its budget is in trouble while a caller is profiled.
 const STRAIN: f64 = 0.8;
+
+/// A longer self time is felt from this share of the objective on.
+const FELT: f64 = 0.05;
+
+/// A self time near or above its budget.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Strain {
+    /// The self time at the objective's percentile, ms.
+    pub now_ms: f64,
+    /// How much longer than before it must be to be felt by the objective, ms.
+    pub felt_ms: f64,
+}
 
 /// The objectives' task.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use msars_api::crd::PhaseSeconds;
 use msars_client::apply::{Applied, ApplyError, apply};
 use msars_domain::{
@@ -452,14 +452,15 @@ impl Run<'_> {
         counters
     }
 
-    /// Waits, a little, for a CPU sample from after the last window, and gives every point that has none of its own
-    /// the mean of the whole run.
+    /// Waits, a little, until a CPU sample covers all but the last window, and gives every point that has none of its
+    /// own the mean of the whole run: requests count by their overlap with the samples, so that a last window without
+    /// a sample costs precision and not truth.
     async fn settle_cpu(&mut self) {
-        let end = (self.bench.now)();
+        let covered = (self.bench.now)() - SignedDuration::from_secs(WINDOW_S as i64 * 2);
         let own = self.own_cpu;
-        let patience = tokio::time::Instant::now() + Duration::from_secs(12);
+        let patience = tokio::time::Instant::now() + Duration::from_secs(8);
         while !own
-            && self.log.newest().is_none_or(|newest| newest < end)
+            && self.log.newest().is_none_or(|newest| newest < covered)
             && tokio::time::Instant::now() < patience
             && (self.bench.now)() < self.job.until
         {
