@@ -17,6 +17,8 @@ use crate::paths::Paths;
 const OWNER: &str = "MSARS_CLUSTER_OWNER";
 /// Names the program.
 const PROGRAM: &str = "MSARS_CLUSTER_PROGRAM";
+/// Looks in a row, 50 ms apart, that must miss a program before it counts as gone.
+const MISSES: u32 = 6;
 /// How long a process may take to go after SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -256,8 +258,15 @@ pub fn until(
     mut ask: impl FnMut() -> bool,
 ) -> Result<()> {
     let deadline = Instant::now() + limit;
+    let mut missed = 0;
     while !ask() {
-        if running(paths, program).is_none() {
+        // A process that is just replacing itself by its program shows no environment for an instant.
+        missed = if running(paths, program).is_none() {
+            missed + 1
+        } else {
+            0
+        };
+        if missed >= MISSES {
             bail!("{what}: {program} is gone; {}", tail(&paths.log(program)));
         }
         if Instant::now() >= deadline {
