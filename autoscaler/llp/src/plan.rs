@@ -8,8 +8,10 @@ use crate::{Point, fit::work_ms};
 const LOADS: [f64; 3] = [0.2, 0.6, 0.85];
 /// Load from which a size counts as saturated.
 const SATURATED: f64 = 0.95;
-/// p99 over the low-load p99 of the same size that counts as the knee.
+/// Tail over the low-load tail of the same size that counts as the knee.
 const KNEE: f64 = 6.0;
+/// Requests from which a window's p99 is more than its slowest request or two; below, the p90 is compared.
+const TAIL_REQUESTS: u64 = 300;
 /// Share of errors that ends a size.
 const ERRORS: f64 = 0.05;
 
@@ -60,11 +62,16 @@ pub enum Next {
 
 /// Whether this size needs no higher load: failing, saturated or past the knee.
 fn ended(at_size: &[&Point], work: f64) -> bool {
-    let low = at_size.first().map_or(0.0, |p| p.p99_ms);
+    let Some(low) = at_size.first() else {
+        return false;
+    };
     at_size.iter().any(|p| {
-        p.error_share() >= ERRORS
-            || p.load(work) > SATURATED
-            || (low > 0.0 && p.p99_ms > KNEE * low)
+        let (tail, calm) = if p.requests.min(low.requests) >= TAIL_REQUESTS {
+            (p.p99_ms, low.p99_ms)
+        } else {
+            (p.p90_ms, low.p90_ms)
+        };
+        p.error_share() >= ERRORS || p.load(work) > SATURATED || (calm > 0.0 && tail > KNEE * calm)
     })
 }
 

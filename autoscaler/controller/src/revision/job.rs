@@ -307,6 +307,7 @@ impl Run<'_> {
             if left < plan.settle_seconds + plan.window_seconds {
                 return Ok(Done::TimeBudget);
             }
+            self.know_work(plan.sizes.len()).await;
             let (size, rate) = match next_probe(&plan, &self.points) {
                 Next::Done { reason } => return Ok(reason),
                 Next::Probe { size, rate } => (size, rate.get()),
@@ -438,6 +439,31 @@ impl Run<'_> {
         })
     }
 
+    /// After the first, low round over all sizes, higher loads need the work per request: a guess from another version
+    /// would drive a slower one far past its knee. Waits for the counter's samples, a little, and gives every point
+    /// the mean known so far.
+    async fn know_work(&mut self, sizes: usize) {
+        if self.own_cpu || self.points.len() < sizes {
+            return;
+        }
+        let patience = tokio::time::Instant::now() + Duration::from_secs(12);
+        while self.log.per_request().is_none() && tokio::time::Instant::now() < patience {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            self.read_cpu().await;
+        }
+        self.spread_work();
+    }
+
+    fn spread_work(&mut self) {
+        if !self.own_cpu
+            && let Some(per_request) = self.log.per_request()
+        {
+            for point in &mut self.points {
+                point.cpu_seconds = per_request * point.requests as f64;
+            }
+        }
+    }
+
     async fn read_cpu(&mut self) -> Option<super::measure::Counters> {
         let counters = self
             .bench
@@ -467,10 +493,6 @@ impl Run<'_> {
             tokio::time::sleep(Duration::from_millis(500)).await;
             self.read_cpu().await;
         }
-        if !own && let Some(per_request) = self.log.per_request() {
-            for point in &mut self.points {
-                point.cpu_seconds = per_request * point.requests as f64;
-            }
-        }
+        self.spread_work();
     }
 }
