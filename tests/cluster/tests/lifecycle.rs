@@ -146,7 +146,7 @@ fn a_program_of_this_machine_runs_in_a_pod(cluster: &Cluster) {
     cluster.load_images(&[own]).unwrap();
     let pod = |name: &str, image: &str, args: &str| {
         format!(
-            "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{restartPolicy: Never, containers: \
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{restartPolicy: OnFailure, containers: \
              [{{name: app, image: '{image}', imagePullPolicy: IfNotPresent, args: {args}, \
              securityContext: {{runAsNonRoot: true, readOnlyRootFilesystem: true}}}}]}}}}\n---\n"
         )
@@ -167,7 +167,7 @@ fn a_program_of_this_machine_runs_in_a_pod(cluster: &Cluster) {
                 "wait",
                 "--for=jsonpath={.status.phase}=Succeeded",
                 &pod,
-                "--timeout=30s",
+                "--timeout=50s",
             ])
             .unwrap();
     }
