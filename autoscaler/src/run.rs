@@ -121,11 +121,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         candidate.run(&leases, now, &claim, stop).await;
     });
 
-    let means = means(&args, &observer, windows, config.clone());
+    let kubelets = Kubelets::new(config);
+    let means = means(&args, &observer, windows, kubelets.clone());
     let workloads = Workloads::new(world.clone(), own.clone(), clients.strict.clone(), means)
         .context("starting the thread that decides")?;
     tasks.spawn("workloads", workloads.run(seen.clone(), tasks.stop()));
-    let bench = bench(&args, clients.strict.clone(), config, &board);
+    let bench = bench(&args, clients.strict.clone(), kubelets, &board);
     let revisions = Revisions::new(
         world.clone(),
         own.clone(),
@@ -176,21 +177,21 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn means(args: &Args, observer: &Observer, windows: Windows, config: kube::Config) -> Means {
+fn means(args: &Args, observer: &Observer, windows: Windows, kubelets: Kubelets) -> Means {
     Means {
         observer: observer.clone(),
         windows,
-        kubelets: Kubelets::new(config),
+        kubelets,
         cores: args.node_cores,
         log: args.decisions.as_deref().map(|path| log(path, args)),
         now: msars_ops::clock::now,
     }
 }
 
-fn bench(args: &Args, client: kube::Client, config: kube::Config, board: &Arc<Board>) -> Bench {
+fn bench(args: &Args, client: kube::Client, kubelets: Kubelets, board: &Arc<Board>) -> Bench {
     Bench {
         client,
-        config,
+        kubelets,
         plain: Plain::default(),
         load_image: args.load_image.clone(),
         metrics: SubjectMetrics::default(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use msars_api::annotations::SHADOW_LABEL;
+use msars_api::names::SHADOW_LABEL;
 use msars_domain::{CpuSize, ObjectKey};
 use msars_gate::{Serving, Snapshot, serving};
 use serde_json::{Value, json};

@@ -41,8 +41,6 @@ pub const HOLD_UNTIL: &str = "msars.io/hold-until";
 /// Start of the hold, RFC 3339.
 pub const HOLD_SINCE: &str = "msars.io/hold-since";
 
-/// Label (not an annotation) of shadow pods and load pods.
-pub const SHADOW_LABEL: &str = "msars.io/shadow";
 /// The annotations of a hold; all others under [`PREFIX`] are settings.
 pub const HOLD: [&str; 4] = [HOLD_HASH, HOLD_FROM, HOLD_SINCE, HOLD_UNTIL];
 /// Longest hold when none is given, seconds.

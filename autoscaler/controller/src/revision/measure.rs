@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 use msars_domain::{MilliCpu, ObjectKey, Percentile};
 use msars_observe::{Buckets, cadvisor, exposition};
 
 use super::job::JobError;
+use crate::kubelet::Kubelets;
 use crate::objective::Board;
 use crate::plain::Plain;
 
@@ -19,8 +20,8 @@ use crate::plain::Plain;
 pub struct Bench {
     /// The strict client.
     pub client: Client,
-    /// The same credentials, for kubelets.
-    pub config: Config,
+    /// For CPU counters of copies that export none.
+    pub kubelets: Kubelets,
     /// Plain HTTP to pods.
     pub plain: Plain,
     /// The image of the load pod.
@@ -343,26 +344,12 @@ impl Bench {
         Some(counters)
     }
 
-    /// CPU seconds from the kubelet, with the sample's own time. Needs `nodes/metrics`.
+    /// CPU seconds from the kubelet, with the sample's own time.
     async fn kubelet_cpu(&self, subject: &Subject) -> Option<(Timestamp, f64)> {
-        let mut config = self.config.clone();
-        config.cluster_url = format!("https://{}:10250", subject.host_ip).parse().ok()?;
-        let client = Client::try_from(config).ok()?;
-        let request = http::Request::get("/metrics/cadvisor")
-            .body(Vec::new())
-            .ok()?;
-        let read = tokio::time::timeout(Duration::from_secs(3), client.request_text(request));
-        let text = match read.await {
-            Ok(Ok(text)) => text,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, node = subject.host_ip, "the kubelet's metrics cannot be read");
-                return None;
-            }
-            Err(_elapsed) => {
-                tracing::warn!(
-                    node = subject.host_ip,
-                    "the kubelet did not answer within 3 s"
-                );
+        let text = match self.kubelets.cadvisor(&subject.host_ip).await {
+            Ok(text) => text,
+            Err(error) => {
+                tracing::warn!(%error, category = error.category(), "no CPU counter of the copy");
                 return None;
             }
         };

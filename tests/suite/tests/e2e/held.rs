@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
-use msars_api::annotations::{HOLD, HOLD_HASH, HOLD_UNTIL, MODE, SHADOW_LABEL};
+use msars_api::annotations::{HOLD, HOLD_HASH, HOLD_UNTIL, MODE};
+use msars_api::names::SHADOW_LABEL;
 use msars_api::names::{SHADOW_OF_LABEL, profile_name};
 use serde_json::Value;
 
