@@ -15,7 +15,10 @@ pub enum Need {
 }
 
 /// Oldest Go that builds the pinned modules.
-const GO: (u32, u32) = (1, 26);
+const GO: Version = (1, 26, 7);
+
+/// Major, minor, patch.
+type Version = (u32, u32, u32);
 
 /// What this machine has.
 #[derive(Debug, Clone)]
@@ -23,7 +26,7 @@ struct Found {
     /// Names of programs on the path.
     programs: Vec<&'static str>,
     /// Go's version, when it tells one.
-    go: Option<(u32, u32)>,
+    go: Option<Version>,
     /// Whether we may make namespaces and cgroups.
     root: bool,
 }
@@ -51,10 +54,11 @@ fn missing(found: &Found, need: Need) -> Vec<String> {
     if need == Need::Cluster {
         let remedy = "install it from https://go.dev/dl (tar -C /usr/local -xzf …; add /usr/local/go/bin to PATH)";
         match found.go {
-            None => lines.push(format!("missing: go, {}.{} or newer: {remedy}", GO.0, GO.1)),
+            None => lines.push(format!("missing: go, {} or newer: {remedy}", dotted(GO))),
             Some(version) if version < GO => lines.push(format!(
-                "too old: go {}.{}, wanted {}.{} or newer: {remedy}",
-                version.0, version.1, GO.0, GO.1
+                "too old: go {}, wanted {} or newer: {remedy}",
+                dotted(version),
+                dotted(GO)
             )),
             Some(_) => {}
         }
@@ -68,13 +72,24 @@ fn missing(found: &Found, need: Need) -> Vec<String> {
     lines
 }
 
-/// `go version go1.26.1 linux/amd64` → (1, 26).
-fn go_version(text: &str) -> Option<(u32, u32)> {
+fn dotted((major, minor, patch): Version) -> String {
+    format!("{major}.{minor}.{patch}")
+}
+
+/// `go version go1.26.1 linux/amd64` → (1, 26, 1); a version under development counts as its first release.
+fn go_version(text: &str) -> Option<Version> {
     let word = text
         .split_whitespace()
         .find_map(|word| word.strip_prefix("go").filter(|rest| rest.contains('.')))?;
-    let mut parts = word.split(|c: char| !c.is_ascii_digit());
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    let mut parts = word.split('.');
+    let leading = |part: &str| -> Option<u32> {
+        let end = part
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(part.len());
+        part[..end].parse().ok()
+    };
+    let (major, minor) = (leading(parts.next()?)?, leading(parts.next()?)?);
+    Some((major, minor, parts.next().and_then(leading).unwrap_or(0)))
 }
 
 fn look() -> Result<Found> {
@@ -142,27 +157,30 @@ mod tests {
     fn a_full_machine_lacks_nothing_and_an_old_go_does_not_do() {
         let mut found = Found {
             programs: PROGRAMS.iter().map(|(program, _, _)| *program).collect(),
-            go: Some((1, 26)),
+            go: Some((1, 26, 7)),
             root: true,
         };
         assert!(missing(&found, Need::Cluster).is_empty());
-        found.go = Some((1, 19));
+        found.go = Some((1, 26, 1));
         let lines = missing(&found, Need::Cluster);
         assert_eq!(lines.len(), 1);
-        assert!(lines[0].starts_with("too old: go 1.19, wanted 1.26"));
+        assert!(lines[0].starts_with("too old: go 1.26.1, wanted 1.26.7 or newer"));
         assert!(missing(&found, Need::Build).is_empty());
     }
 
     #[test]
     fn go_tells_its_version_in_one_word() {
-        assert_eq!(go_version("go version go1.26.1 linux/amd64"), Some((1, 26)));
+        assert_eq!(
+            go_version("go version go1.26.1 linux/amd64"),
+            Some((1, 26, 1))
+        );
         assert_eq!(
             go_version("go version go1.27rc1 linux/arm64"),
-            Some((1, 27))
+            Some((1, 27, 0))
         );
         assert_eq!(
             go_version("go version devel go1.27-abc linux"),
-            Some((1, 27))
+            Some((1, 27, 0))
         );
         assert_eq!(go_version("command not found"), None);
     }

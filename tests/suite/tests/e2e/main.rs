@@ -11,6 +11,7 @@
 )]
 
 mod bed;
+mod capacity;
 mod clock;
 mod ends;
 mod faults;
