@@ -3,8 +3,6 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::stored::milli;
-
 /// A write to a Deployment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Write {
@@ -140,24 +138,6 @@ fn paused_by_webhook(event: &Value) -> bool {
         })
 }
 
-/// The CPU limits, in thousandths of a core, that the webhook gave to new pods of a revision.
-pub fn births(log: &str, namespace: &str, revision: &str) -> Vec<u32> {
-    let read = |line: &str| {
-        let event: Value = serde_json::from_str(line).ok()?;
-        let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
-        let wanted = text("/objectRef/resource") == Some("pods")
-            && text("/objectRef/namespace") == Some(namespace)
-            && event.pointer("/responseStatus/code")?.as_u64()? == 201
-            && text("/annotations/pods.msars.io~1revision") == Some(revision);
-        wanted.then_some(())?;
-        milli(text("/annotations/pods.msars.io~1size")?)
-    };
-    log.lines()
-        .filter(|line| line.contains("pods.msars.io/size"))
-        .filter_map(read)
-        .collect()
-}
-
 /// The holds that these writes began and ended.
 pub fn holds(writes: &[Write]) -> Vec<Hold> {
     let mut all: Vec<Hold> = Vec::new();
@@ -186,7 +166,7 @@ pub fn holds(writes: &[Write]) -> Vec<Hold> {
 
 #[cfg(test)]
 mod tests {
-    use super::{births, holds, writes};
+    use super::{holds, writes};
 
     const LOG: &str = include_str!("fixtures/audit.jsonl");
 
@@ -229,17 +209,6 @@ mod tests {
             .is_empty()
         );
         assert!(writes("\"deployments\" {", "shop").is_empty());
-    }
-
-    #[test]
-    fn a_birth_is_told_with_its_size() {
-        let event = serde_json::json!({
-            "objectRef": {"resource": "pods", "namespace": "shop"}, "responseStatus": {"code": 201},
-            "annotations": {"pods.msars.io/revision": "ab", "pods.msars.io/size": "400m", "pods.msars.io/verdict": "Size"},
-        });
-        let log = format!("{event}\n{event}\nnone\n");
-        assert_eq!(births(&log, "shop", "ab"), [400, 400]);
-        assert!(births(&log, "shop", "cd").is_empty() && births(LOG, "shop", "ab").is_empty());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::births::Birth;
 use crate::report::{Report, Revision};
 
 /// One demand and what was found.
@@ -75,22 +76,12 @@ pub fn judge(report: &Report) -> Vec<Bar> {
     let budgets: Vec<(String, bool)> = all.iter().map(moved).collect();
     let texts: Vec<&str> = budgets.iter().map(|(text, _)| text.as_str()).collect();
     let hold = median(all.iter().filter(|r| r.held).map(|r| r.hold_s).collect());
-    let born = |r: &Revision| {
-        !r.sizes_born.is_empty()
-            && r.sizes_born
-                .iter()
-                .all(|size| size.is_some() && *size == r.size_wanted)
-    };
+    let born = |r: &Revision| !r.births.is_empty() && r.births.iter().all(Birth::fits);
     let sizes: Vec<String> = all
         .iter()
         .map(|r| {
-            let born: Vec<String> = r.sizes_born.iter().map(|size| milli(*size)).collect();
-            format!(
-                "{}: wanted {}, born {}",
-                r.image,
-                milli(r.size_wanted),
-                born.join(", ")
-            )
+            let born: Vec<String> = r.births.iter().map(told).collect();
+            format!("{}: {}", r.image, several(&born))
         })
         .collect();
     let requests = report.requests;
@@ -114,7 +105,7 @@ pub fn judge(report: &Report) -> Vec<Bar> {
             !all.is_empty() && budgets.iter().all(|(_, good)| *good),
         ),
         bar(
-            "new pods are born with the size that the split wants".to_owned(),
+            "new pods are born with the size that is wanted at that moment".to_owned(),
             sizes.join("; "),
             !all.is_empty() && all.iter().all(born),
         ),
@@ -152,8 +143,39 @@ pub fn judge(report: &Report) -> Vec<Bar> {
     ]
 }
 
-fn milli(size: Option<u32>) -> String {
-    size.map_or("none".to_owned(), |size| format!("{size}m"))
+/// A birth in words.
+fn told(birth: &Birth) -> String {
+    let size = birth
+        .size
+        .map_or("no size".to_owned(), |size| format!("{size}m"));
+    if birth.fits() {
+        return size;
+    }
+    let wanted: Vec<String> = birth.wanted.iter().map(|size| format!("{size}m")).collect();
+    let wanted = if wanted.is_empty() {
+        "none".to_owned()
+    } else {
+        wanted.join(" or ")
+    };
+    format!("{size} at {:.1} s while {wanted} was wanted", birth.at_s)
+}
+
+/// Equal neighbours are counted; nothing is `none`.
+pub(crate) fn several(words: &[String]) -> String {
+    let groups: Vec<String> = words
+        .chunk_by(|a, b| a == b)
+        .filter_map(|same| {
+            let first = same.first()?;
+            Some(match same.len() {
+                1 => first.clone(),
+                count => format!("{count} × {first}"),
+            })
+        })
+        .collect();
+    if groups.is_empty() {
+        return "none".to_owned();
+    }
+    groups.join(", ")
 }
 
 /// Demands that are not met, as lines.
@@ -167,7 +189,16 @@ pub fn missed(bars: &[Bar]) -> Vec<String> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::{judge, median, missed};
+    use crate::births::Birth;
     use crate::report::{Report, Requests, Revision, Undo};
+
+    fn birth(size: u32) -> Birth {
+        Birth {
+            at_s: 100.0,
+            size: Some(size),
+            wanted: vec![400, 450],
+        }
+    }
 
     pub(crate) fn good() -> Report {
         let revision =
@@ -187,7 +218,8 @@ pub(crate) mod tests {
                 work_true_ms: true_ms,
                 work_found_ms: Some(true_ms * 1.02),
                 size_wanted: Some(400),
-                sizes_born: vec![Some(400), Some(400)],
+                sizes_born: vec![Some(400), Some(450)],
+                births: vec![birth(400), birth(450)],
                 ..Revision::default()
             };
         Report {
@@ -217,7 +249,7 @@ pub(crate) mod tests {
     #[test]
     fn each_fault_misses_its_own_bar() {
         type Spoil = fn(&mut Report);
-        let table: [(&str, Spoil); 10] = [
+        let table: [(&str, Spoil); 12] = [
             ("profiled", |r| {
                 r.revisions[0].released_by = "deadline".into();
             }),
@@ -229,9 +261,11 @@ pub(crate) mod tests {
                     .insert("catalogue".into(), 60.0);
             }),
             ("slower", |r| r.revisions[1].budgets_after.clear()),
-            ("born", |r| {
-                r.revisions[0].sizes_born = vec![Some(400), Some(200)];
+            ("200m at 100.0 s while 400m or 450m", |r| {
+                r.revisions[0].births.push(birth(200));
             }),
+            ("born", |r| r.revisions[0].births.clear()),
+            ("born", |r| r.revisions[1].births.push(Birth::default())),
             ("median", |r| r.revisions[0].hold_s = 66.0),
             ("undo", |r| r.undo = None),
             ("failed", |r| r.requests.dropped = 3),

@@ -5,12 +5,13 @@
 //! own log.
 //!
 //! Order of reading: `story` (every number of the scenario) → `scenario` (the steps) → `change`, `undo` → `collect` →
-//! `report` → `page`. Pure, with tests on fixtures: `audit`, `bars`, `figures`, `logs`, `page`, `report`, `stored`.
+//! `report` → `page`. Pure, with tests on fixtures: `audit`, `bars`, `births`, `figures`, `logs`, `page`, `report`, `stored`.
 //! A further step is a function over [`stage::Stage`] that `scenario::play` calls; what it found is a field of
 //! [`report::Report`].
 
 pub mod audit;
 pub mod bars;
+pub mod births;
 pub mod change;
 pub mod clock;
 pub mod collect;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use msars_report::{STYLE, escape, figure};
 
+use crate::bars::several;
 use crate::figures;
 use crate::report::{Report, Revision};
 
@@ -92,11 +93,7 @@ fn card(out: &mut String, revision: &Revision) {
         .iter()
         .map(|size| milli(Some(*size)))
         .collect();
-    let born: Vec<String> = revision
-        .sizes_born
-        .iter()
-        .map(|size| milli(*size))
-        .collect();
+    let born: Vec<String> = revision.births.iter().map(|b| milli(b.size)).collect();
     let found = revision
         .work_found_ms
         .map_or("not measured".to_owned(), |found| {
@@ -129,9 +126,9 @@ fn card(out: &mut String, revision: &Revision) {
         (
             "size of its pods",
             format!(
-                "{} wanted, born with {}",
+                "{} wanted at its release, born with {}",
                 milli(revision.size_wanted),
-                born.join(", ")
+                several(&born)
             ),
         ),
         (

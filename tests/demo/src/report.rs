@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::{Hold, Write};
 use crate::bars::Bar;
+use crate::births::Birth;
 use crate::stored::Profile;
 use crate::timeline::Moment;
 
@@ -43,10 +44,12 @@ pub struct Revision {
     pub work_found_ms: Option<f64>,
     /// What kubectl warned of.
     pub warning: String,
-    /// CPU limit that the split wants for its pods, thousandths of a core.
+    /// CPU limit that the split wanted for its pods at its release, thousandths of a core.
     pub size_wanted: Option<u32>,
-    /// CPU limits that its pods were born with, by the API server's log, thousandths of a core.
+    /// CPU limits that its pods were born with, thousandths of a core.
     pub sizes_born: Vec<Option<u32>>,
+    /// The same by the API server's log, with what was wanted at that moment.
+    pub births: Vec<Birth>,
     /// Seconds since the start: the change, its release, its completion.
     pub from_s: f64,
     /// See `from_s`.
@@ -132,6 +135,17 @@ pub struct Report {
     pub windows: Vec<Seen>,
     /// What happened when.
     pub timeline: Vec<Moment>,
+}
+
+/// Puts what the API server's log says of a revision's pods in place of what kubectl showed. A pod that kubectl showed
+/// and that the log has no size for was born without the webhook, which no wish allows.
+pub fn born_by(revision: &mut Revision, logged: Vec<Birth>) {
+    let unsized_pods = revision.sizes_born.len().saturating_sub(logged.len());
+    revision.births = logged;
+    revision
+        .births
+        .extend(std::iter::repeat_n(Birth::default(), unsized_pods));
+    revision.sizes_born = revision.births.iter().map(|birth| birth.size).collect();
 }
 
 /// How far two measurements of one hold may differ, seconds.
@@ -298,6 +312,24 @@ mod tests {
             told_now[0].contains("did not show") && told_now[1].contains("nobody set"),
             "{told_now:?}"
         );
+    }
+
+    #[test]
+    fn a_pod_that_the_log_does_not_know_was_born_without_a_size() {
+        let birth = Birth {
+            at_s: 1.0,
+            size: Some(400),
+            wanted: vec![400],
+        };
+        let mut revision = Revision {
+            sizes_born: vec![Some(200), Some(200)],
+            ..Revision::default()
+        };
+        born_by(&mut revision, vec![birth.clone()]);
+        assert_eq!(revision.births, [birth.clone(), Birth::default()]);
+        assert_eq!(revision.sizes_born, [Some(400), None]);
+        born_by(&mut revision, vec![birth.clone(); 3]);
+        assert_eq!(revision.births, vec![birth; 3]);
     }
 
     #[test]

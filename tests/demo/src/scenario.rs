@@ -9,11 +9,11 @@ use msars_shop::Version;
 use crate::clock::Clock;
 use crate::interrupt::Interrupt;
 use crate::load::{self, Load};
-use crate::report::{Report, reconcile, summary};
+use crate::report::{Report, born_by, reconcile, summary};
 use crate::stage::Stage;
-use crate::story::{CHANGES, DAY_S, LAST_LOAD, NAMESPACE, hints};
+use crate::story::{BIRTH_LAG_S, CHANGES, DAY_S, LAST_LOAD, NAMESPACE, hints};
 use crate::timeline::Timeline;
-use crate::{audit, bars, change, collect, images, install, page, undo};
+use crate::{audit, bars, births, change, collect, images, install, page, undo};
 
 /// How a run is asked for.
 #[derive(Debug, Clone)]
@@ -136,11 +136,15 @@ fn play(stage: &Stage<'_>, wish: &Wish) -> Result<Report> {
         std::fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()))?;
     let mut writes = audit::writes(&log, NAMESPACE);
     writes.retain(|write| write.at >= zero);
+    let wishes = births::wishes(&log, NAMESPACE);
     for revision in &mut report.revisions {
-        let born = audit::births(&log, NAMESPACE, &revision.revision);
-        if !born.is_empty() {
-            revision.sizes_born = born.into_iter().map(Some).collect();
-        }
+        let place = (
+            NAMESPACE,
+            revision.workload.as_str(),
+            revision.revision.as_str(),
+        );
+        let born = births::births(&log, place, &wishes, BIRTH_LAG_S, zero);
+        born_by(revision, born);
     }
     reconcile(&mut report, &writes, &audit::holds(&writes), zero);
     report.seconds = stage.timeline.seconds();

@@ -54,6 +54,9 @@ pub const ROLLOUT_LIMIT: Duration = Duration::from_mins(3);
 /// Until shadow pods are gone after the last hold.
 pub const SWEEP_LIMIT: Duration = Duration::from_secs(40);
 
+/// Oldest copy of the wanted sizes that the pod webhook may read, seconds.
+pub const BIRTH_LAG_S: f64 = 2.0;
+
 /// The objective as its annotation spells it.
 pub fn slo() -> String {
     format!("p{PERCENTILE}<{TARGET_MS}ms")

@@ -1,0 +1,265 @@
+//! The size of every new pod against what was wanted for its revision at that moment, by the API server's log. Pure.
+//!
+//! The pod webhook reads a copy of the SloAutoscalers' `status.sizes`, and the next tick may change them: a birth is
+//! right when its size was in force at any instant between some seconds before it (the copy's age) and the birth.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::stored::milli;
+
+/// A new pod of a revision.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Birth {
+    /// Seconds since the start.
+    pub at_s: f64,
+    /// CPU limit, thousandths of a core; none when the webhook gave it no size.
+    pub size: Option<u32>,
+    /// What was in force for its revision, thousandths of a core; more than one while it changed.
+    pub wanted: Vec<u32>,
+}
+
+impl Birth {
+    /// Whether it has a size that was wanted then.
+    pub fn fits(&self) -> bool {
+        self.size.is_some_and(|size| self.wanted.contains(&size))
+    }
+}
+
+/// A size that was in force for new pods of a revision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wish {
+    /// The Deployment.
+    pub workload: String,
+    /// The revision's hash.
+    pub revision: String,
+    /// CPU limit, thousandths of a core.
+    pub size: u32,
+    /// When the write that brought it was received.
+    pub from: Timestamp,
+    /// When the write that took it away had been answered; none while it is in force.
+    pub to: Option<Timestamp>,
+}
+
+/// Received and answered.
+fn times(event: &Value) -> Option<(Timestamp, Timestamp)> {
+    let at = |field: &str| event.get(field)?.as_str()?.parse().ok();
+    Some((at("requestReceivedTimestamp")?, at("stageTimestamp")?))
+}
+
+fn text<'a>(event: &'a Value, pointer: &str) -> Option<&'a str> {
+    event.pointer(pointer)?.as_str()
+}
+
+/// Whether it is an accepted write to that resource of the namespace.
+fn accepted(event: &Value, namespace: &str, resource: &str, subresource: Option<&str>) -> bool {
+    let code = event
+        .pointer("/responseStatus/code")
+        .and_then(Value::as_u64);
+    code.is_some_and(|code| (200..300).contains(&code))
+        && text(event, "/stage") == Some("ResponseComplete")
+        && text(event, "/objectRef/resource") == Some(resource)
+        && text(event, "/objectRef/subresource") == subresource
+        && text(event, "/objectRef/namespace") == Some(namespace)
+}
+
+/// Every size that was in force in a namespace, by the writes of SloAutoscalers' status, which carry the whole object.
+pub fn wishes(log: &str, namespace: &str) -> Vec<Wish> {
+    let mut writes: Vec<(Timestamp, Timestamp, Value)> = log
+        .lines()
+        .filter(|line| line.contains("\"sloautoscalers\"") && line.contains("\"status\""))
+        .filter_map(|line| {
+            let event: Value = serde_json::from_str(line).ok()?;
+            if !accepted(&event, namespace, "sloautoscalers", Some("status")) {
+                return None;
+            }
+            let (from, at) = times(&event)?;
+            Some((from, at, event.get("requestObject")?.clone()))
+        })
+        .collect();
+    writes.sort_by_key(|(_, at, _)| *at);
+    let mut all: Vec<Wish> = Vec::new();
+    for (from, at, body) in writes {
+        let Some(workload) = text(&body, "/spec/targetRef/name") else {
+            continue;
+        };
+        let mut now = sizes(&body);
+        for wish in all
+            .iter_mut()
+            .filter(|w| w.workload == workload && w.to.is_none())
+        {
+            if now.get(&wish.revision) == Some(&wish.size) {
+                now.remove(&wish.revision);
+            } else {
+                wish.to = Some(at);
+            }
+        }
+        all.extend(now.into_iter().map(|(revision, size)| Wish {
+            workload: workload.to_owned(),
+            revision,
+            size,
+            from,
+            to: None,
+        }));
+    }
+    all
+}
+
+/// Revision → size of one status.
+fn sizes(autoscaler: &Value) -> BTreeMap<String, u32> {
+    let list = autoscaler
+        .pointer("/status/sizes")
+        .and_then(Value::as_array);
+    list.into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let size = entry.get("sizeMilli")?.as_u64()?;
+            Some((
+                text(entry, "/revision")?.to_owned(),
+                u32::try_from(size).ok()?,
+            ))
+        })
+        .collect()
+}
+
+/// Every new pod of a workload's revision to which the webhook gave a size, against the wishes in force from `lag_s`
+/// before it. `zero` is the start of the report's seconds; what is older is left out.
+pub fn births(
+    log: &str,
+    (namespace, workload, revision): (&str, &str, &str),
+    wishes: &[Wish],
+    lag_s: f64,
+    zero: Timestamp,
+) -> Vec<Birth> {
+    let lag = SignedDuration::from_secs_f64(lag_s);
+    let read = |line: &str| {
+        let event: Value = serde_json::from_str(line).ok()?;
+        let ours = accepted(&event, namespace, "pods", None)
+            && text(&event, "/annotations/pods.msars.io~1revision") == Some(revision);
+        let (received, at) = times(&event)?;
+        if !ours || at < zero {
+            return None;
+        }
+        let oldest = received.checked_sub(lag).unwrap_or(received);
+        let mut wanted: Vec<u32> = wishes
+            .iter()
+            .filter(|wish| wish.workload == workload && wish.revision == revision)
+            .filter(|wish| wish.from <= at && wish.to.is_none_or(|to| to >= oldest))
+            .map(|wish| wish.size)
+            .collect();
+        wanted.dedup();
+        Some(Birth {
+            at_s: at.duration_since(zero).as_secs_f64(),
+            size: text(&event, "/annotations/pods.msars.io~1size").and_then(milli),
+            wanted,
+        })
+    };
+    log.lines()
+        .filter(|line| line.contains("pods.msars.io/size"))
+        .filter_map(read)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(at: &str, resource: &str, rest: &Value) -> String {
+        let mut event = json!({
+            "stage": "ResponseComplete", "responseStatus": {"code": 201},
+            "requestReceivedTimestamp": format!("2026-03-01T10:00:{at}.000000Z"),
+            "stageTimestamp": format!("2026-03-01T10:00:{at}.010000Z"),
+            "objectRef": {"resource": resource, "namespace": "shop"},
+        });
+        for (name, value) in rest.as_object().unwrap() {
+            event[name] = value.clone();
+        }
+        event.to_string()
+    }
+
+    fn wish(at: &str, sizes: &[(&str, u32)]) -> String {
+        let sizes: Vec<Value> = sizes
+            .iter()
+            .map(|(revision, size)| json!({"revision": revision, "sizeMilli": size}))
+            .collect();
+        let body =
+            json!({"spec": {"targetRef": {"name": "catalogue"}}, "status": {"sizes": sizes}});
+        let place = json!({"resource": "sloautoscalers", "subresource": "status", "namespace": "shop", "name": "any"});
+        event(
+            at,
+            "",
+            &json!({"objectRef": place, "responseStatus": {"code": 200}, "requestObject": body}),
+        )
+    }
+
+    fn pod(at: &str, size: &str) -> String {
+        let told = json!({"pods.msars.io/revision": "r", "pods.msars.io/size": size, "pods.msars.io/verdict": "Size"});
+        event(at, "pods", &json!({"annotations": told}))
+    }
+
+    fn zero() -> Timestamp {
+        "2026-03-01T10:00:00Z".parse().unwrap()
+    }
+
+    fn born(log: &[String]) -> Vec<Birth> {
+        let log = log.join("\n");
+        let place = ("shop", "catalogue", "r");
+        births(&log, place, &wishes(&log, "shop"), 2.0, zero())
+    }
+
+    #[test]
+    fn a_birth_fits_what_was_in_force_within_the_lag_before_it() {
+        // 400 from second 10, 500 from second 20, nothing from second 30.
+        let history = [
+            wish("10", &[("r", 400), ("s", 100)]),
+            wish("15", &[("r", 400), ("s", 200)]),
+            wish("20", &[("r", 500), ("s", 200)]),
+            wish("30", &[("s", 200)]),
+        ];
+        let table: [(&str, &str, &[u32], bool); 10] = [
+            ("09", "400m", &[], false),
+            ("10", "400m", &[400], true),
+            ("16", "400m", &[400], true),
+            ("16", "200m", &[400], false),
+            ("19", "500m", &[400], false),
+            ("21", "400m", &[400, 500], true),
+            ("21", "500m", &[400, 500], true),
+            ("23", "400m", &[500], false),
+            ("31", "0.5", &[500], true),
+            ("33", "500m", &[], false),
+        ];
+        for (at, size, wanted, fits) in table {
+            let mut log = history.to_vec();
+            log.push(pod(at, size));
+            let born = born(&log);
+            assert_eq!(born.len(), 1, "{at} {size}");
+            assert_eq!(
+                (born[0].wanted.as_slice(), born[0].fits()),
+                (wanted, fits),
+                "{at} {size}"
+            );
+        }
+    }
+
+    #[test]
+    fn refused_writes_other_places_and_older_pods_are_left_out() {
+        let good = [wish("10", &[("r", 400)]), pod("11", "400m")];
+        assert!(born(&good)[0].fits() && (born(&good)[0].at_s - 11.01).abs() < 1e-6);
+        let refused = good[0].replace(":200}", ":409}");
+        assert!(!born(&[refused, good[1].clone()])[0].fits());
+        let elsewhere = good[1].replace("\"shop\"", "\"other\"");
+        assert!(born(&[good[0].clone(), elsewhere]).is_empty());
+        let log = good.join("\n");
+        let later = "2026-03-01T10:00:30Z".parse().unwrap();
+        let place = ("shop", "catalogue", "r");
+        assert!(births(&log, place, &wishes(&log, "shop"), 2.0, later).is_empty());
+        let other = ("shop", "catalogue", "q");
+        assert!(births(&log, other, &wishes(&log, "shop"), 2.0, zero()).is_empty());
+        assert!(wishes("\"sloautoscalers\" \"status\" {", "shop").is_empty());
+    }
+}
