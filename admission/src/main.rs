@@ -26,7 +26,7 @@ use crate::snapshot::Source;
 
 /// Answers admission reviews of Deployments and pods.
 #[derive(Debug, Parser)]
-#[command(name = "msars-admission", version, about)]
+#[command(name = "msars-admission", version)]
 struct Cli {
     /// Address of the webhook.
     #[arg(long, env = "MSARS_LISTEN", default_value = "0.0.0.0:9443")]

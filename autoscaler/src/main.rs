@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 
 /// Profiles new revisions, splits latency objectives, and owns replicas and size of annotated Deployments.
 #[derive(Debug, Parser)]
-#[command(name = "msars-autoscaler", version, about)]
+#[command(name = "msars-autoscaler", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -154,7 +154,7 @@ pub fn bench(figure: Option<Figure>, args: &[String]) -> Result<bool> {
     if let Some(name) = figure.and_then(Figure::on_the_cluster) {
         // Started from its file, as the demo is.
         return Ok(
-            hand_over(Path::new("cargo"), &stages::bench_programs().args, &[])?
+            hand_over(Path::new("cargo"), &stages::programs().args, &[])?
                 && hand_over(&built().join("msars-bench"), &[name], args)?,
         );
     }
@@ -183,8 +183,8 @@ pub fn cluster(args: &[String]) -> Result<bool> {
     hand_over(Path::new("cargo"), &before, args)
 }
 
-/// Builds what the demo starts, then the demo. It is started from its file: `cargo run` for it alone would resolve
-/// other features and compile its dependencies again.
+/// Builds what the demo starts, then starts the demo from its file: `cargo run` for it alone would resolve other
+/// features and compile its dependencies again.
 pub fn demo(args: &[String]) -> Result<bool> {
     let begin = Instant::now();
     if !hand_over(Path::new("cargo"), &stages::programs().args, &[])? {

@@ -35,7 +35,7 @@ pub const LOAD_LIMIT: Duration = Duration::from_mins(40);
 /// Load goes on for this after the last step.
 pub const LAST_LOAD: Duration = Duration::from_secs(20);
 
-/// Until our own Deployments are Available: their certificate takes the kubelet up to 90 s to mount.
+/// Until our own Deployments are Available: the webhook's pods start when the leader has made their certificate.
 pub const INSTALL_LIMIT: Duration = Duration::from_mins(4);
 /// Until the shop is Available.
 pub const SHOP_LIMIT: Duration = Duration::from_mins(3);

@@ -1,0 +1,31 @@
+//! What the program says of itself. Also the reason that `cargo test` builds the program that the cluster's tests start.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::process::{Command, Output};
+
+fn run(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_msars-admission"))
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn help_teaches_and_a_wrong_argument_is_named() {
+    let help = run(&["--help"]);
+    assert!(help.status.success());
+    let text = String::from_utf8(help.stdout).unwrap();
+    for word in [
+        "Answers admission reviews",
+        "--listen",
+        "--cert-dir",
+        "--namespace",
+    ] {
+        assert!(text.contains(word), "{word} is missing:\n{text}");
+    }
+    let wrong = run(&["--no-such-flag"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    let text = String::from_utf8(wrong.stderr).unwrap();
+    assert!(text.contains("--no-such-flag"), "{text}");
+}
