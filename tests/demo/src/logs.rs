@@ -129,7 +129,7 @@ pub fn applied(log: &str, namespace: &str) -> Vec<Applied> {
         let parsed: Value = serde_json::from_str(prefixed(line).1).ok()?;
         let field = |name: &str| parsed.get(name)?.as_str();
         let done = field("message") == Some("applied") && field("applied") == Some("Done");
-        let (place, target) = field("target")?.split_once('/')?;
+        let (place, target) = field("object")?.split_once('/')?;
         (done && place == namespace).then_some(())?;
         Some(Applied {
             at: at(&parsed)?,
@@ -228,7 +228,7 @@ mod tests {
     fn accepted_writes_are_told_with_their_target() {
         let line = |applied: &str, target: &str| {
             format!(
-                r#"[pod/c-1/autoscaler] {{"timestamp":"2026-03-01T10:00:50Z","level":"INFO","message":"applied","action":"scale","target":"{target}","applied":"{applied}"}}"#
+                r#"[pod/c-1/autoscaler] {{"timestamp":"2026-03-01T10:00:50Z","level":"INFO","message":"applied","action":"scale","object":"{target}","target":"msars_client::apply","applied":"{applied}"}}"#
             )
         };
         let log = [

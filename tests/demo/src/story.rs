@@ -46,8 +46,8 @@ pub const SURGE: Wave = Wave {
 };
 /// Length of a step of the sudden load, seconds.
 pub const SURGE_STEP_S: f64 = 5.0;
-/// Sizes that the team allows the workload before it: up to its template's, so that a larger load needs more pods.
-pub const SURGE_CPU: &str = "100m..200m";
+/// Sizes that the team allows the workload as it begins: two pods of the largest carry the low rate and not the high.
+pub const SURGE_CPU: &str = "100m..250m";
 /// Stabilisation of scale-down that the team sets: the planner's own memory of a peak is two minutes already.
 pub const SCALE_DOWN_WINDOW_S: u32 = 15;
 /// Until replicas rose, from the first answers of the sudden load on: its rise, two ticks, and the rate's window.

@@ -1,5 +1,5 @@
-//! A sudden load: three times the rate within seconds, and back. What is to be seen is that pods are resized in place,
-//! that replicas follow, and that they come back.
+//! A sudden load: three times the rate within seconds, and back. What is to be seen is that replicas follow, that pods
+//! are resized in place, and that both come back.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -15,26 +15,14 @@ use crate::story::{
     IN_LIMIT, NAMESPACE, OUT_LIMIT, SCALE_DOWN_WINDOW_S, SURGE, SURGE_CPU, WORKLOAD,
 };
 
-/// What the team says of the workload's size: with it, a larger load needs more pods.
-///
-/// # Errors
-/// When kubectl fails.
-fn bound(stage: &Stage<'_>) -> Result<()> {
-    stage.command(&format!(
-        "-n {NAMESPACE} annotate deploy/{WORKLOAD} msars.io/cpu={SURGE_CPU} --overwrite"
-    ))?;
-    Ok(())
-}
-
 /// Plays the surge; answers with the running load and what was seen.
 ///
 /// # Errors
 /// When kubectl fails or the load gets no answers.
 pub fn surge(stage: &Stage<'_>) -> Result<(Load, Surge)> {
-    let before = replicas(stage)?;
-    bound(stage)?;
     let begun = stage.timeline.seconds();
     let load = Load::start(stage, &Part::surge())?;
+    let before = replicas(stage)?;
     let mut told = Surge {
         rate_low: SURGE.low,
         rate_high: SURGE.high,
@@ -43,31 +31,30 @@ pub fn surge(stage: &Stage<'_>) -> Result<(Load, Surge)> {
         over_s: begun + SURGE.over_s(),
         replicas: (before, before, before),
     };
+    until(
+        stage,
+        &mut told,
+        "the rise of the load",
+        begun + SURGE.lead_s,
+    )?;
     stage.say(&format!(
         "the load goes from {:.0} to {:.0} requests per second within {:.0} s; {before} replicas of {WORKLOAD}",
         SURGE.low, SURGE.high, SURGE.rise_s
     ));
+    wishes(stage)?;
     watch(stage, &mut told, "a scale out", OUT_LIMIT, |told| {
         told.replicas.2 > told.replicas.0
     })?;
-    stage.timeline.show(&format!("  load: {}", load.last()));
-    // As a team does that wants its pods back sooner than after HPA's five minutes.
-    stage.command(&format!(
-        "-n {NAMESPACE} patch slas/{WORKLOAD} --type=merge -p '{{\"spec\":{{\"behavior\":{{\"scaleDown\":{{\"stabilizationWindowSeconds\":{SCALE_DOWN_WINDOW_S}}}}}}}}}'"
-    ))?;
-    let over = told.over_s;
-    stage.until("the end of the surge", OUT_LIMIT * 2, || {
-        look(stage, &mut told)?;
-        let left = over - stage.timeline.seconds();
-        Ok(if left <= 0.0 {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(format!("{left:.0} s left; load: {}", load.last()))
-        })
-    })?;
+    until(
+        stage,
+        &mut told,
+        "the end of the surge",
+        begun + SURGE.over_s(),
+    )?;
     stage.say(&format!(
-        "the surge is over, with {} replicas",
-        told.replicas.2
+        "the surge is over, with {} replicas; load: {}",
+        told.replicas.2,
+        load.last()
     ));
     watch(stage, &mut told, "a scale in", IN_LIMIT, |told| {
         told.replicas.2 < told.replicas.1
@@ -75,7 +62,32 @@ pub fn surge(stage: &Stage<'_>) -> Result<(Load, Surge)> {
     Ok((load, told))
 }
 
-/// Follows the replicas until `seen`; a limit that passes is told, and the bars judge.
+/// What a team may say of a workload: how large a pod may be, beyond which more load needs more pods, and that pods go
+/// sooner than after HPA's five minutes.
+fn wishes(stage: &Stage<'_>) -> Result<()> {
+    stage.command(&format!(
+        "-n {NAMESPACE} annotate deploy/{WORKLOAD} msars.io/cpu={SURGE_CPU} --overwrite"
+    ))?;
+    stage.command(&format!(
+        "-n {NAMESPACE} patch slas/{WORKLOAD} --type=merge -p '{{\"spec\":{{\"behavior\":{{\"scaleDown\":{{\"stabilizationWindowSeconds\":{SCALE_DOWN_WINDOW_S}}}}}}}}}'"
+    ))?;
+    Ok(())
+}
+
+/// Follows the replicas until the timeline has reached a time.
+fn until(stage: &Stage<'_>, told: &mut Surge, what: &str, at_s: f64) -> Result<()> {
+    stage.until(what, OUT_LIMIT * 2, || {
+        look(stage, told)?;
+        let left = at_s - stage.timeline.seconds();
+        Ok(if left <= 0.0 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(format!("{left:.0} s left, {} replicas", told.replicas.2))
+        })
+    })
+}
+
+/// Follows the replicas until `seen`; a limit that passes is told with what the autoscaler says, and the bars judge.
 fn watch(
     stage: &Stage<'_>,
     told: &mut Surge,
@@ -89,7 +101,7 @@ fn watch(
         Ok(if seen(told) {
             ControlFlow::Break(())
         } else {
-            ControlFlow::Continue(state(stage, now)?)
+            ControlFlow::Continue(format!("{now} replicas"))
         })
     });
     match found {
@@ -100,7 +112,9 @@ fn watch(
         )),
         Err(error) => {
             stage.interrupt.check()?;
-            stage.say(&format!("{error:#}"));
+            let autoscaler = stage.object(&["sloautoscalers.msars.io", WORKLOAD.name()])?;
+            let (_, reason, message) = stored::condition(&autoscaler, "Ready").unwrap_or_default();
+            stage.say(&format!("{error:#}; {reason}: {message}"));
         }
     }
     Ok(())
@@ -121,11 +135,4 @@ fn replicas(stage: &Stage<'_>) -> Result<u32> {
         .and_then(Value::as_u64)
         .and_then(|wanted| u32::try_from(wanted).ok());
     wanted.with_context(|| format!("deployment {WORKLOAD} has no spec.replicas"))
-}
-
-/// What the autoscaler says, for whoever waits.
-fn state(stage: &Stage<'_>, replicas: u32) -> Result<String> {
-    let autoscaler = stage.object(&["sloautoscalers.msars.io", WORKLOAD.name()])?;
-    let (_, reason, message) = stored::condition(&autoscaler, "Ready").unwrap_or_default();
-    Ok(format!("{replicas} replicas; {reason}: {message}"))
 }
