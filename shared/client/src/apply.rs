@@ -98,7 +98,8 @@ pub async fn apply(client: &Client, action: &Action) -> Result<Applied, ApplyErr
     };
     match outcome {
         Ok(applied) => {
-            tracing::info!(action = action.kind(), target = %action.target(), ?applied, "applied");
+            // Not `target`: a line of the log has a field of that name already.
+            tracing::info!(action = action.kind(), object = %action.target(), ?applied, "applied");
             Ok(applied)
         }
         Err(failure) => failure.classify(action),

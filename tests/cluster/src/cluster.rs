@@ -102,7 +102,8 @@ impl Cluster {
         self.tools.folder()
     }
 
-    /// The API server's log of writes, one JSON object a line; with bodies for Deployments, `pods/resize` and `msars.io`.
+    /// The API server's log of writes, one JSON object a line; with bodies for Deployments, new
+    /// pods, `pods/resize`, `pods/status` and `msars.io`.
     pub fn audit_log(&self) -> PathBuf {
         self.paths.run.join("audit/audit.log")
     }

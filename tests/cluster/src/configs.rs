@@ -99,7 +99,8 @@ conntrack: {{maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeo
             paths.text("cfg/proxy.conf")
         ),
     )?;
-    // Bodies of Deployments tell later who wrote `paused`; for the rest the call itself is enough.
+    // Bodies of Deployments tell later who wrote `paused`; those of pods with which size they were born, to which they
+    // were resized and whether a container restarted. For the rest the call itself is enough.
     put(
         &cfg.join("audit.yaml"),
         r#"apiVersion: audit.k8s.io/v1
@@ -107,7 +108,8 @@ kind: Policy
 omitStages: [RequestReceived]
 rules:
 - {level: Request, verbs: [create, update, patch, delete], resources: [{group: apps, resources: [deployments, deployments/scale]}, {group: msars.io}]}
-- {level: Request, verbs: [patch, update], resources: [{group: "", resources: [pods/resize]}]}
+- {level: RequestResponse, omitManagedFields: true, verbs: [create], resources: [{group: "", resources: [pods]}]}
+- {level: Request, omitManagedFields: true, verbs: [patch, update], resources: [{group: "", resources: [pods/resize, pods/status]}]}
 - {level: Metadata, verbs: [create, update, patch, delete]}
 - {level: None}
 "#,

@@ -136,11 +136,45 @@ pub fn judge(report: &Report) -> Vec<Bar> {
             requests.sent >= REQUESTS && share <= FAILED,
         ),
         bar(
+            "at least one resize in place and no container restarted".to_owned(),
+            format!(
+                "{} in place, {} deferred, {} containers restarted",
+                report.resizes.in_place, report.resizes.deferred, report.resizes.container_restarts
+            ),
+            report.resizes.in_place > 0 && report.resizes.container_restarts == 0,
+        ),
+        followed(report),
+        bar(
+            "replicas, sizes and holds agree with the API server's log".to_owned(),
+            format!("{} contradictions", report.contradictions.len()),
+            report.contradictions.is_empty(),
+        ),
+        bar(
             "nothing unexpected".to_owned(),
             format!("{} things", report.unexpected.len()),
             report.unexpected.is_empty(),
         ),
     ]
+}
+
+/// Whether replicas rose in the surge and fell after it.
+fn followed(report: &Report) -> Bar {
+    let scales = |rising: bool, since: f64| {
+        let all = report.scaled.iter();
+        let of = all.filter(|s| s.at_s >= since && (s.to > s.from) == rising);
+        let words: Vec<String> = of
+            .map(|s| format!("{} {} → {} at {:.0} s", s.workload, s.from, s.to, s.at_s))
+            .collect();
+        words
+    };
+    let (out, back) = report.surge.map_or_else(Default::default, |surge| {
+        (scales(true, surge.from_s), scales(false, surge.falls_s))
+    });
+    Bar {
+        wanted: "at least one scale out in the surge and one scale in after it".to_owned(),
+        found: format!("out: {}; in: {}", several(&out), several(&back)),
+        met: !out.is_empty() && !back.is_empty(),
+    }
 }
 
 /// A birth in words.
@@ -190,13 +224,23 @@ pub fn missed(bars: &[Bar]) -> Vec<String> {
 pub(crate) mod tests {
     use super::{judge, median, missed};
     use crate::births::Birth;
-    use crate::report::{Report, Requests, Revision, Undo};
+    use crate::report::{Report, Requests, Revision, Surge, Undo};
+    use crate::scaling::{Resizes, Scaled, Scales};
 
     fn birth(size: u32) -> Birth {
         Birth {
             at_s: 100.0,
             size: Some(size),
             wanted: vec![400, 450],
+        }
+    }
+
+    fn scaled(at_s: f64, from: u32, to: u32) -> Scaled {
+        Scaled {
+            at_s,
+            workload: "catalogue".into(),
+            from,
+            to,
         }
     }
 
@@ -232,6 +276,21 @@ pub(crate) mod tests {
                 seconds: 8.0,
                 from_s: 200.0,
             }),
+            surge: Some(Surge {
+                rate_low: 14.0,
+                rate_high: 42.0,
+                from_s: 240.0,
+                falls_s: 325.0,
+                over_s: 340.0,
+                replicas: (2, 4, 2),
+            }),
+            resizes: Resizes {
+                in_place: 3,
+                deferred: 0,
+                container_restarts: 0,
+            },
+            scales: Scales { out: 1, into: 1 },
+            scaled: vec![scaled(260.0, 2, 4), scaled(470.0, 4, 2)],
             requests: Requests {
                 sent: 5_000,
                 failed: 3,
@@ -249,7 +308,7 @@ pub(crate) mod tests {
     #[test]
     fn each_fault_misses_its_own_bar() {
         type Spoil = fn(&mut Report);
-        let table: [(&str, Spoil); 12] = [
+        let table: [(&str, Spoil); 19] = [
             ("profiled", |r| {
                 r.revisions[0].released_by = "deadline".into();
             }),
@@ -269,6 +328,13 @@ pub(crate) mod tests {
             ("median", |r| r.revisions[0].hold_s = 66.0),
             ("undo", |r| r.undo = None),
             ("failed", |r| r.requests.dropped = 3),
+            ("resize", |r| r.resizes.in_place = 0),
+            ("resize", |r| r.resizes.container_restarts = 1),
+            ("out: none", |r| r.scaled[0].at_s = 200.0),
+            ("in: none", |r| r.scaled[1].at_s = 300.0),
+            ("in: none", |r| r.scaled[1].to = 5),
+            ("out: none; in: none", |r| r.surge = None),
+            ("agree", |r| r.contradictions.push("x".into())),
             ("unexpected", |r| r.unexpected.push("x".into())),
         ];
         for (word, spoil) in table {
@@ -280,7 +346,7 @@ pub(crate) mod tests {
                 "{word}: {missed:?}"
             );
         }
-        assert_eq!(missed(&judge(&Report::default())).len(), 7);
+        assert_eq!(missed(&judge(&Report::default())).len(), 9);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::entry::{Entry, entries};
 use crate::stored::milli;
 
 /// A new pod of a revision.
@@ -44,49 +45,19 @@ pub struct Wish {
     pub to: Option<Timestamp>,
 }
 
-/// Received and answered.
-fn times(event: &Value) -> Option<(Timestamp, Timestamp)> {
-    let at = |field: &str| event.get(field)?.as_str()?.parse().ok();
-    Some((at("requestReceivedTimestamp")?, at("stageTimestamp")?))
-}
-
-fn text<'a>(event: &'a Value, pointer: &str) -> Option<&'a str> {
-    event.pointer(pointer)?.as_str()
-}
-
-/// Whether it is an accepted write to that resource of the namespace.
-fn accepted(event: &Value, namespace: &str, resource: &str, subresource: Option<&str>) -> bool {
-    let code = event
-        .pointer("/responseStatus/code")
-        .and_then(Value::as_u64);
-    code.is_some_and(|code| (200..300).contains(&code))
-        && text(event, "/stage") == Some("ResponseComplete")
-        && text(event, "/objectRef/resource") == Some(resource)
-        && text(event, "/objectRef/subresource") == subresource
-        && text(event, "/objectRef/namespace") == Some(namespace)
-}
-
 /// Every size that was in force in a namespace, by the writes of SloAutoscalers' status, which carry the whole object.
 pub fn wishes(log: &str, namespace: &str) -> Vec<Wish> {
-    let mut writes: Vec<(Timestamp, Timestamp, Value)> = log
-        .lines()
-        .filter(|line| line.contains("\"sloautoscalers\"") && line.contains("\"status\""))
-        .filter_map(|line| {
-            let event: Value = serde_json::from_str(line).ok()?;
-            if !accepted(&event, namespace, "sloautoscalers", Some("status")) {
-                return None;
-            }
-            let (from, at) = times(&event)?;
-            Some((from, at, event.get("requestObject")?.clone()))
-        })
-        .collect();
-    writes.sort_by_key(|(_, at, _)| *at);
     let mut all: Vec<Wish> = Vec::new();
-    for (from, at, body) in writes {
-        let Some(workload) = text(&body, "/spec/targetRef/name") else {
+    for entry in entries(log, namespace, "sloautoscalers") {
+        let body = entry.sent().filter(|_| entry.place().1 == "status");
+        let named = |body: &Value| {
+            let name = body.pointer("/spec/targetRef/name")?.as_str()?;
+            Some(name.to_owned())
+        };
+        let Some((body, workload)) = body.and_then(|body| Some((body, named(body)?))) else {
             continue;
         };
-        let mut now = sizes(&body);
+        let mut now = sizes(body);
         for wish in all
             .iter_mut()
             .filter(|w| w.workload == workload && w.to.is_none())
@@ -94,14 +65,14 @@ pub fn wishes(log: &str, namespace: &str) -> Vec<Wish> {
             if now.get(&wish.revision) == Some(&wish.size) {
                 now.remove(&wish.revision);
             } else {
-                wish.to = Some(at);
+                wish.to = Some(entry.at);
             }
         }
         all.extend(now.into_iter().map(|(revision, size)| Wish {
-            workload: workload.to_owned(),
+            workload: workload.clone(),
             revision,
             size,
-            from,
+            from: entry.received,
             to: None,
         }));
     }
@@ -118,7 +89,7 @@ fn sizes(autoscaler: &Value) -> BTreeMap<String, u32> {
         .filter_map(|entry| {
             let size = entry.get("sizeMilli")?.as_u64()?;
             Some((
-                text(entry, "/revision")?.to_owned(),
+                entry.get("revision")?.as_str()?.to_owned(),
                 u32::try_from(size).ok()?,
             ))
         })
@@ -135,31 +106,30 @@ pub fn births(
     zero: Timestamp,
 ) -> Vec<Birth> {
     let lag = SignedDuration::from_secs_f64(lag_s);
-    let read = |line: &str| {
-        let event: Value = serde_json::from_str(line).ok()?;
-        let ours = accepted(&event, namespace, "pods", None)
-            && text(&event, "/annotations/pods.msars.io~1revision") == Some(revision);
-        let (received, at) = times(&event)?;
-        if !ours || at < zero {
+    let born = |entry: &Entry| {
+        let ours = entry.place().1.is_empty()
+            && entry.text("/annotations/pods.msars.io~1revision") == Some(revision);
+        if !ours || entry.at < zero {
             return None;
         }
-        let oldest = received.checked_sub(lag).unwrap_or(received);
+        let oldest = entry.received.checked_sub(lag).unwrap_or(entry.received);
         let mut wanted: Vec<u32> = wishes
             .iter()
             .filter(|wish| wish.workload == workload && wish.revision == revision)
-            .filter(|wish| wish.from <= at && wish.to.is_none_or(|to| to >= oldest))
+            .filter(|wish| wish.from <= entry.at && wish.to.is_none_or(|to| to >= oldest))
             .map(|wish| wish.size)
             .collect();
         wanted.dedup();
+        let size = entry.text("/annotations/pods.msars.io~1size")?;
         Some(Birth {
-            at_s: at.duration_since(zero).as_secs_f64(),
-            size: text(&event, "/annotations/pods.msars.io~1size").and_then(milli),
+            at_s: entry.at.duration_since(zero).as_secs_f64(),
+            size: milli(size),
             wanted,
         })
     };
-    log.lines()
-        .filter(|line| line.contains("pods.msars.io/size"))
-        .filter_map(read)
+    entries(log, namespace, "pods")
+        .iter()
+        .filter_map(born)
         .collect()
 }
 

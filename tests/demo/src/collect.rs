@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::agree::Shown;
 use crate::change::controller_log;
 use crate::logs::{self, Whose};
 use crate::report::Report;
@@ -49,6 +50,25 @@ pub fn collect(stage: &Stage<'_>, report: &mut Report, installed: Timestamp) -> 
     report.timeline.sort_by(|a, b| a.at_s.total_cmp(&b.at_s));
     std::fs::write(stage.out.join("msars.log"), ours).context("writing the product's logs")?;
     Ok(())
+}
+
+/// What kubectl and the controllers show of replicas and pods.
+///
+/// # Errors
+/// When kubectl fails.
+pub fn shown(stage: &Stage<'_>) -> Result<Shown> {
+    let clock = stage.timeline.clock();
+    let now = || clock.at() + clock.elapsed();
+    let from = now();
+    let (deployments, pods) = (stage.object(&["deployments"])?, stage.object(&["pods"])?);
+    Ok(Shown {
+        from,
+        to: now(),
+        deployments,
+        pods,
+        events: stage.object(&["events.events.k8s.io"])?,
+        applied: logs::applied(&controller_log(stage)?, NAMESPACE),
+    })
 }
 
 fn logs_of(stage: &Stage<'_>, namespace: &str, selector: &str) -> Result<String> {

@@ -2,7 +2,8 @@
 
 use msars_report::{Axis, Bars, Chart, Group, Ink, Mark};
 
-use crate::report::{Report, Revision};
+use crate::report::{Report, Revision, Surge};
+use crate::scaling::Step;
 use crate::stored::{Profile, SizeCurve};
 
 /// p99 over time with the objective and the holds.
@@ -35,6 +36,7 @@ pub fn latency(report: &Report) -> String {
         ink: Ink::Other,
         label: "undo".to_owned(),
     }));
+    marks.extend(surge(report));
     marks.push(Mark::Line {
         points,
         ink: Ink::New,
@@ -55,18 +57,85 @@ pub fn latency(report: &Report) -> String {
     .svg()
 }
 
+/// The times at which the sudden load rises, and is over.
+fn surge(report: &Report) -> Vec<Mark> {
+    let span = |surge: &Surge| Mark::Span {
+        from: surge.from_s,
+        to: surge.over_s,
+        ink: Ink::Hold,
+        label: "surge".to_owned(),
+    };
+    report.surge.iter().map(span).collect()
+}
+
+/// A value of the fleet as a line of steps.
+fn stairs(report: &Report, value: impl Fn(&Step) -> f64) -> Vec<(f64, f64)> {
+    let steps = &report.fleet;
+    let ends = steps.iter().skip(1).map(|step| step.at_s);
+    let parts = steps.iter().zip(ends);
+    let mut points: Vec<(f64, f64)> = parts
+        .flat_map(|(step, end)| [(step.at_s, value(step)), (end, value(step))])
+        .collect();
+    points.extend(steps.last().map(|step| (step.at_s, value(step))));
+    points
+}
+
+/// Pods of the workload that changes, over time.
+pub fn replicas(report: &Report, workload: &str) -> String {
+    let mut marks = surge(report);
+    marks.push(Mark::Line {
+        points: stairs(report, |step| f64::from(step.pods)),
+        ink: Ink::New,
+        dashed: false,
+        label: format!("pods of {workload}"),
+    });
+    Chart {
+        title: format!("pods of {workload} over time"),
+        x: Axis::linear("seconds since the start"),
+        y: Axis::linear("pods"),
+        marks,
+    }
+    .svg()
+}
+
+/// CPU requests over time: of one pod of the workload that changes, and of all.
+pub fn requested(report: &Report, workload: &str) -> String {
+    let mut marks = surge(report);
+    marks.push(Mark::Line {
+        points: stairs(report, |step| f64::from(step.requested)),
+        ink: Ink::Old,
+        dashed: false,
+        label: "all serving pods".to_owned(),
+    });
+    marks.push(Mark::Line {
+        points: stairs(report, |step| f64::from(step.size)),
+        ink: Ink::New,
+        dashed: false,
+        label: format!("the largest pod of {workload}"),
+    });
+    Chart {
+        title: "requested CPU over time".to_owned(),
+        x: Axis::linear("seconds since the start"),
+        y: Axis::linear("requested CPU, thousandths of a core"),
+        marks,
+    }
+    .svg()
+}
+
 /// Offered load over time.
 pub fn rate(report: &Report) -> String {
+    let mut marks = surge(report);
+    marks.push(Mark::Line {
+        points: report.windows.iter().map(|w| (w.at_s, w.rate)).collect(),
+        ink: Ink::Old,
+        dashed: false,
+        label: "live load".to_owned(),
+    });
     Chart {
         title: "requests per second over time".to_owned(),
         x: Axis::linear("seconds since the start"),
         y: Axis::linear("requests per second"),
-        marks: vec![Mark::Line {
-            points: report.windows.iter().map(|w| (w.at_s, w.rate)).collect(),
-            ink: Ink::Old,
-            dashed: false,
-            label: "live load".to_owned(),
-        }],
+        marks,
     }
     .svg()
 }

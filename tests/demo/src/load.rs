@@ -20,12 +20,42 @@ use serde_json::Value;
 use crate::images::DRIVER;
 use crate::report::{Requests, Seen, Slo};
 use crate::stage::Stage;
-use crate::story::{ENTRY, LOAD_LIMIT, PERCENTILE, STEP_S, TARGET_MS, trace};
+use crate::story::{
+    ENTRY, LOAD_LIMIT, PERCENTILE, STEP_S, SURGE_STEP_S, TARGET_MS, surge_trace, trace,
+};
 
 /// What the driver may take to end after it was told.
 const END: Duration = Duration::from_secs(20);
 /// The first windows answer soon after the start, or the load is no load.
 const FIRST: Duration = Duration::from_mins(1);
+
+/// A stretch of the load: one driver at a time, so that every request is in one report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    name: &'static str,
+    trace: String,
+    step_s: f64,
+}
+
+impl Part {
+    /// Days of a length.
+    pub fn days(day_s: f64) -> Self {
+        Self {
+            name: "load",
+            trace: trace(day_s),
+            step_s: STEP_S,
+        }
+    }
+
+    /// The sudden load.
+    pub fn surge() -> Self {
+        Self {
+            name: "surge",
+            trace: surge_trace(),
+            step_s: SURGE_STEP_S,
+        }
+    }
+}
 
 /// The running load; ended when dropped.
 #[derive(Debug)]
@@ -40,14 +70,14 @@ impl Load {
     ///
     /// # Errors
     /// When the driver does not start or gets no answer.
-    pub fn start(stage: &Stage<'_>, day_s: f64) -> Result<Self> {
+    pub fn start(stage: &Stage<'_>, part: &Part) -> Result<Self> {
         let service = stage.object(&["service", ENTRY.name()])?;
         let address = service.pointer("/spec/clusterIP").and_then(Value::as_str);
         let address = address.context("the front end's Service has no address")?;
-        let file = stage.out.join("trace.txt");
-        std::fs::write(&file, trace(day_s))
+        let place = |kind: &str| stage.out.join(format!("{}.{kind}", part.name));
+        let (file, report, log) = (place("trace.txt"), place("json"), place("log"));
+        std::fs::write(&file, &part.trace)
             .with_context(|| format!("writing {}", file.display()))?;
-        let (report, log) = (stage.out.join("load.json"), stage.out.join("load.log"));
         let errors = File::create(&log).with_context(|| format!("writing {}", log.display()))?;
         let mut command = stage.cluster.enter(stage.programs.join(DRIVER));
         command
@@ -56,7 +86,7 @@ impl Load {
             .args(["--requests", FRONT_MIX])
             .arg("--trace")
             .arg(&file)
-            .args(["--step", &format!("{STEP_S}s"), "--window", "5s"])
+            .args(["--step", &format!("{}s", part.step_s), "--window", "5s"])
             .args(["--duration", &format!("{}s", LOAD_LIMIT.as_secs())])
             .arg("--report")
             .arg(&report)
@@ -133,14 +163,15 @@ fn spawn(command: &mut Command) -> Result<Child> {
     command.spawn().context("starting the load driver")
 }
 
-/// Counts and windows of the load, in seconds since `zero`.
-pub fn seen(result: &RunResult, zero: Timestamp) -> (Requests, Vec<Seen>) {
-    let requests = Requests {
-        sent: result.total.sent,
-        failed: result.total.failed,
-        dropped: result.total.dropped,
-    };
-    let windows = result.windows.iter().map(|window| {
+/// Counts and windows of all parts of the load, in seconds since `zero`.
+pub fn seen(parts: &[RunResult], zero: Timestamp) -> (Requests, Vec<Seen>) {
+    let mut requests = Requests::default();
+    for total in parts.iter().map(|part| &part.total) {
+        requests.sent += total.sent;
+        requests.failed += total.failed;
+        requests.dropped += total.dropped;
+    }
+    let windows = parts.iter().flat_map(|part| &part.windows).map(|window| {
         let seconds = window.end.duration_since(window.start).as_secs_f64();
         Seen {
             at_s: window.start.duration_since(zero).as_secs_f64() + seconds / 2.0,
@@ -152,25 +183,44 @@ pub fn seen(result: &RunResult, zero: Timestamp) -> (Requests, Vec<Seen>) {
     (requests, windows.collect())
 }
 
-/// How the objective was met: what was answered in time, of all that was intended.
+/// Share of the windows with requests whose p99 is over `target_ms`; one without any answer counts as over.
+pub fn violation_rate(windows: &[Seen], target_ms: f64) -> f64 {
+    let asked = || windows.iter().filter(|window| window.rate > 0.0);
+    let over = asked().filter(|window| window.p99_ms.is_none_or(|p99| p99 > target_ms));
+    over.count() as f64 / asked().count().max(1) as f64
+}
+
+fn histogram(part: &RunResult) -> Result<Histogram<u64>> {
+    let bytes = STANDARD
+        .decode(&part.histogram)
+        .context("the load's histogram")?;
+    Deserializer::new()
+        .deserialize(&mut bytes.as_slice())
+        .map_err(|error| anyhow::anyhow!("the load's histogram: {error:?}"))
+}
+
+/// How the objective was met over all parts: what was answered in time, of all that was intended.
 ///
 /// # Errors
-/// When the histogram cannot be read.
-pub fn slo(result: &RunResult) -> Result<Slo> {
-    let bytes = STANDARD
-        .decode(&result.histogram)
-        .context("the load's histogram")?;
-    let histogram: Histogram<u64> = Deserializer::new()
-        .deserialize(&mut bytes.as_slice())
-        .map_err(|error| anyhow::anyhow!("the load's histogram: {error:?}"))?;
+/// When a histogram cannot be read, or they do not fit together.
+pub fn slo(parts: &[RunResult]) -> Result<Slo> {
+    let (first, rest) = parts.split_first().context("no load has run")?;
+    let mut all = histogram(first)?;
+    for part in rest {
+        all.add(histogram(part)?)
+            .map_err(|error| anyhow::anyhow!("the load's histograms: {error:?}"))?;
+    }
     let target_us = (TARGET_MS * 1000.0) as u64;
-    let within = histogram.count_between(0, target_us);
-    let intended = (result.total.sent + result.total.dropped).max(1);
+    let within = all.count_between(0, target_us);
+    let intended: u64 = parts
+        .iter()
+        .map(|part| part.total.sent + part.total.dropped)
+        .sum();
     Ok(Slo {
         target_ms: TARGET_MS,
         percentile: PERCENTILE,
-        attainment: within as f64 / intended as f64,
-        found_ms: histogram.value_at_quantile(PERCENTILE / 100.0) as f64 / 1000.0,
+        attainment: within as f64 / intended.max(1) as f64,
+        found_ms: all.value_at_quantile(PERCENTILE / 100.0) as f64 / 1000.0,
     })
 }
 
@@ -208,17 +258,40 @@ mod tests {
 
     #[test]
     fn attainment_is_the_share_answered_in_time() {
-        let slo = slo(&result(&[1_000, 399_000, 500_000, 5_000_000])).unwrap();
+        let parts = [result(&[1_000, 399_000, 500_000]), result(&[5_000_000])];
+        let slo = slo(&parts).unwrap();
         assert!((slo.attainment - 0.5).abs() < 1e-9);
         assert!(slo.found_ms > 4_900.0);
+        assert!(super::slo(&[]).is_err());
     }
 
     #[test]
     fn windows_are_told_in_seconds_since_the_start() {
         let zero = "2026-03-01T10:00:00Z".parse().unwrap();
-        let (requests, windows) = seen(&result(&[1, 1, 1, 1, 1]), zero);
-        assert_eq!((requests.sent, requests.failed), (5, 1));
+        let parts = [result(&[1, 1, 1, 1, 1]), result(&[1])];
+        let (requests, windows) = seen(&parts, zero);
+        assert_eq!((requests.sent, requests.failed), (6, 2));
+        assert_eq!(windows.len(), 2);
         assert!((windows[0].at_s - 12.5).abs() < 1e-9 && (windows[0].rate - 1.0).abs() < 1e-9);
         assert_eq!(windows[0].p99_ms, None);
+    }
+
+    #[test]
+    fn a_window_over_the_objective_or_without_an_answer_violates_it() {
+        let window = |rate, p99_ms| Seen {
+            at_s: 0.0,
+            rate,
+            p99_ms,
+            failed: 0,
+        };
+        let windows = [
+            window(5.0, Some(400.0)),
+            window(5.0, Some(400.1)),
+            window(5.0, None),
+            window(0.0, None),
+            window(5.0, Some(1.0)),
+        ];
+        assert!((violation_rate(&windows, 400.0) - 0.5).abs() < 1e-9);
+        assert!(violation_rate(&[], 400.0).abs() < 1e-9);
     }
 }

@@ -112,6 +112,34 @@ pub struct Release {
     pub word: String,
 }
 
+/// A write as the controller tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// When.
+    pub at: Timestamp,
+    /// `scale`, `resize`, ...
+    pub action: String,
+    /// Of what, without its namespace.
+    pub target: String,
+}
+
+/// Every write of the controllers that was accepted, to objects of a namespace.
+pub fn applied(log: &str, namespace: &str) -> Vec<Applied> {
+    let read = |line: &str| {
+        let parsed: Value = serde_json::from_str(prefixed(line).1).ok()?;
+        let field = |name: &str| parsed.get(name)?.as_str();
+        let done = field("message") == Some("applied") && field("applied") == Some("Done");
+        let (place, target) = field("object")?.split_once('/')?;
+        (done && place == namespace).then_some(())?;
+        Some(Applied {
+            at: at(&parsed)?,
+            action: field("action")?.to_owned(),
+            target: target.to_owned(),
+        })
+    };
+    log.lines().filter_map(read).collect()
+}
+
 /// Every hold's end in the controllers' logs.
 pub fn releases(log: &str) -> Vec<Release> {
     let read = |line: &str| {
@@ -194,6 +222,28 @@ mod tests {
         let never = Timestamp::UNIX_EPOCH;
         assert_eq!(judge(Whose::Ours, log, never).unexpected.len(), 3);
         assert_eq!(judge(Whose::Shop, log, never).unexpected.len(), 1);
+    }
+
+    #[test]
+    fn accepted_writes_are_told_with_their_target() {
+        let line = |applied: &str, target: &str| {
+            format!(
+                r#"[pod/c-1/autoscaler] {{"timestamp":"2026-03-01T10:00:50Z","level":"INFO","message":"applied","action":"scale","object":"{target}","target":"msars_client::apply","applied":"{applied}"}}"#
+            )
+        };
+        let log = [
+            line("Done", "shop/catalogue"),
+            line("Conflict", "shop/catalogue"),
+            line("Done", "other/catalogue"),
+            "plain".to_owned(),
+        ]
+        .join("\n");
+        let applied = applied(&log, "shop");
+        assert_eq!(applied.len(), 1);
+        assert_eq!(
+            (applied[0].action.as_str(), applied[0].target.as_str()),
+            ("scale", "catalogue")
+        );
     }
 
     #[test]

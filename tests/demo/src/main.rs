@@ -13,7 +13,7 @@ use msars_demo::scenario::{Wish, run};
 #[command(
     name = "msars-demo",
     version,
-    about = "A held rollout on a real cluster, from set image to undo"
+    about = "Held rollouts, an undo and a surge on a real cluster"
 )]
 struct Cli {
     /// Leave the cluster up and say what to try next.

@@ -7,6 +7,7 @@ use msars_report::{STYLE, escape, figure};
 use crate::bars::several;
 use crate::figures;
 use crate::report::{Report, Revision};
+use crate::story::WORKLOAD;
 
 const LAYOUT: &str = "\
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}\
@@ -40,6 +41,7 @@ pub fn html(report: &Report) -> String {
         figures::latency(report),
         figures::rate(report)
     );
+    fleet(&mut out, report);
     for revision in &report.revisions {
         card(&mut out, revision);
     }
@@ -61,6 +63,38 @@ pub fn html(report: &Report) -> String {
     timeline(&mut out, report);
     out.push_str("</body></html>\n");
     out
+}
+
+/// Replicas and sizes below the load and its latency, on the same seconds.
+fn fleet(out: &mut String, report: &Report) {
+    if report.fleet.is_empty() {
+        return;
+    }
+    let surge = report.surge.map_or(String::new(), |surge| {
+        let (before, most, after) = surge.replicas;
+        format!(
+            "In the surge the load went from {} to {} requests per second and back; {WORKLOAD} had {before} replicas before, \
+             {most} at most and {after} in the end. ",
+            figure(surge.rate_low),
+            figure(surge.rate_high)
+        )
+    });
+    let _ = write!(
+        out,
+        "<h2>Pods and their size</h2>\n<p>{surge}Over the whole run {} resizes were made in place, {} of them deferred, and {} \
+         containers restarted; replicas were raised {} times and lowered {} times. {:.2} % of the windows had a p99 over the \
+         objective. All pods together requested {:.0} core-seconds of CPU, {:.0} of them for profiling.</p>\n{}\n{}\n",
+        report.resizes.in_place + report.resizes.deferred,
+        report.resizes.deferred,
+        report.resizes.container_restarts,
+        report.scales.out,
+        report.scales.into,
+        report.violation_rate * 100.0,
+        report.cpu_core_seconds,
+        report.cpu_core_seconds_profiling,
+        figures::replicas(report, WORKLOAD.name()),
+        figures::requested(report, WORKLOAD.name())
+    );
 }
 
 fn share(percentile: f64) -> String {
@@ -191,6 +225,7 @@ mod tests {
     use super::html;
     use crate::bars;
     use crate::report::{Report, Seen, Slo, summary};
+    use crate::scaling::Step;
     use crate::stored::{Knot, Point, Profile, SizeCurve};
     use crate::timeline::Moment;
 
@@ -240,6 +275,14 @@ mod tests {
                 rate: 20.0,
                 p99_ms: Some(p99),
                 failed: 0,
+            })
+            .to_vec();
+        report.fleet = [(20.0, 0, 1, 100), (60.0, 860, 2, 100), (150.0, 960, 3, 100)]
+            .map(|(at_s, requested, pods, size)| Step {
+                at_s,
+                requested,
+                pods,
+                size,
             })
             .to_vec();
         report.timeline = vec![Moment {

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::{Hold, Write};
 use crate::bars::Bar;
 use crate::births::Birth;
+use crate::scaling::{Resizes, Scaled, Scales, Step};
 use crate::stored::Profile;
 use crate::timeline::Moment;
 
@@ -97,6 +96,23 @@ pub struct Slo {
     pub found_ms: f64,
 }
 
+/// A sudden load and what followed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Surge {
+    /// Requests per second before and after it.
+    pub rate_low: f64,
+    /// Requests per second of it.
+    pub rate_high: f64,
+    /// Seconds since the start: the load begins to rise.
+    pub from_s: f64,
+    /// It begins to fall.
+    pub falls_s: f64,
+    /// It is as low as before.
+    pub over_s: f64,
+    /// Replicas before, the most, and those at the end.
+    pub replicas: (u32, u32, u32),
+}
+
 /// A window of the live load.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Seen {
@@ -125,8 +141,26 @@ pub struct Report {
     pub requests: Requests,
     /// The objective.
     pub slo: Slo,
+    /// The sudden load.
+    pub surge: Option<Surge>,
+    /// Writes to the size of serving pods.
+    pub resizes: Resizes,
+    /// The autoscaler's writes of replicas.
+    pub scales: Scales,
+    /// The same, one by one.
+    pub scaled: Vec<Scaled>,
+    /// Integral of the CPU requests of all pods in the shop's namespace, from the start to the end of the load.
+    pub cpu_core_seconds: f64,
+    /// Of those, of the pods that profile.
+    pub cpu_core_seconds_profiling: f64,
+    /// Share of the load's windows whose p99 is over the objective, or that have no answer at all.
+    pub violation_rate: f64,
+    /// The fleet over time.
+    pub fleet: Vec<Step>,
     /// Warnings, errors, panics, restarts and contradictions.
     pub unexpected: Vec<String>,
+    /// Of those, what the API server's log contradicts.
+    pub contradictions: Vec<String>,
     /// Warnings that are known and harmless, with the reason.
     pub benign: Vec<String>,
     /// Seconds from the first step to the last.
@@ -137,92 +171,12 @@ pub struct Report {
     pub timeline: Vec<Moment>,
 }
 
-/// Puts what the API server's log says of a revision's pods in place of what kubectl showed. A pod that kubectl showed
-/// and that the log has no size for was born without the webhook, which no wish allows.
-pub fn born_by(revision: &mut Revision, logged: Vec<Birth>) {
-    let unsized_pods = revision.sizes_born.len().saturating_sub(logged.len());
-    revision.births = logged;
-    revision
-        .births
-        .extend(std::iter::repeat_n(Birth::default(), unsized_pods));
-    revision.sizes_born = revision.births.iter().map(|birth| birth.size).collect();
-}
-
-/// How far two measurements of one hold may differ, seconds.
-pub const AGREE_S: f64 = 2.0;
-
-/// Compares every hold and verdict with the API server's log; what does not agree is told, and what the log knows is
-/// added. `zero` is the start of the report's seconds.
-pub fn reconcile(report: &mut Report, writes: &[Write], holds: &[Hold], zero: Timestamp) {
-    for revision in &mut report.revisions {
-        let found = holds
-            .iter()
-            .find(|hold| hold.workload == revision.workload && hold.revision == revision.revision);
-        let told = match (revision.held, found) {
-            (false, None) => None,
-            (false, Some(_)) => Some("the log shows a hold that kubectl did not show".to_owned()),
-            (true, None) => Some("kubectl showed a hold that the log does not show".to_owned()),
-            (true, Some(hold)) => {
-                revision.hold_s_audit = hold.seconds();
-                disagreement(revision, hold)
-            }
-        };
-        if let Some(told) = told {
-            report
-                .unexpected
-                .push(format!("audit: {}: {told}", revision.image));
-        }
+impl Report {
+    /// Notes what the API server's log contradicts.
+    pub fn contradict(&mut self, lines: Vec<String>) {
+        self.unexpected.extend(lines.iter().cloned());
+        self.contradictions.extend(lines);
     }
-    let known: Vec<&str> = report
-        .revisions
-        .iter()
-        .map(|r| r.revision.as_str())
-        .collect();
-    for hold in holds
-        .iter()
-        .filter(|hold| !known.contains(&hold.revision.as_str()))
-    {
-        let line = format!(
-            "audit: {} was held at a revision that nobody set: {}",
-            hold.workload, hold.revision
-        );
-        report.unexpected.push(line);
-    }
-    let Some(undo) = &report.undo else { return };
-    let written = writes.iter().filter(|write| !write.ours()).find(|write| {
-        write.at.duration_since(zero).as_secs_f64() >= undo.from_s && write.verdict.is_some()
-    });
-    let held = written.is_some_and(|write| write.holds);
-    if held != undo.held {
-        report.unexpected.push(format!(
-            "audit: the undo was held: {held}, by kubectl: {}",
-            undo.held
-        ));
-    }
-    if written.and_then(|write| write.verdict.as_deref()) != Some("Pass") {
-        report
-            .unexpected
-            .push("audit: no verdict Pass for the undo".to_owned());
-    }
-}
-
-fn disagreement(revision: &Revision, hold: &Hold) -> Option<String> {
-    let Some(seconds) = hold.seconds() else {
-        return Some("the log shows no end of the hold".to_owned());
-    };
-    if (seconds - revision.hold_s).abs() > AGREE_S {
-        return Some(format!(
-            "the hold took {seconds:.1} s by the log and {:.1} s by kubectl",
-            revision.hold_s
-        ));
-    }
-    let ours = revision.released_by != "user";
-    (ours != hold.ended_by_us()).then(|| {
-        format!(
-            "released as {} and ended by {}",
-            revision.released_by, hold.by
-        )
-    })
 }
 
 /// The sentence at the top.
@@ -239,8 +193,16 @@ pub fn summary(report: &Report) -> String {
         Some(_) => "the undo was held, which it never should be".to_owned(),
         None => "nothing was undone".to_owned(),
     };
+    let surge = report.surge.map_or(String::new(), |surge| {
+        let (before, most, after) = surge.replicas;
+        format!(
+            "; under a surge from {:.0} to {:.0} requests per second replicas went from {before} to {most} and then to {after}, and over the whole run \
+             {} resizes were made in place, with {} containers restarted",
+            surge.rate_low, surge.rate_high, report.resizes.in_place, report.resizes.container_restarts
+        )
+    });
     format!(
-        "{} of {} new versions were held ({} s) while a copy of each was measured, {profiled} were released with new latency budgets, {undo}; \
+        "{} of {} new versions were held ({} s) while a copy of each was measured, {profiled} were released with new latency budgets, {undo}{surge}; \
          meanwhile {} of {} requests failed and {:.2} % were answered within {:.0} ms.",
         held.len(),
         report.revisions.len(),
@@ -255,9 +217,6 @@ pub fn summary(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit;
-
-    const LOG: &str = include_str!("fixtures/audit.jsonl");
 
     fn told() -> Report {
         let revision = |image: &str, hash: &str, hold_s| Revision {
@@ -275,80 +234,6 @@ mod tests {
                 revision("v3", "88a5a6fcf8d6529edb0f", 53.0),
             ],
             ..Report::default()
-        }
-    }
-
-    fn check(mut report: Report) -> Vec<String> {
-        let writes = audit::writes(LOG, "shop");
-        reconcile(&mut report, &writes, &audit::holds(&writes), writes[0].at);
-        report.unexpected
-    }
-
-    #[test]
-    fn what_agrees_within_two_seconds_is_silent() {
-        assert_eq!(check(told()), Vec::<String>::new());
-    }
-
-    #[test]
-    fn every_contradiction_is_told() {
-        let mut report = told();
-        report.revisions[0].hold_s = 60.0;
-        report.revisions[1].released_by = "user".into();
-        let told_now = check(report);
-        assert!(
-            told_now[0].contains("55.9 s by the log and 60.0 s"),
-            "{told_now:?}"
-        );
-        assert!(
-            told_now[1].contains("ended by system:serviceaccount"),
-            "{told_now:?}"
-        );
-
-        let mut report = told();
-        report.revisions[0].held = false;
-        report.revisions.pop();
-        let told_now = check(report);
-        assert!(
-            told_now[0].contains("did not show") && told_now[1].contains("nobody set"),
-            "{told_now:?}"
-        );
-    }
-
-    #[test]
-    fn a_pod_that_the_log_does_not_know_was_born_without_a_size() {
-        let birth = Birth {
-            at_s: 1.0,
-            size: Some(400),
-            wanted: vec![400],
-        };
-        let mut revision = Revision {
-            sizes_born: vec![Some(200), Some(200)],
-            ..Revision::default()
-        };
-        born_by(&mut revision, vec![birth.clone()]);
-        assert_eq!(revision.births, [birth.clone(), Birth::default()]);
-        assert_eq!(revision.sizes_born, [Some(400), None]);
-        born_by(&mut revision, vec![birth.clone(); 3]);
-        assert_eq!(revision.births, vec![birth; 3]);
-    }
-
-    #[test]
-    fn the_undos_verdict_is_the_first_foreign_one_after_it_began() {
-        let writes = audit::writes(LOG, "shop");
-        let zero = writes[0].at;
-        let passed = writes[3].at.duration_since(zero).as_secs_f64();
-        for (from_s, held, lines) in [
-            (passed - 0.01, false, 0),
-            (passed - 0.01, true, 1),
-            (1.0, false, 2),
-        ] {
-            let mut report = told();
-            report.undo = Some(Undo {
-                held,
-                seconds: 3.0,
-                from_s,
-            });
-            assert_eq!(check(report).len(), lines, "{from_s} {held}");
         }
     }
 

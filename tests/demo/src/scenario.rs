@@ -3,17 +3,23 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
 use msars_cluster::{Cluster, Options};
+use msars_domain::load::RunResult;
 use msars_shop::Version;
 
 use crate::clock::Clock;
+use crate::fleet::Fleet;
 use crate::interrupt::Interrupt;
-use crate::load::{self, Load};
-use crate::report::{Report, born_by, reconcile, summary};
+use crate::load::{self, Load, Part};
+use crate::reconcile::{born_by, reconcile};
+use crate::report::{Report, summary};
 use crate::stage::Stage;
-use crate::story::{BIRTH_LAG_S, CHANGES, DAY_S, LAST_LOAD, NAMESPACE, hints};
+use crate::story::{BIRTH_LAG_S, CHANGES, DAY_S, LAST_LOAD, NAMESPACE, WORKLOAD, hints};
 use crate::timeline::Timeline;
-use crate::{audit, bars, births, change, collect, images, install, page, undo};
+use crate::{
+    agree, audit, bars, births, change, collect, fleet, images, install, page, scaling, surge, undo,
+};
 
 /// How a run is asked for.
 #[derive(Debug, Clone)]
@@ -95,13 +101,13 @@ pub fn run(wish: &Wish) -> Result<Report> {
     written
 }
 
-/// The story. A further step goes between the undo and the end of the load.
+/// The story. A further step goes between the surge and the end of the load.
 fn play(stage: &Stage<'_>, wish: &Wish) -> Result<Report> {
     stage.say("the cluster is up");
     install::install(stage)?;
     let installed = stage.timeline.clock().at() + stage.timeline.clock().elapsed();
 
-    let load = Load::start(stage, DAY_S * wish.minutes_scale)?;
+    let load = Load::start(stage, &Part::days(DAY_S * wish.minutes_scale))?;
     stage.say("live load runs");
     change::ready(stage, &|| load.last())?;
     stage.say("the objective is split into budgets");
@@ -117,20 +123,16 @@ fn play(stage: &Stage<'_>, wish: &Wish) -> Result<Report> {
         from = version;
     }
     report.undo = Some(undo::undo(stage)?);
+    let mut parts = vec![load.finish(stage)?];
+    let (load, surge) = surge::surge(stage)?;
+    report.surge = Some(surge);
     stage.pass("the last windows of the load", LAST_LOAD)?;
+    parts.push(load.finish(stage)?);
 
-    let result = load.finish(stage)?;
     let zero = stage.timeline.clock().at();
-    (report.requests, report.windows) = load::seen(&result, zero);
-    report.slo = load::slo(&result)?;
-    stage.say(&format!(
-        "the load is over: {} sent, {} failed, {:.2} % within {:.0} ms",
-        report.requests.sent,
-        report.requests.failed,
-        report.slo.attainment * 100.0,
-        report.slo.target_ms
-    ));
+    loaded(stage, &mut report, &parts)?;
     collect::collect(stage, &mut report, installed)?;
+    let shown = collect::shown(stage)?;
     let log = stage.cluster.audit_log();
     let log =
         std::fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()))?;
@@ -147,10 +149,39 @@ fn play(stage: &Stage<'_>, wish: &Wish) -> Result<Report> {
         born_by(revision, born);
     }
     reconcile(&mut report, &writes, &audit::holds(&writes), zero);
+    let fleet = fleet::read(&log, NAMESPACE);
+    report.contradict(agree::contradictions(&fleet, &shown));
+    let end = parts.last().map_or(shown.from, |part| part.ended);
+    sized(&mut report, &fleet, zero, end);
     report.seconds = stage.timeline.seconds();
     report.bars = bars::judge(&report);
     report.summary = summary(&report);
     Ok(report)
+}
+
+/// What the load saw.
+fn loaded(stage: &Stage<'_>, report: &mut Report, parts: &[RunResult]) -> Result<()> {
+    (report.requests, report.windows) = load::seen(parts, stage.timeline.clock().at());
+    report.slo = load::slo(parts)?;
+    report.violation_rate = load::violation_rate(&report.windows, report.slo.target_ms);
+    stage.say(&format!(
+        "the load is over: {} sent, {} failed, {:.2} % within {:.0} ms",
+        report.requests.sent,
+        report.requests.failed,
+        report.slo.attainment * 100.0,
+        report.slo.target_ms
+    ));
+    Ok(())
+}
+
+/// What the API server's log says of pods and replicas.
+fn sized(report: &mut Report, fleet: &Fleet, zero: Timestamp, end: Timestamp) {
+    report.resizes = scaling::resizes(fleet);
+    (report.scales, report.scaled) = scaling::scales(fleet, zero);
+    report.cpu_core_seconds = scaling::core_seconds(fleet.pods.iter(), end);
+    let profiling = fleet.pods.iter().filter(|pod| pod.shadow);
+    report.cpu_core_seconds_profiling = scaling::core_seconds(profiling, end);
+    report.fleet = scaling::steps(fleet, WORKLOAD.name(), zero, end);
 }
 
 /// What the controllers said of a run that failed, for whoever looks for the reason.

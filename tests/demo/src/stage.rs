@@ -63,13 +63,15 @@ impl Stage<'_> {
         serde_json::from_str(&text).with_context(|| format!("kubectl {}", all.join(" ")))
     }
 
-    /// A user's command, shown as it is typed; answers with standard output and standard error.
+    /// A user's command, shown as it is typed; answers with standard output and standard error. A word may stand in
+    /// single quotes, as a shell needs it; none may hold a space.
     ///
     /// # Errors
     /// When kubectl fails.
     pub fn command(&self, line: &str) -> Result<(String, String)> {
         self.timeline.say("kubectl", &format!("$ kubectl {line}"));
-        let out = self.cluster.kubectl(line.split_whitespace())?;
+        let words = line.split_whitespace().map(|word| word.trim_matches('\''));
+        let out = self.cluster.kubectl(words)?;
         let said = String::from_utf8_lossy(&out.stdout).trim().to_owned();
         let warned = String::from_utf8_lossy(&out.stderr).trim().to_owned();
         if !out.status.success() {

@@ -35,6 +35,26 @@ pub const LOAD_LIMIT: Duration = Duration::from_mins(40);
 /// Load goes on for this after the last step.
 pub const LAST_LOAD: Duration = Duration::from_secs(20);
 
+/// The sudden load after the undo. At its height the shop takes half of the node's two cores.
+pub const SURGE: Wave = Wave {
+    low: 14.0,
+    high: 42.0,
+    lead_s: 20.0,
+    rise_s: 10.0,
+    height_s: 75.0,
+    decay_s: 15.0,
+};
+/// Length of a step of the sudden load, seconds.
+pub const SURGE_STEP_S: f64 = 5.0;
+/// Sizes that the team allows the workload as it begins: two pods of the largest carry the low rate and not the high.
+pub const SURGE_CPU: &str = "100m..250m";
+/// Stabilisation of scale-down that the team sets: the planner's own memory of a peak is two minutes already.
+pub const SCALE_DOWN_WINDOW_S: u32 = 15;
+/// Until replicas rose, from the first answers of the sudden load on: its rise, two ticks, and the rate's window.
+pub const OUT_LIMIT: Duration = Duration::from_secs(100);
+/// Until replicas fell after it: the memory of the peak, the windows of rate and quantile, and two ticks.
+pub const IN_LIMIT: Duration = Duration::from_secs(210);
+
 /// Until our own Deployments are Available: the webhook's pods start when the leader has made their certificate.
 pub const INSTALL_LIMIT: Duration = Duration::from_mins(4);
 /// Until the shop is Available.
@@ -74,6 +94,55 @@ pub fn trace(day_s: f64) -> String {
     out
 }
 
+/// A load that rises and falls between two rates.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Wave {
+    /// Requests per second before and after.
+    pub low: f64,
+    /// Requests per second at its height.
+    pub high: f64,
+    /// Time before it rises, seconds.
+    pub lead_s: f64,
+    /// Time of its rise, seconds.
+    pub rise_s: f64,
+    /// Time at its height, seconds.
+    pub height_s: f64,
+    /// Time of its fall, seconds.
+    pub decay_s: f64,
+}
+
+impl Wave {
+    /// When it begins to fall, seconds.
+    pub fn falls_s(&self) -> f64 {
+        self.lead_s + self.rise_s + self.height_s
+    }
+
+    /// When it is low again, seconds.
+    pub fn over_s(&self) -> f64 {
+        self.falls_s() + self.decay_s
+    }
+
+    /// Requests per second at a time.
+    pub fn rate(&self, at_s: f64) -> f64 {
+        let rising = (at_s - self.lead_s) / self.rise_s;
+        let falling = (self.over_s() - at_s) / self.decay_s;
+        self.low + (self.high - self.low) * rising.min(falling).clamp(0.0, 1.0)
+    }
+}
+
+/// One rate per line: the sudden load, and then its low rate until the load's limit. A step has the rate of its end
+/// while the load rises, so that the height is reached in time.
+pub fn surge_trace() -> String {
+    let mut out = String::from("# requests per second, one line per step\n");
+    let steps = (LOAD_LIMIT.as_secs_f64() / SURGE_STEP_S).ceil() as u32;
+    for step in 0..steps {
+        let from = f64::from(step) * SURGE_STEP_S;
+        let rate = SURGE.rate(from).max(SURGE.rate(from + SURGE_STEP_S));
+        let _ = writeln!(out, "{rate:.2}");
+    }
+    out
+}
+
 /// What to try while the cluster is kept.
 pub fn hints(tools: &str) -> String {
     let name = WORKLOAD.name();
@@ -92,7 +161,7 @@ pub fn hints(tools: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{DAY_S, LOAD_LIMIT, RATE_HIGH, RATE_LOW, slo, trace};
+    use super::{DAY_S, LOAD_LIMIT, RATE_HIGH, RATE_LOW, SURGE, slo, surge_trace, trace};
 
     #[test]
     fn a_day_visits_both_rates() {
@@ -108,5 +177,28 @@ mod tests {
         let least = day.iter().copied().fold(f64::INFINITY, f64::min);
         assert!((most - RATE_HIGH).abs() < 0.2 && (least - RATE_LOW).abs() < 0.2);
         assert_eq!(slo(), "p99<400ms");
+    }
+
+    #[test]
+    fn the_surge_reaches_three_times_the_rate_within_ten_seconds_and_ends() {
+        let text = surge_trace();
+        let rates: Vec<f64> = text
+            .lines()
+            .skip(1)
+            .map(|line| line.parse().unwrap())
+            .collect();
+        assert!((SURGE.high / SURGE.low - 3.0).abs() < 1e-9 && SURGE.rise_s <= 10.0);
+        assert_eq!(rates[..7], [14.0, 14.0, 14.0, 14.0, 28.0, 42.0, 42.0]);
+        let falls = (SURGE.falls_s() / 5.0) as usize;
+        assert_eq!(
+            rates[falls - 1..falls + 4],
+            [42.0, 42.0, 32.67, 23.33, 14.0]
+        );
+        assert!(
+            rates[falls + 4..]
+                .iter()
+                .all(|rate| (*rate - 14.0).abs() < 1e-9)
+        );
+        assert_eq!(rates.len() as u64, LOAD_LIMIT.as_secs() / 5);
     }
 }
