@@ -12,6 +12,8 @@ use serde_json::{Map, Value, json};
 
 /// Longest time of one write.
 const WITHIN: Duration = Duration::from_secs(10);
+/// What the API server says when a JSON patch cannot be applied.
+const UNAPPLIED: &str = "rejected our request due to an error in our request";
 
 /// How a write ended when the API server answered as it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,8 +140,9 @@ impl Failure {
                 match status.code {
                     404 => Ok(Applied::Gone),
                     409 => Ok(Applied::Conflict),
-                    // A failed `test` operation is 422 with this text, and so is any other invalid patch.
-                    422 if message.contains("testing") || message.contains("test operation") => {
+                    // A patch whose `test` failed or whose path is gone: what it rested on has changed. The API server
+                    // says no more than this; an object that would be invalid is named with its fields.
+                    422 if message.contains(UNAPPLIED) || message.contains("testing") => {
                         Ok(Applied::Conflict)
                     }
                     403 if !message.contains("quota") && message.contains("cannot") => {
@@ -293,12 +296,17 @@ mod tests {
 
     #[tokio::test]
     async fn refusals_are_told_apart() {
-        let table: [(u16, &str, Result<Applied, &str>); 8] = [
+        let table: [(u16, &str, Result<Applied, &str>); 9] = [
             (404, "not found", Ok(Applied::Gone)),
             (409, "the object has been modified", Ok(Applied::Conflict)),
             (
                 422,
                 "testing path /spec/paused value failed",
+                Ok(Applied::Conflict),
+            ),
+            (
+                422,
+                "the server rejected our request due to an error in our request",
                 Ok(Applied::Conflict),
             ),
             (422, "spec.replicas: Invalid value", Err("refused")),

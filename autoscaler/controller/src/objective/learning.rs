@@ -93,7 +93,6 @@ impl Objectives {
         let classes = self.classes(application).await;
         let entry = self.entry(application).await;
         let memory = self.memory.entry(application.key.clone()).or_default();
-        let mut tail = TailFactor::ONE;
         memory.observed.clear();
         for key in &application.members {
             let Some(signals) = signals.get(key) else {
@@ -131,16 +130,13 @@ impl Objectives {
         }
         match classes {
             Ok(mut classes) => {
-                if let (Some(entry), [class]) = (&entry, &classes[..])
-                    && let Some(quantile) = entry.quantile_ms.and_then(|ms| Millis::new(ms).ok())
-                    && let Some(predicted) =
-                        path_latency(&class.chain, |name| memory.observed.get(name).copied())
-                {
-                    tail = TailFactor::observed(quantile, predicted);
+                for class in &classes {
+                    fill_unmeasured(&class.chain, &mut memory.observed);
                 }
+                let quantile = entry.as_ref().and_then(|entry| entry.quantile_ms);
+                let tail = tail_factor(&classes, quantile, &memory.observed);
                 for class in &mut classes {
                     class.tail = tail;
-                    fill_unmeasured(&class.chain, &mut memory.observed);
                 }
                 memory.classes = classes;
                 memory.trouble = None;
@@ -423,6 +419,24 @@ fn class(application: &Application, chain: Chain, rate: Rate) -> Class {
     }
 }
 
+/// κ: the entry's observed quantile over what the chain's own times add up to, those of services with too few requests
+/// included as they are assumed. One where several classes share the entry, whose quantile is of all of them together.
+fn tail_factor(
+    classes: &[Class],
+    quantile_ms: Option<f64>,
+    observed: &BTreeMap<String, Millis>,
+) -> TailFactor {
+    let [class] = classes else {
+        return TailFactor::ONE;
+    };
+    let quantile = quantile_ms.and_then(|ms| Millis::new(ms).ok());
+    let predicted = path_latency(&class.chain, |name| observed.get(name).copied());
+    match (quantile, predicted) {
+        (Some(quantile), Some(predicted)) => TailFactor::observed(quantile, predicted),
+        _ => TailFactor::ONE,
+    }
+}
+
 /// Services with too few requests for a quantile count with the median of those measured in the same chain: they take
 /// time, and no more is known.
 fn fill_unmeasured(chain: &Chain, observed: &mut BTreeMap<String, Millis>) {
@@ -444,5 +458,46 @@ fn fill_unmeasured(chain: &Chain, observed: &mut BTreeMap<String, Millis>) {
     };
     for name in names {
         observed.entry(name).or_insert(median);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use msars_domain::EdgeKind;
+
+    fn call(service: &str, children: Vec<Call>) -> Call {
+        Call {
+            service: service.into(),
+            visits: 1.0,
+            max_visits: 1,
+            kind: EdgeKind::Sequential,
+            children,
+        }
+    }
+
+    #[test]
+    fn a_service_with_few_requests_does_not_hide_the_tail_factor() {
+        let ms = |value| Millis::new(value).unwrap();
+        let chain = Chain {
+            name: "all".into(),
+            root: call("a", vec![call("b", vec![]), call("rare", vec![])]),
+            percentile: Percentile::new(0.99).unwrap(),
+        };
+        let class = Class {
+            chain,
+            rate: Rate::new(10.0).unwrap(),
+            objective: ms(400.0),
+            tail: TailFactor::ONE,
+        };
+        let mut observed = BTreeMap::from([("a".to_owned(), ms(20.0)), ("b".to_owned(), ms(60.0))]);
+        fill_unmeasured(&class.chain, &mut observed);
+        assert_eq!(observed.get("rare"), Some(&ms(60.0)));
+        let classes = [class];
+        let tail = tail_factor(&classes, Some(70.0), &observed);
+        assert!((tail.get() - 0.5).abs() < 1e-9, "{tail:?}");
+        assert_eq!(tail_factor(&classes, None, &observed), TailFactor::ONE);
+        let two = [classes[0].clone(), classes[0].clone()];
+        assert_eq!(tail_factor(&two, Some(70.0), &observed), TailFactor::ONE);
     }
 }

@@ -7,6 +7,10 @@ use msars_llp::{FitError, Fitted, Point, Profile, Setting, curve, fit};
 pub const NEEDED: [f64; 3] = [0.5, 0.9, 0.99];
 /// The same windows give the same profile.
 const SEED: u64 = 11;
+/// Spread of the work where it cannot be told: the one that a fit starts from.
+const USUAL_SIGMA: f64 = 0.5;
+/// z of the 90th percentile of the standard normal.
+const Z90: f64 = 1.2816;
 
 /// What live pods showed over one window.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,7 +29,8 @@ fn value<T: Copy>(reading: &Reading<T>) -> Option<T> {
 
 /// One point of one pod, out of the same workload's signals at p50, p90 and p99. A p99 that too few requests stand
 /// behind is replaced by the p90: the fit does not use it, and the tail comes from the simulation. Where the workload
-/// exports no self time, the mean wait for callees is taken out of its request time.
+/// exports no self time, the mean wait for callees is taken out of its request time; where that mean is more than half
+/// of the median, the rest says nothing about the spread, and the usual one around the measured work stands for it.
 pub fn point(signals: [&Signals; 3], window: Window) -> Option<Point> {
     let pods = f64::from(window.pods.max(1));
     let rate = value(&signals[0].rate)?;
@@ -42,6 +47,13 @@ pub fn point(signals: [&Signals; 3], window: Window) -> Option<Point> {
     if requests < 20.0 || cores <= 0.0 {
         return None;
     }
+    let mostly_waits = signals[0].self_quantile.value().is_none()
+        && value(&signals[0].request_quantile).is_some_and(|request| wait > request.get() / 2.0);
+    let (p50, p90) = if mostly_waits {
+        usual(cores * 1000.0 / rate.get())
+    } else {
+        (p50, p90)
+    };
     let errors = value(&signals[0].error_share).unwrap_or(0.0);
     Some(Point {
         size: window.size,
@@ -55,6 +67,12 @@ pub fn point(signals: [&Signals; 3], window: Window) -> Option<Point> {
         p99_ms: time(signals[2]).unwrap_or(p90).max(p90),
         callee_in_trouble: false,
     })
+}
+
+/// p50 and p90 in ms of lognormal work with this mean, alone on a core.
+fn usual(work_ms: f64) -> (f64, f64) {
+    let p50 = work_ms * (-USUAL_SIGMA * USUAL_SIGMA / 2.0).exp();
+    (p50, p50 * (Z90 * USUAL_SIGMA).exp())
 }
 
 /// Fits and draws the curve.
@@ -119,6 +137,25 @@ mod tests {
         assert_eq!(point.requests, 2400);
         assert!((point.cpu_seconds / point.requests as f64 - 0.003).abs() < 1e-9);
         assert!((point.p50_ms - 3.0).abs() < 1e-9 && (point.p90_ms - 7.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_service_that_mostly_waits_is_learnt_by_its_work() {
+        // 3 ms of work and, after rollouts, a mean wait far above the median: p50 less the mean would be a tenth.
+        let waiting = |ms: f64| Signals {
+            callee_wait: known(Millis::new(30.0).unwrap()),
+            ..signals(ms)
+        };
+        let (p50, p90, p99) = (waiting(4.0), waiting(41.0), waiting(70.0));
+        let point = point([&p50, &p90, &p99], WINDOW).unwrap();
+        assert!((point.p50_ms - 2.65).abs() < 0.01, "{point:?}");
+        assert!(
+            (point.p90_ms / point.p50_ms - 1.9).abs() < 0.01,
+            "{point:?}"
+        );
+        let p = Percentile::new(0.99).unwrap();
+        let (fitted, _) = learn(point, 2.0, p, &[MilliCpu(200)]).unwrap();
+        assert!(fitted.mechanism.sigma < 1.0, "{:?}", fitted.mechanism);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use msars_domain::{
 use msars_llp::{Done, Fitted, Next, Plan, Point, Profile, Setting, curve, fit, next_probe};
 use tokio::sync::watch;
 
+use super::size::{Resized, resize, without};
 use super::{
     cpu::CpuLog,
     measure::{Bench, Subject, Waits, own_times},
@@ -31,8 +32,6 @@ const WARM_UPS: u64 = 2;
 const STABLE: f64 = 0.2;
 /// How long the copy may take to be Ready.
 const READY_WITHIN: Duration = Duration::from_secs(45);
-/// How long an in-place resize may take.
-const RESIZE_WITHIN: Duration = Duration::from_secs(10);
 /// Later than this in its 99th percentile, the driver says little about the subject.
 const DRIVER_LATE_MS: f64 = 40.0;
 /// What is kept of the time budget for the fit, in seconds.
@@ -287,7 +286,7 @@ impl Run<'_> {
             .duration_since((self.bench.now)())
             .as_secs_f64()
             - FIT_S;
-        let plan = Plan {
+        let mut plan = Plan {
             sizes: self.job.sizes.clone(),
             work_guess_ms: self.job.work_guess_ms,
             window_seconds: WINDOW_S,
@@ -313,20 +312,18 @@ impl Run<'_> {
                 Next::Probe { size, rate } => (size, rate.get()),
             };
             if size != self.size {
-                apply(
-                    &self.bench.client,
-                    &self.job.blueprint.resize(&self.subject.uid, size),
-                )
-                .await?;
-                self.bench
-                    .resized(
-                        &self.job.blueprint.subject_key(),
-                        &self.job.blueprint.container,
-                        size,
-                        RESIZE_WITHIN,
-                    )
-                    .await?;
-                self.size = size;
+                let change = (self.size, size);
+                match resize(self.bench, &self.job.blueprint, &self.subject, change).await? {
+                    Resized::Done => self.size = size,
+                    Resized::NoRoom(why) => {
+                        plan.sizes = without(&plan.sizes, size);
+                        tracing::info!(
+                            workload = %self.job.blueprint.workload, %size, why, left = ?plan.sizes,
+                            "the node has no room for this size of the copy"
+                        );
+                        continue;
+                    }
+                }
             }
             self.warm_up(rate).await?;
             let point = self.window(rate).await?;

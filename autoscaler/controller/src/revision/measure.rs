@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::{Api, Client};
-use msars_domain::{MilliCpu, ObjectKey, Percentile};
+use msars_domain::{ObjectKey, Percentile};
 use msars_observe::{Buckets, cadvisor, exposition};
 
 use super::job::JobError;
@@ -151,7 +151,7 @@ impl Waits {
     }
 }
 
-fn status<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
+pub(super) fn status<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
     pod.status
         .as_ref()?
         .container_statuses
@@ -279,38 +279,6 @@ impl Bench {
         })
     }
 
-    /// Waits until an in-place resize took effect: the status shows the limit.
-    pub async fn resized(
-        &self,
-        key: &ObjectKey,
-        container: &str,
-        limit: MilliCpu,
-        within: Duration,
-    ) -> Result<(), JobError> {
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
-        let deadline = tokio::time::Instant::now() + within;
-        let mut found = None;
-        while tokio::time::Instant::now() < deadline {
-            let pod = api.get(&key.name).await.map_err(|error| JobError::Read {
-                step: "reading the copy",
-                message: error.to_string(),
-            })?;
-            found = actual_limit(&pod, container);
-            if found == Some(limit.0) {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        Err(JobError::Read {
-            step: "resizing the copy in place",
-            message: format!(
-                "wanted a limit of {limit}, found {} after {} s",
-                found.map_or("none".into(), |found| MilliCpu(found).to_string()),
-                within.as_secs()
-            ),
-        })
-    }
-
     /// The copy's counters: its own when it exports CPU, else the kubelet's.
     pub async fn counters(
         &self,
@@ -372,12 +340,6 @@ fn subject(key: &ObjectKey, container: &str, pod: &Pod) -> Option<Subject> {
         host_ip: status.host_ip.clone()?,
         container: container.to_owned(),
     })
-}
-
-fn actual_limit(pod: &Pod, container: &str) -> Option<u32> {
-    let resources = status(pod, container)?.resources.as_ref()?;
-    let cpu = resources.limits.as_ref()?.get("cpu")?;
-    msars_api::annotations::cpu_millis(&cpu.0)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ pub mod job;
 pub mod measure;
 pub mod queue;
 pub mod shadow;
+mod size;
 mod start;
 mod store;
 

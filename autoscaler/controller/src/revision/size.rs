@@ -1,0 +1,160 @@
+//! The size of a copy while it is measured: in-place resizes, and sizes that the node has no room for.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use msars_client::apply::apply;
+use msars_domain::MilliCpu;
+
+use super::job::JobError;
+use super::measure::{Bench, Subject, status};
+use super::shadow::Blueprint;
+
+/// How long an in-place resize may take.
+const WITHIN: Duration = Duration::from_secs(10);
+/// How long the node may take to find room.
+const PATIENCE: Duration = Duration::from_millis(1500);
+/// Sizes are multiples of this, thousandths of a core.
+const STEP: u32 = 25;
+
+/// What became of a resize.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resized {
+    /// The status shows the limit.
+    Done,
+    /// The node has no room for it, now or ever; the pod keeps the size that it had.
+    NoRoom(String),
+}
+
+fn actual_limit(pod: &Pod, container: &str) -> Option<u32> {
+    let resources = status(pod, container)?.resources.as_ref()?;
+    let cpu = resources.limits.as_ref()?.get("cpu")?;
+    msars_api::annotations::cpu_millis(&cpu.0)
+}
+
+/// Why the kubelet does not resize: `Deferred` or `Infeasible`, with its message.
+fn pending(pod: &Pod) -> Option<(bool, String)> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let found = conditions
+        .iter()
+        .find(|c| c.type_ == "PodResizePending" && c.status == "True")?;
+    let reason = found.reason.as_deref().unwrap_or_default();
+    let message = found.message.clone().unwrap_or_default();
+    Some((reason == "Infeasible", format!("{reason}: {message}")))
+}
+
+/// The sizes left to measure when one does not fit: it goes, and where only one remains, half of that comes, since two
+/// sizes tell what one cannot. Never below a twentieth of a core.
+pub fn without(sizes: &[MilliCpu], unfit: MilliCpu) -> Vec<MilliCpu> {
+    let mut left: Vec<MilliCpu> = sizes.iter().copied().filter(|size| *size < unfit).collect();
+    if let [only] = left[..] {
+        let half = MilliCpu((only.0 / 2 / STEP * STEP).max(2 * STEP));
+        if half < only {
+            left.push(half);
+        }
+    }
+    left
+}
+
+/// Resizes the copy in place and waits until it took effect. Where there is no room the old size is asked for again, so
+/// that the kubelet does not grow the copy in the midst of a window.
+///
+/// # Errors
+/// When a write or a read fails, or nothing happens in time.
+pub async fn resize(
+    bench: &Bench,
+    blueprint: &Blueprint,
+    subject: &Subject,
+    (from, to): (MilliCpu, MilliCpu),
+) -> Result<Resized, JobError> {
+    apply(&bench.client, &blueprint.resize(&subject.uid, to)).await?;
+    let api: Api<Pod> = Api::namespaced(bench.client.clone(), &subject.key.namespace);
+    let begin = tokio::time::Instant::now();
+    let mut found = None;
+    while begin.elapsed() < WITHIN {
+        let pod = api
+            .get(&subject.key.name)
+            .await
+            .map_err(|error| JobError::Read {
+                step: "reading the copy",
+                message: error.to_string(),
+            })?;
+        found = actual_limit(&pod, &subject.container);
+        if found == Some(to.0) {
+            return Ok(Resized::Done);
+        }
+        if let Some((never, why)) = pending(&pod)
+            && (never || begin.elapsed() > PATIENCE)
+        {
+            apply(&bench.client, &blueprint.resize(&subject.uid, from)).await?;
+            return Ok(Resized::NoRoom(why));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Err(JobError::Read {
+        step: "resizing the copy in place",
+        message: format!(
+            "wanted a limit of {to}, found {} after {} s",
+            found.map_or("none".into(), |found| MilliCpu(found).to_string()),
+            WITHIN.as_secs()
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn pod(conditions: &Value, limit: &str) -> Pod {
+        serde_json::from_value(json!({"status": {
+            "conditions": conditions,
+            "containerStatuses": [{
+                "name": "app", "image": "x", "imageID": "", "ready": true, "restartCount": 0,
+                "resources": {"limits": {"cpu": limit}},
+            }],
+        }}))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_the_kubelet_says_of_a_resize() {
+        let waits = |reason: &str| json!([{"type": "PodResizePending", "status": "True", "reason": reason, "message": "cpu"}]);
+        let table = [
+            (json!([]), None),
+            (waits("Deferred"), Some((false, "Deferred: cpu".to_owned()))),
+            (
+                waits("Infeasible"),
+                Some((true, "Infeasible: cpu".to_owned())),
+            ),
+            (
+                json!([{"type": "PodResizePending", "status": "False", "reason": "Deferred"}]),
+                None,
+            ),
+        ];
+        for (conditions, wanted) in table {
+            assert_eq!(pending(&pod(&conditions, "200m")), wanted);
+        }
+        assert_eq!(actual_limit(&pod(&json!([]), "0.2"), "app"), Some(200));
+    }
+
+    #[test]
+    fn two_sizes_remain_where_one_does_not_fit() {
+        let milli = |sizes: &[u32]| sizes.iter().copied().map(MilliCpu).collect::<Vec<_>>();
+        for (sizes, unfit, wanted) in [
+            (&[200, 400][..], 400, &[200, 100][..]),
+            (&[200, 400, 800], 800, &[200, 400]),
+            (&[400, 200, 100], 400, &[200, 100]),
+            (&[60, 120], 120, &[60, 50]),
+            (&[50, 100], 100, &[50]),
+            (&[100], 100, &[]),
+        ] {
+            assert_eq!(
+                without(&milli(sizes), MilliCpu(unfit)),
+                milli(wanted),
+                "{sizes:?}"
+            );
+        }
+    }
+}
