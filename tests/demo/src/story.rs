@@ -55,7 +55,7 @@ pub const SURGE_LARGEST: u32 = 250;
 /// Most replicas that it allows: the node has two cores to request.
 pub const SURGE_REPLICAS: u32 = 6;
 /// Stabilisation of scale-down that the team sets: the planner's own memory of a peak is two minutes already.
-pub const SCALE_DOWN_WINDOW_S: u32 = 15;
+pub const SCALE_DOWN_WINDOW_S: u32 = 30;
 /// Until replicas rose, from the first answers of the sudden load on: its rise, two ticks, and the rate's window.
 pub const OUT_LIMIT: Duration = Duration::from_secs(100);
 /// Until replicas fell after it: the memory of the peak, the windows of rate and quantile, and two ticks.
