@@ -60,7 +60,8 @@ fn one(
     if let Some(reason) = hands_off(seen) {
         return still(seen, current, reason, accepted(state, seen));
     }
-    if state.recommendations.is_empty() {
+    // What was remembered counts, not what is left of it: a window shorter than a tick leaves nothing, ever.
+    if remembered.recommendations.is_empty() {
         // As HPA does at its start: what is there counts as recommended, so that the window holds from the first tick.
         state.recommend(now, current);
     }

@@ -38,6 +38,21 @@ fn a_scale_down_that_hurts_is_undone_and_not_repeated() {
 }
 
 #[test]
+fn a_window_no_longer_than_a_tick_keeps_nothing_for_ever() {
+    for window in [0, 1, 15, 16, 30] {
+        let mut run = Run::new(4, 130.0);
+        run.seen.resizable = false;
+        run.seen.behavior.scale_down.stabilization_window_seconds = window;
+        run.tick(130.0);
+        assert_eq!(run.seen.replicas, 4, "{window}");
+        for _ in 0..12 {
+            run.tick(30.0);
+        }
+        assert_eq!(run.seen.replicas, 1, "{window}");
+    }
+}
+
+#[test]
 fn a_breach_that_was_there_before_is_no_reason_to_undo() {
     let mut run = Run::at_once(6, 60.0);
     run.seen.signals.request_quantile = Reading::Known {

@@ -17,7 +17,10 @@ use crate::story::{
 };
 
 /// The objective as it is stored.
-fn objective(stage: &Stage<'_>) -> Result<Value> {
+///
+/// # Errors
+/// When kubectl fails.
+pub fn objective(stage: &Stage<'_>) -> Result<Value> {
     stage.object(&["servicelevelobjectives.msars.io", ENTRY.name()])
 }
 
@@ -70,7 +73,11 @@ fn deployment(stage: &Stage<'_>) -> Result<Value> {
     stage.object(&["deployment", WORKLOAD.name()])
 }
 
-fn profile(stage: &Stage<'_>, revision: &str) -> Result<Option<Profile>> {
+/// The stored profile of a revision of the workload, when it is done.
+///
+/// # Errors
+/// When kubectl fails.
+pub fn profile(stage: &Stage<'_>, revision: &str) -> Result<Option<Profile>> {
     let name = format!("{WORKLOAD}.{revision}");
     let text = stage.cluster.ask([
         "-n",

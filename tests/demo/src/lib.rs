@@ -6,7 +6,7 @@
 //!
 //! Order of reading: `story` (every number of the scenario) → `scenario` (the steps) → `change`, `undo`, `surge` →
 //! `collect` → `reconcile`, `agree` → `report` → `page`. Pure, with tests on fixtures: `agree`, `audit`, `bars`,
-//! `births`, `entry`, `figures`, `fleet`, `logs`, `page`, `reconcile`, `report`, `scaling`, `stored`, `story`.
+//! `births`, `bound`, `entry`, `figures`, `fleet`, `logs`, `page`, `reconcile`, `report`, `scaling`, `stored`, `story`.
 //! A further step is a function over [`stage::Stage`] that `scenario::play` calls; what it found is a field of
 //! [`report::Report`].
 
@@ -14,6 +14,7 @@ pub mod agree;
 pub mod audit;
 pub mod bars;
 pub mod births;
+pub mod bound;
 pub mod change;
 pub mod clock;
 pub mod collect;

@@ -124,7 +124,10 @@ fn play(stage: &Stage<'_>, wish: &Wish) -> Result<Report> {
     }
     report.undo = Some(undo::undo(stage)?);
     let mut parts = vec![load.finish(stage)?];
-    let (load, surge) = surge::surge(stage)?;
+    // What ran before the last change runs again.
+    let running = report.revisions.iter().rev().nth(1);
+    let running = running.map_or("", |revision| revision.revision.as_str());
+    let (load, surge) = surge::surge(stage, running)?;
     report.surge = Some(surge);
     stage.pass("the last windows of the load", LAST_LOAD)?;
     parts.push(load.finish(stage)?);

@@ -46,14 +46,20 @@ pub const SURGE: Wave = Wave {
 };
 /// Length of a step of the sudden load, seconds.
 pub const SURGE_STEP_S: f64 = 5.0;
-/// Sizes that the team allows the workload as it begins: two pods of the largest carry the low rate and not the high.
-pub const SURGE_CPU: &str = "100m..250m";
+/// Share of the sudden load that the replicas of before may carry at the largest size that the team then allows.
+pub const SURGE_CARRIED: f64 = 0.8;
+/// The smallest size that it allows, thousandths of a core.
+pub const SURGE_SMALLEST: u32 = 100;
+/// The largest, where no profile tells, thousandths of a core.
+pub const SURGE_LARGEST: u32 = 250;
+/// Most replicas that it allows: the node has two cores to request.
+pub const SURGE_REPLICAS: u32 = 6;
 /// Stabilisation of scale-down that the team sets: the planner's own memory of a peak is two minutes already.
-pub const SCALE_DOWN_WINDOW_S: u32 = 15;
+pub const SCALE_DOWN_WINDOW_S: u32 = 30;
 /// Until replicas rose, from the first answers of the sudden load on: its rise, two ticks, and the rate's window.
 pub const OUT_LIMIT: Duration = Duration::from_secs(100);
 /// Until replicas fell after it: the memory of the peak, the windows of rate and quantile, and two ticks.
-pub const IN_LIMIT: Duration = Duration::from_secs(210);
+pub const IN_LIMIT: Duration = Duration::from_mins(4);
 
 /// Until our own Deployments are Available: the webhook's pods start when the leader has made their certificate.
 pub const INSTALL_LIMIT: Duration = Duration::from_mins(4);

@@ -5,21 +5,23 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use msars_shop::Version;
 use serde_json::Value;
 
 use crate::load::{Load, Part};
 use crate::report::Surge;
 use crate::stage::Stage;
-use crate::stored;
 use crate::story::{
-    IN_LIMIT, NAMESPACE, OUT_LIMIT, SCALE_DOWN_WINDOW_S, SURGE, SURGE_CPU, WORKLOAD,
+    IN_LIMIT, NAMESPACE, OUT_LIMIT, SCALE_DOWN_WINDOW_S, SURGE, SURGE_CARRIED, SURGE_LARGEST,
+    SURGE_REPLICAS, SURGE_SMALLEST, WORKLOAD,
 };
+use crate::{bound, change, stored};
 
-/// Plays the surge; answers with the running load and what was seen.
+/// Plays the surge over the `running` revision; answers with the running load and what was seen.
 ///
 /// # Errors
 /// When kubectl fails or the load gets no answers.
-pub fn surge(stage: &Stage<'_>) -> Result<(Load, Surge)> {
+pub fn surge(stage: &Stage<'_>, running: &str) -> Result<(Load, Surge)> {
     let begun = stage.timeline.seconds();
     let load = Load::start(stage, &Part::surge())?;
     let before = replicas(stage)?;
@@ -41,7 +43,7 @@ pub fn surge(stage: &Stage<'_>) -> Result<(Load, Surge)> {
         "the load goes from {:.0} to {:.0} requests per second within {:.0} s; {before} replicas of {WORKLOAD}",
         SURGE.low, SURGE.high, SURGE.rise_s
     ));
-    wishes(stage)?;
+    wishes(stage, running, before)?;
     watch(stage, &mut told, "a scale out", OUT_LIMIT, |told| {
         told.replicas.2 > told.replicas.0
     })?;
@@ -62,16 +64,50 @@ pub fn surge(stage: &Stage<'_>) -> Result<(Load, Surge)> {
     Ok((load, told))
 }
 
-/// What a team may say of a workload: how large a pod may be, beyond which more load needs more pods, and that pods go
-/// sooner than after HPA's five minutes.
-fn wishes(stage: &Stage<'_>) -> Result<()> {
+/// What a team may say of a workload: how large a pod may be, beyond which more load needs more pods, how many there may
+/// be on a small node, and that they go sooner than after HPA's five minutes.
+fn wishes(stage: &Stage<'_>, running: &str, replicas: u32) -> Result<()> {
+    let cpu = sizes(stage, running, replicas)?;
     stage.command(&format!(
-        "-n {NAMESPACE} annotate deploy/{WORKLOAD} msars.io/cpu={SURGE_CPU} --overwrite"
+        "-n {NAMESPACE} annotate deploy/{WORKLOAD} msars.io/cpu={cpu} msars.io/max-replicas={SURGE_REPLICAS} --overwrite"
     ))?;
     stage.command(&format!(
         "-n {NAMESPACE} patch slas/{WORKLOAD} --type=merge -p '{{\"spec\":{{\"behavior\":{{\"scaleDown\":{{\"stabilizationWindowSeconds\":{SCALE_DOWN_WINDOW_S}}}}}}}}}'"
     ))?;
     Ok(())
+}
+
+/// Sizes at which the replicas of now do not carry the surge, by the profile of what runs.
+fn sizes(stage: &Stage<'_>, running: &str, replicas: u32) -> Result<String> {
+    let all = stored::budgets(&change::objective(stage)?);
+    let name = WORKLOAD.name();
+    let budget = stored::by_service(&all, name, running).get(name).copied();
+    let profile = change::profile(stage, running)?;
+    let rate = SURGE.high * visits();
+    let found = profile.zip(budget).and_then(|(profile, budget)| {
+        let most = SURGE_CARRIED * rate / f64::from(replicas.max(1));
+        Some((bound::largest(&profile.curve, budget, most)?, budget))
+    });
+    let Some((bound, budget)) = found else {
+        stage.say("no profile tells how large a pod may be");
+        return Ok(format!("{SURGE_SMALLEST}m..{SURGE_LARGEST}m"));
+    };
+    stage.say(&format!(
+        "by its profile a pod of {}m carries {:.1} requests per second within its budget of {budget:.1} ms; the surge brings {rate:.1}",
+        bound.size, bound.carries
+    ));
+    Ok(format!(
+        "{}m..{}m",
+        SURGE_SMALLEST.min(bound.size),
+        bound.size
+    ))
+}
+
+/// Requests to the workload per request of a visitor; versions do the same calls.
+fn visits() -> f64 {
+    let all = msars_shop::visits(|_| Version::V1);
+    let own = all.iter().filter(|((role, _), _)| *role == WORKLOAD);
+    own.map(|(_, visits)| visits).sum()
 }
 
 /// Follows the replicas until the timeline has reached a time.
@@ -135,4 +171,14 @@ fn replicas(stage: &Stage<'_>) -> Result<u32> {
         .and_then(Value::as_u64)
         .and_then(|wanted| u32::try_from(wanted).ok());
     wanted.with_context(|| format!("deployment {WORKLOAD} has no spec.replicas"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::visits;
+
+    #[test]
+    fn most_visitors_see_the_catalogue() {
+        assert!((visits() - 10.5 / 11.5).abs() < 1e-9, "{}", visits());
+    }
 }
