@@ -102,9 +102,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let own = Own::new(clients.strict.clone(), "drain");
     let workloads = Workloads::new(world, own, clients.strict.clone(), means)
         .context("starting the thread that decides")?;
-    let drained = workloads
-        .drain(args.namespace.as_deref(), Duration::from_secs(args.wait))
-        .await;
+    let within = Duration::from_secs(args.wait);
+    let drained = Box::pin(workloads.drain(args.namespace.as_deref(), within)).await;
     for (what, keys) in [
         ("left", &drained.left),
         ("released", &drained.released),

@@ -9,7 +9,9 @@ use msars_client::apply::{Applied, ApplyError, apply};
 use msars_domain::{Action, MilliCpu, ObjectKey, Observation};
 use msars_plan::{Decision, State};
 
+use super::adopt::{self, Hpa, Next};
 use super::status::{self, Said};
+use super::takeover;
 use crate::own::Own;
 use crate::world::Workload;
 
@@ -37,6 +39,8 @@ pub struct Task {
     pub workload: Workload,
     /// The autoscaler as last seen.
     pub autoscaler: Arc<SloAutoscaler>,
+    /// Its HorizontalPodAutoscalers.
+    pub found: Vec<Hpa>,
     /// The observation.
     pub seen: Observation,
     /// The decision.
@@ -74,11 +78,20 @@ impl Hands {
             written: false,
             shrunk: Vec::new(),
         };
+        let next = adopt::next(&task.case());
+        let stored = task.autoscaler.status.as_ref();
+        let tries_again = matches!(next, Next::Delete(_) | Next::Create(_));
+        let adoption = if tries_again && status::adoption_failed(stored) {
+            None
+        } else {
+            adopt::told(&next, takeover::stored(&task.autoscaler))
+        };
         let said = Said {
             decision: &task.decision,
             seen: &task.seen,
             state: &task.decision.state,
             failed: None,
+            adoption: adoption.as_ref(),
             now: task.now,
         };
         let acts = !task.decision.actions.is_empty();
@@ -86,6 +99,7 @@ impl Hands {
             out.written = self.say(&task, &said).await;
         }
         if !acts {
+            self.take_over(&task, next).await;
             return out;
         }
         if !out.written {

@@ -5,6 +5,7 @@
 //! cannot be written is left as it is.
 
 pub mod act;
+pub mod adopt;
 pub mod behavior;
 pub mod drain;
 pub mod explain;
@@ -18,6 +19,7 @@ mod reflexes;
 pub mod rivals;
 pub mod room;
 pub mod status;
+mod takeover;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +30,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use kube::Client;
+use msars_api::annotations::Adopt;
 use msars_api::crd::SloAutoscaler;
 use msars_client::leader::Claim;
 use msars_domain::{ObjectKey, Observation, Signals};
@@ -37,6 +40,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::act::{Hands, Task};
+use self::adopt::Hpa;
 use self::gather::{Around, One};
 use self::history::History;
 use self::record::{Line, Log};
@@ -216,7 +220,7 @@ impl Workloads {
         let now = (self.means.now)();
         let mut workloads = self.world.workloads();
         let autoscalers = autoscalers(&self.world.autoscalers());
-        self.leave(&workloads, &autoscalers, now).await;
+        self.leave(&mut workloads, &autoscalers, now).await;
         self.memory.retain(|key, _| workloads.contains_key(key));
         let around = self.around();
         let objectives = self.world.objectives();
@@ -288,6 +292,7 @@ impl Workloads {
                 let decision = decision?;
                 tracing::debug!(decision = decision.explain(), "decided");
                 Some(Task {
+                    found: self.found(&workload),
                     workload,
                     autoscaler,
                     seen: tick.observations.get(index)?.clone(),
@@ -332,6 +337,13 @@ impl Workloads {
                 }
             }
         }
+    }
+
+    fn found(&self, workload: &Workload) -> Vec<Hpa> {
+        if workload.settings.adopt == Adopt::Nothing {
+            return Vec::new();
+        }
+        adopt::found(&self.world.rivals(), &workload.key)
     }
 
     fn log(&self, tick: &Arc<Tick>, decisions: &[Option<msars_plan::Decision>]) {
