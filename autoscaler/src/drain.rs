@@ -9,6 +9,7 @@ use msars_api::names;
 use msars_client::connect::clients;
 use msars_client::leader::{Candidate, Claim};
 use msars_controller::kubelet::Kubelets;
+use msars_controller::metrics::Metrics;
 use msars_controller::own::Own;
 use msars_controller::workload::{Means, Workloads};
 use msars_controller::world::World;
@@ -67,6 +68,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         cores: 2.0,
         log: None,
         now: msars_ops::clock::now,
+        metrics: Metrics::default(),
     };
     let claim = watch::Sender::new(Claim::default());
     let mut held = claim.subscribe();

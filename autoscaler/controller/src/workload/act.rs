@@ -5,13 +5,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::Client;
 use msars_api::crd::SloAutoscaler;
-use msars_client::apply::{Applied, ApplyError, apply};
+use msars_client::apply::{Applied, ApplyError};
 use msars_domain::{Action, MilliCpu, ObjectKey, Observation};
 use msars_plan::{Decision, State};
 
 use super::adopt::{self, Hpa, Next};
 use super::status::{self, Said};
 use super::takeover;
+use crate::metrics::Metrics;
 use crate::own::Own;
 use crate::world::Workload;
 
@@ -24,6 +25,8 @@ pub struct Hands {
     pub own: Own,
     /// The clock.
     pub now: fn() -> Timestamp,
+    /// Counts writes.
+    pub metrics: Metrics,
 }
 
 impl std::fmt::Debug for Hands {
@@ -69,6 +72,11 @@ pub struct Outcome {
 }
 
 impl Hands {
+    /// Performs one action, once, and counts it.
+    pub async fn apply(&self, action: &Action) -> Result<Applied, ApplyError> {
+        self.metrics.apply(&self.client, action).await
+    }
+
     /// Carries one decision out. Without its memory stored, nothing is written and the old memory stays.
     pub async fn carry(&self, task: Task) -> Outcome {
         let mut out = Outcome {
@@ -109,7 +117,7 @@ impl Hands {
         let mut failed = None;
         let mut scaled = true;
         for action in &task.decision.actions {
-            let ended = apply(&self.client, action).await;
+            let ended = self.apply(action).await;
             match action {
                 Action::Scale { to, .. } => {
                     scaled = matches!(ended, Ok(Applied::Done));

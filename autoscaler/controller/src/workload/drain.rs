@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use msars_api::names;
-use msars_client::apply::{Applied, apply};
+use msars_client::apply::Applied;
 use msars_domain::{Action, ObjectKey, Signals};
 use msars_gate::{HoldState, release_patch, strip_patch};
 use serde_json::Value;
@@ -88,7 +88,7 @@ impl Workloads {
             target: workload.key.clone(),
             patch,
         };
-        match apply(&self.hands.client, &action).await {
+        match self.hands.apply(&action).await {
             Ok(Applied::Done) => out.released.push(workload.key.clone()),
             // The user was faster: it is released.
             Ok(Applied::Conflict | Applied::Gone) => {}
@@ -108,7 +108,11 @@ impl Workloads {
             if !shadow || meta.deletion_timestamp.is_some() || !ours(&pod) {
                 continue;
             }
-            match apply(&self.hands.client, &Action::DeletePod { pod: pod.clone() }).await {
+            match self
+                .hands
+                .apply(&Action::DeletePod { pod: pod.clone() })
+                .await
+            {
                 Ok(_) => out.deleted.push(pod),
                 Err(error) => out.wrong.push(error.to_string()),
             }

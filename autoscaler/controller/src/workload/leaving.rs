@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use msars_api::annotations::Adopt;
 use msars_api::crd::SloAutoscaler;
-use msars_client::apply::{Applied, apply};
+use msars_client::apply::Applied;
 use msars_domain::{ObjectKey, Observation, Reading, Signals, Unknown};
 use msars_plan::leave;
 
@@ -94,7 +94,7 @@ impl Workloads {
         };
         let mut whole = true;
         for action in leave(now, &seen, &state, self.engine.limits()) {
-            match apply(&self.hands.client, &action).await {
+            match self.hands.apply(&action).await {
                 Ok(Applied::Done) => {
                     let note = format!(
                         "{} opted out: pods of the template's size carry the load from now on",

@@ -46,6 +46,7 @@ use self::history::History;
 use self::record::{Line, Log};
 use crate::engine::{Engine, EngineError, analytic};
 use crate::kubelet::Kubelets;
+use crate::metrics::{Metrics, TickOutcome};
 use crate::own::Own;
 use crate::pods;
 use crate::profiles;
@@ -77,6 +78,8 @@ pub struct Means {
     pub log: Option<Log>,
     /// The clock.
     pub now: fn() -> Timestamp,
+    /// Counts ticks, writes and workloads.
+    pub metrics: Metrics,
 }
 
 /// The workloads' task.
@@ -125,6 +128,7 @@ impl Workloads {
                 client,
                 own,
                 now: means.now,
+                metrics: means.metrics.clone(),
             },
             world,
             means,
@@ -163,9 +167,12 @@ impl Workloads {
                 }
                 looked = joined(&mut looking), if waiting => {
                     looking = None;
-                    if let Some(observed) = looked {
-                        self.tick(&observed, &claim).await;
-                    }
+                    let begun = tokio::time::Instant::now();
+                    let outcome = match looked {
+                        Some(observed) => self.tick(&observed, &claim).await,
+                        None => TickOutcome::Blind,
+                    };
+                    self.means.metrics.ticked(outcome, begun.elapsed());
                 }
                 _tick = fast.tick() => {
                     if leads(&claim, (self.means.now)()) {
@@ -212,7 +219,7 @@ impl Workloads {
     }
 
     /// Decides and acts on what metrics showed.
-    async fn tick(&mut self, observed: &Observed, claim: &watch::Receiver<Claim>) {
+    async fn tick(&mut self, observed: &Observed, claim: &watch::Receiver<Claim>) -> TickOutcome {
         for problem in &observed.problems {
             tracing::warn!(ask = ?problem.ask, category = problem.category, message = problem.message, "a query gave no usable answer");
         }
@@ -220,6 +227,11 @@ impl Workloads {
         let now = (self.means.now)();
         let mut workloads = self.world.workloads();
         let autoscalers = autoscalers(&self.world.autoscalers());
+        let all = workloads.iter().map(|(key, workload)| {
+            let autoscaler = autoscalers.get(key).map(AsRef::as_ref);
+            (workload.settings.mode, autoscaler)
+        });
+        self.means.metrics.workloads(all);
         self.leave(&mut workloads, &autoscalers, now).await;
         self.memory.retain(|key, _| workloads.contains_key(key));
         let around = self.around();
@@ -264,13 +276,17 @@ impl Workloads {
             with.push((workload, Arc::clone(autoscaler), since >= status::EVERY_S));
         }
         if with.is_empty() {
-            return;
+            return TickOutcome::Idle;
         }
         let tick = Arc::new(tick);
         match self.engine.decide(Arc::clone(&tick), DECIDING).await {
-            Ok(decisions) => self.carry(tick, with, decisions, claim).await,
+            Ok(decisions) => {
+                self.carry(tick, with, decisions, claim).await;
+                TickOutcome::Decided
+            }
             Err(error) => {
                 tracing::error!(%error, category = error.category(), "nothing was decided");
+                TickOutcome::failed(&error)
             }
         }
     }

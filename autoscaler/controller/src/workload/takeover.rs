@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use msars_api::crd::{AdoptedAutoscaler, SloAutoscaler};
-use msars_client::apply::{Applied, ApplyError, apply};
+use msars_client::apply::{Applied, ApplyError};
 use msars_domain::Action;
 
 use super::act::{self, Hands, Task};
@@ -51,7 +51,7 @@ impl Hands {
             return;
         };
         let name = &action.target().name;
-        match apply(&self.client, &action).await {
+        match self.apply(&action).await {
             Ok(Applied::Done | Applied::Gone) => {
                 let note = format!(
                     "HorizontalPodAutoscaler {name} was deleted and MSARS scales from now on; its whole spec is in .status.adopted of sloautoscaler {}. Hand back with: kubectl annotate deploy/{} msars.io/adopt-",
@@ -129,7 +129,7 @@ impl Hands {
     /// What is to be said of it, as an error when no autoscaler of that name is there.
     async fn create(&self, workload: &Workload, action: &Action) -> Result<Told, Told> {
         let name = &action.target().name;
-        let (reason, note) = match apply(&self.client, action).await {
+        let (reason, note) = match self.apply(action).await {
             Ok(Applied::Done) => (
                 "HandedBack",
                 format!("HorizontalPodAutoscaler {name} was created again and scales from now on"),

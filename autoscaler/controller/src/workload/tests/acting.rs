@@ -11,6 +11,7 @@ use super::super::act::{Hands, Task};
 use super::super::status;
 use super::*;
 use crate::engine::analytic;
+use crate::metrics::Metrics;
 use crate::own::Own;
 
 /// Answers by method and end of the path; what is not listed is written back as it came, as an API server does.
@@ -89,6 +90,7 @@ async fn carried(
         client: client.clone(),
         own: Own::new(client, "test"),
         now,
+        metrics: Metrics::default(),
     };
     let (workload, seen) = seen(500.0);
     let limits = Limits::default();

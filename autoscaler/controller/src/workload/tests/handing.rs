@@ -7,6 +7,7 @@ use super::super::adopt::{self, Case, Hpa, Next};
 use super::acting::Script;
 use super::adopting::{adopting, copy, decided, hpa, object, stored_hpa};
 use super::*;
+use crate::metrics::Metrics;
 use crate::own::Own;
 
 fn hands(script: &Script) -> Hands {
@@ -15,6 +16,7 @@ fn hands(script: &Script) -> Hands {
         client: client.clone(),
         own: Own::new(client, "test"),
         now,
+        metrics: Metrics::default(),
     }
 }
 
