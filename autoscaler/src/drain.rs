@@ -9,6 +9,7 @@ use msars_api::names;
 use msars_client::connect::clients;
 use msars_client::leader::{Candidate, Claim};
 use msars_controller::kubelet::Kubelets;
+use msars_controller::metrics::Metrics;
 use msars_controller::own::Own;
 use msars_controller::workload::{Means, Workloads};
 use msars_controller::world::World;
@@ -67,6 +68,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         cores: 2.0,
         log: None,
         now: msars_ops::clock::now,
+        metrics: Metrics::default(),
     };
     let claim = watch::Sender::new(Claim::default());
     let mut held = claim.subscribe();
@@ -102,9 +104,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let own = Own::new(clients.strict.clone(), "drain");
     let workloads = Workloads::new(world, own, clients.strict.clone(), means)
         .context("starting the thread that decides")?;
-    let drained = workloads
-        .drain(args.namespace.as_deref(), Duration::from_secs(args.wait))
-        .await;
+    let within = Duration::from_secs(args.wait);
+    let drained = Box::pin(workloads.drain(args.namespace.as_deref(), within)).await;
     for (what, keys) in [
         ("left", &drained.left),
         ("released", &drained.released),

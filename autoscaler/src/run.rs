@@ -11,6 +11,7 @@ use msars_api::names;
 use msars_client::connect::clients;
 use msars_client::leader::{Candidate, Claim};
 use msars_controller::kubelet::Kubelets;
+use msars_controller::metrics::Metrics;
 use msars_controller::objective::{Board, Objectives};
 use msars_controller::own::Own;
 use msars_controller::plain::Plain;
@@ -94,7 +95,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         .await
         .context("finding the API server: run inside a pod, or set KUBECONFIG")?;
     let clients = clients(config.clone()).context("making a client of the API server")?;
-    let observer = observer(&args)?;
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let observer = observer(&args, &metrics)?;
     let windows = Windows {
         scrape: Duration::from_secs(args.scrape_seconds.max(1)),
         tail: Duration::from_secs(args.window_seconds.max(1)),
@@ -122,11 +125,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     });
 
     let kubelets = Kubelets::new(config);
-    let means = means(&args, &observer, windows, kubelets.clone());
+    let means = means(&args, &observer, windows, kubelets.clone(), &metrics);
     let workloads = Workloads::new(world.clone(), own.clone(), clients.strict.clone(), means)
         .context("starting the thread that decides")?;
     tasks.spawn("workloads", workloads.run(seen.clone(), tasks.stop()));
-    let bench = bench(&args, clients.strict.clone(), kubelets, &board);
+    let bench = bench(&args, clients.strict.clone(), kubelets, &board, &metrics);
     let revisions = Revisions::new(
         world.clone(),
         own.clone(),
@@ -143,7 +146,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         args.node_cores,
         now,
         board,
-    );
+    )
+    .counted_in(metrics.clone());
     tasks.spawn("objectives", objectives.run(seen.clone(), tasks.stop()));
 
     let lives = Lives {
@@ -153,14 +157,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let (client, namespace, stop) = (clients.strict.clone(), args.namespace.clone(), tasks.stop());
     tasks.spawn(
         "certificates",
-        certificates(client, namespace, lives, seen, stop),
+        certificates(client, namespace, lives, seen.clone(), stop),
     );
 
-    tasks.spawn("ready", ready(world, synced, tasks.stop()));
+    tasks.spawn("ready", ready(world, synced, metrics, seen, tasks.stop()));
     let admin = tokio::net::TcpListener::bind(args.admin.admin_addr)
         .await
         .with_context(|| format!("listening on {} (admin)", args.admin.admin_addr))?;
-    let routes = msars_ops::admin::router(readiness, Arc::new(Registry::default()));
+    let routes = msars_ops::admin::router(readiness, Arc::new(registry));
     let stop = tasks.stop();
     tasks.spawn("admin", async move {
         if let Err(error) = msars_ops::admin::serve(admin, routes, stop).await {
@@ -177,7 +181,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn means(args: &Args, observer: &Observer, windows: Windows, kubelets: Kubelets) -> Means {
+fn means(
+    args: &Args,
+    observer: &Observer,
+    windows: Windows,
+    kubelets: Kubelets,
+    metrics: &Metrics,
+) -> Means {
     Means {
         observer: observer.clone(),
         windows,
@@ -185,16 +195,24 @@ fn means(args: &Args, observer: &Observer, windows: Windows, kubelets: Kubelets)
         cores: args.node_cores,
         log: args.decisions.as_deref().map(|path| log(path, args)),
         now: msars_ops::clock::now,
+        metrics: metrics.clone(),
     }
 }
 
-fn bench(args: &Args, client: kube::Client, kubelets: Kubelets, board: &Arc<Board>) -> Bench {
+fn bench(
+    args: &Args,
+    client: kube::Client,
+    kubelets: Kubelets,
+    board: &Arc<Board>,
+    metrics: &Metrics,
+) -> Bench {
     Bench {
         client,
         kubelets,
         plain: Plain::default(),
         load_image: args.load_image.clone(),
         metrics: SubjectMetrics::default(),
+        counts: metrics.clone(),
         cores: args.node_cores,
         board: Arc::clone(board),
         now: msars_ops::clock::now,
@@ -212,7 +230,7 @@ fn log(path: &Path, args: &Args) -> Log {
     })
 }
 
-fn observer(args: &Args) -> anyhow::Result<Observer> {
+fn observer(args: &Args, metrics: &Metrics) -> anyhow::Result<Observer> {
     let preset = Preset::named(&args.preset).with_context(|| {
         format!(
             "--preset {}: expected shop, prometheus, opentelemetry or istio",
@@ -220,14 +238,23 @@ fn observer(args: &Args) -> anyhow::Result<Observer> {
         )
     })?;
     let prometheus = Prometheus::new(&args.prometheus_url, Timeouts::default())
-        .with_context(|| format!("--prometheus-url {}", args.prometheus_url))?;
+        .with_context(|| format!("--prometheus-url {}", args.prometheus_url))?
+        .heard_by(metrics.hears());
     Observer::new(prometheus, preset).context("the preset")
 }
 
-/// Says when every watch was complete once.
-async fn ready(world: World, synced: ReadyHandle, mut stop: watch::Receiver<bool>) {
+/// Says when every watch was complete once, and whether this replica leads.
+async fn ready(
+    world: World,
+    synced: ReadyHandle,
+    metrics: Metrics,
+    claim: watch::Receiver<Claim>,
+    mut stop: watch::Receiver<bool>,
+) {
     loop {
         synced.set(world.synced());
+        let until = *claim.borrow();
+        metrics.leads(until.is_some_and(|end| end > msars_ops::clock::now()));
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
             _told = stop.wait_for(|stop| *stop) => return,

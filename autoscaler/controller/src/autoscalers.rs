@@ -13,10 +13,24 @@ use crate::objective::assemble::MOST_REPLICAS;
 use crate::own::{Own, owner};
 use crate::world::Workload;
 
+/// Fewest and most replicas that a workload asks for.
+pub fn bounds(workload: &Workload) -> (u32, u32) {
+    let settings = &workload.settings;
+    let least = settings.min_replicas.unwrap_or(1).max(1);
+    let most = settings.max_replicas.unwrap_or(MOST_REPLICAS);
+    (least, most.max(least))
+}
+
+/// Whether an autoscaler was made here for this workload, and not by a team.
+pub fn ours(autoscaler: &SloAutoscaler, workload: &Workload) -> bool {
+    let owners = autoscaler.metadata.owner_references.iter().flatten();
+    owners.into_iter().any(|owner| owner.uid == workload.uid)
+}
+
 /// What a workload's annotations ask for.
 pub fn asked(workload: &Workload) -> SloAutoscaler {
     let settings = &workload.settings;
-    let min_replicas = settings.min_replicas.unwrap_or(1).max(1);
+    let (min_replicas, max_replicas) = bounds(workload);
     let mut autoscaler = SloAutoscaler::new(
         &workload.key.name,
         SloAutoscalerSpec {
@@ -32,10 +46,7 @@ pub fn asked(workload: &Workload) -> SloAutoscaler {
             }
             .into(),
             min_replicas,
-            max_replicas: settings
-                .max_replicas
-                .unwrap_or(MOST_REPLICAS)
-                .max(min_replicas),
+            max_replicas,
             cpu: settings.cpu.map(|bounds| CpuBounds {
                 min_milli: bounds.min_m,
                 max_milli: bounds.max_m,
@@ -65,19 +76,13 @@ pub fn differences(
         match found {
             None => create.push(wanted),
             Some(found) => {
-                let ours = found
-                    .metadata
-                    .owner_references
-                    .iter()
-                    .flatten()
-                    .any(|owner| owner.uid == workload.uid);
                 let mut next = (**found).clone();
                 // Behaviour has no annotation: what the user put there stays.
                 next.spec = SloAutoscalerSpec {
                     behavior: found.spec.behavior.clone(),
                     ..wanted.spec
                 };
-                if ours && next.spec != found.spec {
+                if ours(found, workload) && next.spec != found.spec {
                     replace.push(next);
                 }
             }

@@ -15,6 +15,7 @@
 pub mod autoscalers;
 pub mod engine;
 pub mod kubelet;
+pub mod metrics;
 pub mod objective;
 pub mod own;
 pub mod plain;

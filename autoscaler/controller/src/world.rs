@@ -1,12 +1,14 @@
 //! What the controller knows of the cluster: guarded copies, and the opted-in workloads read out of them.
 
+mod template;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
-    autoscaling::v2::HorizontalPodAutoscaler,
+    autoscaling::v2::{HorizontalPodAutoscaler, HorizontalPodAutoscalerBehavior},
     core::v1::{ConfigMap, LimitRange, Pod, ResourceQuota},
 };
 use kube::{
@@ -14,7 +16,7 @@ use kube::{
     api::{ApiResource, DynamicObject},
     runtime::watcher,
 };
-use msars_api::annotations::{Mode, Settings, Warning};
+use msars_api::annotations::{Adopt, Mode, Settings, Warning};
 use msars_api::crd::{LoadLatencyProfile, ServiceLevelObjective, SloAutoscaler};
 use msars_api::names;
 use msars_client::connect::Clients;
@@ -26,6 +28,9 @@ use msars_ops::shutdown::Tasks;
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use self::template::{images, sidecars};
+use crate::workload::adopt;
+
 /// The copies.
 #[derive(Debug, Clone)]
 pub struct World {
@@ -36,7 +41,7 @@ pub struct World {
     objectives: Watched<ServiceLevelObjective>,
     autoscalers: Watched<SloAutoscaler>,
     switches: Watched<ConfigMap>,
-    rivals: Watched<HorizontalPodAutoscaler>,
+    rivals: Watched<DynamicObject>,
     quotas: Watched<ResourceQuota>,
     limit_ranges: Watched<LimitRange>,
     /// Told of every change.
@@ -64,6 +69,8 @@ impl World {
         }
         let deployments = ApiResource::erase::<Deployment>(&());
         let replica_sets = ApiResource::erase::<ReplicaSet>(&());
+        // As stored: one that is taken over is kept whole, fields that our types do not know included.
+        let rivals = ApiResource::erase::<HorizontalPodAutoscaler>(&());
         Self {
             deployments: copy!(
                 "watch deployments",
@@ -86,8 +93,8 @@ impl World {
             ),
             rivals: copy!(
                 "watch horizontalpodautoscalers",
-                Api::all(client.clone()),
-                ()
+                Api::all_with(client.clone(), &rivals),
+                rivals
             ),
             quotas: copy!("watch resourcequotas", Api::all(client.clone()), ()),
             limit_ranges: copy!("watch limitranges", Api::all(client.clone()), ()),
@@ -104,15 +111,16 @@ impl World {
             && self.objectives.synced()
             && self.autoscalers.synced()
             && self.switches.synced()
+            && self.rivals.synced()
     }
 
     /// Whether what scaling reads besides was complete once.
     pub fn scaling_synced(&self) -> bool {
-        self.synced() && self.rivals.synced() && self.quotas.synced() && self.limit_ranges.synced()
+        self.synced() && self.quotas.synced() && self.limit_ranges.synced()
     }
 
     /// All HorizontalPodAutoscalers.
-    pub fn rivals(&self) -> Vec<Arc<HorizontalPodAutoscaler>> {
+    pub fn rivals(&self) -> Vec<Arc<DynamicObject>> {
         self.rivals.all()
     }
 
@@ -207,13 +215,33 @@ impl World {
                 .and_then(|uid| sets.get(uid))
                 .map_or(&[][..], Vec::as_slice);
             if let Ok(object) = serde_json::to_value(&*deployment)
-                && let Some((workload, found)) = Workload::read(object, annotated, owned)
+                && let Some((mut workload, found)) = Workload::read(object, annotated, owned)
                 && found == opted
             {
+                self.limit(&mut workload);
                 out.insert(workload.key.clone(), workload);
             }
         }
         out
+    }
+}
+
+impl World {
+    /// A workload that takes over its autoscaler has that one's limits.
+    fn limit(&self, workload: &mut Workload) {
+        if workload.settings.adopt == Adopt::Nothing {
+            return;
+        }
+        let found = adopt::found(&self.rivals.all(), &workload.key);
+        let autoscalers = self.autoscalers.all();
+        let stored = autoscalers
+            .iter()
+            .filter(|autoscaler| {
+                autoscaler.metadata.namespace.as_deref() == Some(&workload.key.namespace)
+                    && autoscaler.spec.target_ref.name == workload.key.name
+            })
+            .find_map(|autoscaler| autoscaler.status.as_ref()?.adopted.as_ref());
+        adopt::limit(workload, &found, stored);
     }
 }
 
@@ -266,6 +294,8 @@ pub struct Workload {
     pub owned: BTreeMap<String, Owned>,
     /// Images of the template.
     pub images: BTreeMap<String, String>,
+    /// The behaviour of the autoscaler that is or will be taken over.
+    pub behavior: Option<HorizontalPodAutoscalerBehavior>,
 }
 
 impl Workload {
@@ -314,6 +344,7 @@ impl Workload {
             sidecars: sidecars(template, name.as_deref()),
             serving: found.and_then(|serving| Some((serving.name.to_owned(), serving.cpu?))),
             images: images(template),
+            behavior: None,
             owned,
             object,
         };
@@ -350,30 +381,4 @@ impl Workload {
             .pointer("/spec/template")
             .unwrap_or(&Value::Null)
     }
-}
-
-fn containers(template: &Value) -> impl Iterator<Item = &Value> {
-    template
-        .pointer("/spec/containers")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-}
-
-fn images(template: &Value) -> BTreeMap<String, String> {
-    containers(template)
-        .filter_map(|container| {
-            let text = |name: &str| container.get(name)?.as_str().map(str::to_owned);
-            Some((text("name")?, text("image")?))
-        })
-        .collect()
-}
-
-fn sidecars(template: &Value, serving: Option<&str>) -> MilliCpu {
-    let sum = containers(template)
-        .filter(|container| container.get("name").and_then(Value::as_str) != serving)
-        .filter_map(|container| container.pointer("/resources/requests/cpu")?.as_str())
-        .filter_map(msars_api::annotations::cpu_millis)
-        .sum();
-    MilliCpu(sum)
 }

@@ -1,5 +1,6 @@
 //! One Prometheus server over plain HTTP, with bounds on time and size.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,9 +34,30 @@ impl Default for Timeouts {
 /// Bytes of an answer unless told otherwise: 10,000 workloads with 16 buckets and two revisions take about 48 MB.
 const LARGEST_ANSWER: usize = 64 << 20;
 
+/// Called when a query ends: without an error when it was answered, and with the time it took.
+pub type Hear = dyn Fn(Option<&PromError>, Duration) + Send + Sync;
+
+/// Who hears of every query; nobody by default. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Hears(Option<Arc<Hear>>);
+
+impl Hears {
+    /// Calls `hear`, which must not block.
+    pub fn new(hear: Arc<Hear>) -> Self {
+        Self(Some(hear))
+    }
+}
+
+impl std::fmt::Debug for Hears {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Hears").field(&self.0.is_some()).finish()
+    }
+}
+
 /// A Prometheus server. Cheap to clone; clones share connections.
 #[derive(Debug, Clone)]
 pub struct Client {
+    hears: Hears,
     base: String,
     timeouts: Timeouts,
     largest: usize,
@@ -65,6 +87,7 @@ impl Client {
         let http =
             hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
         Ok(Self {
+            hears: Hears::default(),
             base,
             timeouts,
             largest: LARGEST_ANSWER,
@@ -79,6 +102,13 @@ impl Client {
         self
     }
 
+    /// Tells `hears` how every query ends.
+    #[must_use]
+    pub fn heard_by(mut self, hears: Hears) -> Self {
+        self.hears = hears;
+        self
+    }
+
     /// An instant query evaluated at `at`.
     pub async fn query(&self, promql: &str, at: Timestamp) -> Result<Answer, PromError> {
         let form = [
@@ -86,7 +116,7 @@ impl Client {
             ("time", seconds(at)),
             ("timeout", self.patience()),
         ];
-        Answer::decode(&self.post("/api/v1/query", &form).await?)
+        self.told("/api/v1/query", &form, Answer::decode).await
     }
 
     /// A range query from `start` to `end`, both included, every `step`.
@@ -104,11 +134,27 @@ impl Client {
             ("step", format!("{:.3}", step.as_secs_f64())),
             ("timeout", self.patience()),
         ];
-        RangeAnswer::decode(&self.post("/api/v1/query_range", &form).await?)
+        self.told("/api/v1/query_range", &form, RangeAnswer::decode)
+            .await
     }
 
     fn patience(&self) -> String {
         format!("{}ms", self.timeouts.query.as_millis())
+    }
+
+    /// Sends a query, reads its answer, and tells who hears how that ended.
+    async fn told<T>(
+        &self,
+        path: &str,
+        form: &[(&str, String)],
+        decode: impl Fn(&[u8]) -> Result<T, PromError>,
+    ) -> Result<T, PromError> {
+        let begun = tokio::time::Instant::now();
+        let answer = self.post(path, form).await.and_then(|body| decode(&body));
+        if let Some(hear) = &self.hears.0 {
+            hear(answer.as_ref().err(), begun.elapsed());
+        }
+        answer
     }
 
     async fn post(&self, path: &str, form: &[(&str, String)]) -> Result<Bytes, PromError> {

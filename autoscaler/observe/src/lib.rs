@@ -22,7 +22,7 @@ mod scope;
 mod signals;
 
 pub use answer::{Answer, RangeAnswer, Sample, Series};
-pub use client::{Client, Timeouts};
+pub use client::{Client, Hear, Hears, Timeouts};
 pub use entry::{Entries, Entry, EntryReading, FAST_BURN, assemble_entries, entry_queries};
 pub use error::PromError;
 pub use graph::{CallGraph, Edge, GraphError, assemble_graph, graph_queries, merged_chain};

@@ -7,11 +7,12 @@
 )]
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use msars_domain::{ObjectKey, Percentile, Reading, Unknown};
-use msars_observe::{Client, Observer, Preset, Scope, Timeouts, Windows};
+use msars_observe::{Client, Hears, Observer, Preset, PromError, Scope, Timeouts, Windows};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -112,6 +113,30 @@ async fn each_failure_has_its_name_and_says_whether_to_try_again() {
             "{error}"
         );
     }
+}
+
+#[tokio::test]
+async fn whoever_hears_of_queries_hears_how_each_ended() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let ears = Arc::clone(&heard);
+    let hears = Hears::new(Arc::new(move |error, _took| {
+        let ended = error.map_or("answered", PromError::category);
+        ears.lock().unwrap().push(ended);
+    }));
+    for says in [
+        "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"status\":\"success\",\"data\":{\"resultType\":\"vector\",\"result\":[]}}",
+        "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"status\":\"succ",
+        "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
+    ] {
+        let url = server(Behaviour::Says(says)).await;
+        let client = client(&url, PATIENT).heard_by(hears.clone());
+        drop(client.query("up", now()).await);
+    }
+    let heard = heard.lock().unwrap();
+    assert_eq!(
+        heard[..],
+        ["answered", "AnswerMalformed", "PrometheusStatus"]
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,11 @@
 //! Names and parsers of the `msars.io/` annotations. A bad value is a warning and the default.
 
+mod values;
+
 use std::collections::BTreeMap;
+
+pub use values::cpu_millis;
+use values::{adopt, deadline, decimal, flag, gate, mode, positive, rates};
 
 /// Prefix of every annotation.
 pub const PREFIX: &str = "msars.io/";
@@ -26,6 +31,8 @@ pub const MIN_REPLICAS: &str = "msars.io/min-replicas";
 pub const MAX_REPLICAS: &str = "msars.io/max-replicas";
 /// CPU bounds such as `50m..1`.
 pub const CPU: &str = "msars.io/cpu";
+/// `hpa`: the workload's HorizontalPodAutoscaler is taken over.
+pub const ADOPT: &str = "msars.io/adopt";
 /// Stops all changes when `true`.
 pub const PAUSE: &str = "msars.io/pause";
 /// Stops scale-down when `true`.
@@ -68,6 +75,16 @@ pub enum Gate {
     Observe,
     /// Held until profiled or the deadline.
     Hold,
+}
+
+/// Which other autoscaler of the workload is taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Adopt {
+    /// None: with one on the same target, the workload is left to it.
+    #[default]
+    Nothing,
+    /// Its HorizontalPodAutoscaler.
+    Hpa,
 }
 
 /// An end-to-end objective: a share of requests that end within a latency.
@@ -192,102 +209,14 @@ pub struct Settings {
     pub max_replicas: Option<u32>,
     /// CPU bounds of the serving container.
     pub cpu: Option<CpuBounds>,
+    /// The autoscaler that is taken over.
+    pub adopt: Adopt,
     /// Stops all changes.
     pub pause: bool,
     /// Stops scale-down.
     pub pause_scale_down: bool,
     /// Most replicas and no gate.
     pub emergency: bool,
-}
-
-/// A decimal number times a power of ten, exactly; more digits than that are refused.
-fn decimal(text: &str, places: usize) -> Option<u64> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    if !digits(whole) || !digits(fraction) || fraction.len() > places || whole.len() > 9 {
-        return None;
-    }
-    format!("{whole}{fraction:0<places$}").parse().ok()
-}
-
-/// A Kubernetes CPU quantity in thousandths of a core, rounded up: `250m`, `1`, `0.5`, `1500000n`. At most 1,000
-/// cores.
-pub fn cpu_millis(text: &str) -> Option<u32> {
-    let (number, per_milli) = if let Some(milli) = text.strip_suffix('m') {
-        (milli, 1_000_000)
-    } else if let Some(micro) = text.strip_suffix('u') {
-        (micro, 1_000)
-    } else if let Some(nano) = text.strip_suffix('n') {
-        (nano, 1)
-    } else {
-        (text, 1_000_000_000)
-    };
-    let thousandths = u128::from(decimal_or_whole(number)?) * per_milli;
-    let millis = thousandths.div_ceil(1_000_000_000);
-    u32::try_from(millis).ok().filter(|m| *m <= 1_000_000)
-}
-
-/// Thousandths of a decimal number of at most three places, or of a whole number of any usual length.
-fn decimal_or_whole(text: &str) -> Option<u64> {
-    decimal(text, 3).or_else(|| {
-        let whole = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        whole.then(|| text.parse::<u64>().ok()?.checked_mul(1000))?
-    })
-}
-
-/// `120s`, `2m`, `1m30s`, in seconds within the bounds.
-fn deadline(text: &str) -> Option<u32> {
-    let (minutes, seconds) = match text.split_once('m') {
-        Some((minutes, "")) => (minutes.trim().parse::<u32>().ok()?, 0),
-        Some((minutes, rest)) => (minutes.trim().parse().ok()?, seconds(rest)?),
-        None => (0, seconds(text)?),
-    };
-    let total = minutes.checked_mul(60)?.checked_add(seconds)?;
-    DEADLINE_BOUNDS_S.contains(&total).then_some(total)
-}
-
-fn seconds(text: &str) -> Option<u32> {
-    text.trim().strip_suffix('s')?.parse().ok()
-}
-
-/// Rates separated by commas or spaces, `/s` after a rate allowed.
-fn rates(text: &str) -> Option<Vec<f64>> {
-    let mut rates = Vec::new();
-    for part in text.split([',', ' ']).filter(|part| !part.is_empty()) {
-        let rate: f64 = part.strip_suffix("/s").unwrap_or(part).parse().ok()?;
-        if !(rate > 0.0 && rate <= 1e6) {
-            return None;
-        }
-        rates.push(rate);
-    }
-    rates.sort_by(f64::total_cmp);
-    rates.dedup();
-    (1..=32).contains(&rates.len()).then_some(rates)
-}
-
-fn positive(text: &str) -> Option<u32> {
-    text.parse().ok().filter(|n| *n > 0)
-}
-
-fn flag(text: &str) -> Option<bool> {
-    text.parse().ok()
-}
-
-fn mode(text: &str) -> Option<Mode> {
-    match text {
-        "off" => Some(Mode::Off),
-        "recommend" => Some(Mode::Recommend),
-        "auto" => Some(Mode::Auto),
-        _ => None,
-    }
-}
-
-fn gate(text: &str) -> Option<Gate> {
-    match text {
-        "observe" => Some(Gate::Observe),
-        "hold" => Some(Gate::Hold),
-        _ => None,
-    }
 }
 
 struct Reader<'a> {
@@ -368,6 +297,9 @@ pub fn parse(annotations: &BTreeMap<String, String>) -> (Settings, Vec<Warning>)
         min_replicas: r.read(MIN_REPLICAS, whole, "no minimum", positive),
         max_replicas: r.read(MAX_REPLICAS, whole, "no maximum", positive),
         cpu: r.read(CPU, "like 50m..1", "no bounds", CpuBounds::parse),
+        adopt: r
+            .read(ADOPT, "hpa", "no adoption", adopt)
+            .unwrap_or_default(),
         pause: r.flag(PAUSE),
         pause_scale_down: r.flag(PAUSE_SCALE_DOWN),
         emergency: r.flag(EMERGENCY),

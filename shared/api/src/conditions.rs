@@ -21,6 +21,8 @@ pub enum ConditionType {
     ScalingLimited,
     /// Another autoscaler or writer owns replicas.
     ReplicasConflict,
+    /// The workload's HorizontalPodAutoscaler is taken over; otherwise the reason says why not.
+    Adopted,
     /// An in-place resize waits or was refused.
     ResizeBlocked,
     /// More runs than the load asks for, because something is wrong.
@@ -39,6 +41,7 @@ impl ConditionType {
             Self::ScalingActive => "ScalingActive",
             Self::ScalingLimited => "ScalingLimited",
             Self::ReplicasConflict => "ReplicasConflict",
+            Self::Adopted => "Adopted",
             Self::ResizeBlocked => "ResizeBlocked",
             Self::SafeMode => "SafeMode",
         }

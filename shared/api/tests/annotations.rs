@@ -70,6 +70,11 @@ fn table() {
                 "1..50m", "50m", "..1", "50m..", "0..1", "a..b", "50m...1", "1..5000",
             ],
         ),
+        (
+            a::ADOPT,
+            &["hpa", " hpa "],
+            &["HPA", "true", "vpa", "keda", ""],
+        ),
         (a::PAUSE, &["false"], &["", "no"]),
         (a::PAUSE_SCALE_DOWN, &["true"], &["1"]),
         (a::EMERGENCY, &["true"], &["fire"]),
@@ -98,6 +103,7 @@ fn values_mean_what_they_say() {
         (a::GATE_DEADLINE, "1m30s"),
         (a::PROFILE_RATES, "40, 10, 20, 10"),
         (a::EMERGENCY, "true"),
+        (a::ADOPT, "hpa"),
         (a::PROFILE_REQUEST, " GET /catalogue "),
     ]);
     assert_eq!(warnings, []);
@@ -120,6 +126,7 @@ fn values_mean_what_they_say() {
     assert_eq!(settings.gate_deadline_s, 90);
     assert_eq!(settings.profile_rates, [10.0, 20.0, 40.0]);
     assert!(settings.emergency);
+    assert_eq!(settings.adopt, a::Adopt::Hpa);
     assert_eq!(settings.profile_request.as_deref(), Some("GET /catalogue"));
 }
 

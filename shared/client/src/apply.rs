@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use k8s_openapi::api::{
+    apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Pod,
+};
 use kube::{
     Api, Client,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{
+        ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
+    },
 };
 use msars_domain::{Action, MilliCpu};
 use serde_json::{Map, Value, json};
@@ -192,11 +196,7 @@ async fn perform(client: &Client, action: &Action) -> Result<Applied, Failure> {
                 return Ok(Applied::Conflict);
             }
             spec.replicas = i32::try_from(*to).ok();
-            let parameters = PostParams {
-                field_manager: Some(MANAGER.into()),
-                ..PostParams::default()
-            };
-            api.replace_scale(&target.name, &parameters, &scale).await?;
+            api.replace_scale(&target.name, &writer(), &scale).await?;
             Ok(Applied::Done)
         }
         Action::Resize {
@@ -216,11 +216,7 @@ async fn perform(client: &Client, action: &Action) -> Result<Applied, Failure> {
             let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
             let pod: Pod = serde_json::from_value(manifest.clone())
                 .map_err(|error| Failure::Patch(error.to_string()))?;
-            let parameters = PostParams {
-                field_manager: Some(MANAGER.into()),
-                ..PostParams::default()
-            };
-            api.create(&parameters, &pod).await?;
+            api.create(&writer(), &pod).await?;
             Ok(Applied::Done)
         }
         Action::DeletePod { pod } => {
@@ -232,10 +228,48 @@ async fn perform(client: &Client, action: &Action) -> Result<Applied, Failure> {
             api.delete(&pod.name, &parameters).await?;
             Ok(Applied::Done)
         }
+        Action::DeleteAutoscaler {
+            autoscaler,
+            uid,
+            resource_version,
+        } => {
+            let parameters = DeleteParams::background().preconditions(Preconditions {
+                uid: Some(uid.clone()),
+                resource_version: Some(resource_version.clone()),
+            });
+            autoscalers(client, &autoscaler.namespace)
+                .delete(&autoscaler.name, &parameters)
+                .await?;
+            Ok(Applied::Done)
+        }
+        Action::CreateAutoscaler {
+            autoscaler,
+            manifest,
+        } => {
+            let object: DynamicObject = serde_json::from_value(manifest.clone())
+                .map_err(|error| Failure::Patch(error.to_string()))?;
+            autoscalers(client, &autoscaler.namespace)
+                .create(&writer(), &object)
+                .await?;
+            Ok(Applied::Done)
+        }
     }
 }
 
+/// HorizontalPodAutoscalers as they are stored, fields that our types do not know included.
+fn autoscalers(client: &Client, namespace: &str) -> Api<DynamicObject> {
+    let resource = ApiResource::erase::<HorizontalPodAutoscaler>(&());
+    Api::namespaced_with(client.clone(), namespace, &resource)
+}
+
 const MANAGER: &str = "msars";
+
+fn writer() -> PostParams {
+    PostParams {
+        field_manager: Some(MANAGER.into()),
+        ..PostParams::default()
+    }
+}
 
 fn manager() -> PatchParams {
     PatchParams {

@@ -52,6 +52,22 @@ pub enum Action {
         /// The pod.
         pod: ObjectKey,
     },
+    /// Deletes a HorizontalPodAutoscaler whose whole spec is stored; one that changed since is a conflict, and stays.
+    DeleteAutoscaler {
+        /// Its namespace and name.
+        autoscaler: ObjectKey,
+        /// Its uid, so that one of the same name made later is left alone.
+        uid: String,
+        /// The version that was stored.
+        resource_version: String,
+    },
+    /// Creates a HorizontalPodAutoscaler again; one of that name is a conflict, and stays as it is.
+    CreateAutoscaler {
+        /// Its namespace and name.
+        autoscaler: ObjectKey,
+        /// The whole manifest.
+        manifest: Value,
+    },
 }
 
 impl Action {
@@ -60,6 +76,8 @@ impl Action {
         match self {
             Self::PatchDeployment { target, .. } | Self::Scale { target, .. } => target,
             Self::Resize { pod, .. } | Self::CreatePod { pod, .. } | Self::DeletePod { pod } => pod,
+            Self::DeleteAutoscaler { autoscaler, .. }
+            | Self::CreateAutoscaler { autoscaler, .. } => autoscaler,
         }
     }
 
@@ -71,6 +89,8 @@ impl Action {
             Self::Resize { .. } => "resize",
             Self::CreatePod { .. } => "create_pod",
             Self::DeletePod { .. } => "delete_pod",
+            Self::DeleteAutoscaler { .. } => "delete_autoscaler",
+            Self::CreateAutoscaler { .. } => "create_autoscaler",
         }
     }
 }

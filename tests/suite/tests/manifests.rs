@@ -11,6 +11,9 @@ use std::collections::BTreeSet;
 
 use msars_api::names;
 use msars_suite::{documents, folder, given, held};
+use prometheus_client::registry::Registry;
+use promql_parser::parser::{Expr, VectorSelector};
+use promql_parser::util::{ExprVisitor, walk_expr};
 use serde_json::Value;
 
 fn base() -> Vec<Value> {
@@ -148,26 +151,86 @@ fn both_programs_run_twice_restricted_and_without_a_cpu_limit() {
     }
 }
 
-#[test]
-fn every_alert_parses_and_says_what_to_do() {
+/// Every alert by name, with its parsed expression and the rule.
+fn alerts() -> Vec<(String, Expr, Value)> {
     let text = std::fs::read_to_string(folder("alerts/msars.rules.yaml")).unwrap();
     let file: Value = serde_saphyr::from_str(&text).unwrap();
-    let mut seen = 0;
-    for group in file["groups"].as_array().unwrap() {
-        for rule in group["rules"].as_array().unwrap() {
-            let name = rule["alert"].as_str().unwrap();
-            let expression = rule["expr"].as_str().unwrap();
-            promql_parser::parser::parse(expression).unwrap_or_else(|error| {
-                panic!("{name}: {error}");
-            });
-            for annotation in ["summary", "runbook"] {
-                assert!(
-                    rule["annotations"][annotation].as_str().unwrap().len() > 20,
-                    "{name} has a {annotation}"
-                );
-            }
-            seen += 1;
+    let groups = file["groups"].as_array().unwrap();
+    let rules = groups
+        .iter()
+        .flat_map(|group| group["rules"].as_array().unwrap());
+    rules
+        .map(|rule| {
+            let name = rule["alert"].as_str().unwrap().to_owned();
+            let expression = promql_parser::parser::parse(rule["expr"].as_str().unwrap());
+            let expression = expression.unwrap_or_else(|error| panic!("{name}: {error}"));
+            (name, expression, rule.clone())
+        })
+        .collect()
+}
+
+#[test]
+fn every_alert_parses_and_says_what_to_do() {
+    let alerts = alerts();
+    assert!(alerts.len() >= 12);
+    for (name, _expression, rule) in alerts {
+        for annotation in ["summary", "runbook"] {
+            assert!(
+                rule["annotations"][annotation].as_str().unwrap().len() > 20,
+                "{name} has a {annotation}"
+            );
         }
     }
-    assert!(seen >= 5);
+}
+
+/// Collects what an expression selects.
+#[derive(Default)]
+struct Selected(Vec<VectorSelector>);
+
+impl ExprVisitor for Selected {
+    type Error = std::convert::Infallible;
+
+    fn pre_visit(&mut self, expression: &Expr) -> Result<bool, Self::Error> {
+        match expression {
+            Expr::VectorSelector(selector) => self.0.push(selector.clone()),
+            Expr::MatrixSelector(range) => self.0.push(range.vs.clone()),
+            _ => {}
+        }
+        Ok(true)
+    }
+}
+
+#[test]
+fn an_alert_names_only_metrics_and_labels_that_a_program_exports() {
+    let mut registry = Registry::default();
+    let _autoscaler = msars_controller::metrics::Metrics::register(&mut registry);
+    let _admission = msars_server::Metrics::register(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let mut checked = 0;
+    for (name, expression, _rule) in alerts() {
+        let mut selected = Selected::default();
+        walk_expr(&mut selected, &expression).unwrap();
+        for selector in selected.0 {
+            let metric = selector.name.unwrap_or_default();
+            if !metric.starts_with("msars_") {
+                continue;
+            }
+            let series: Vec<&&str> = lines
+                .iter()
+                .filter(|line| line.split(['{', ' ']).next() == Some(metric.as_str()))
+                .collect();
+            assert!(!series.is_empty(), "{name}: no program exports {metric}");
+            for matcher in &selector.matchers.matchers {
+                for value in matcher.value.split('|') {
+                    let label = format!("{}=\"{value}\"", matcher.name);
+                    let found = series.iter().any(|line| line.contains(&label));
+                    assert!(found, "{name}: no series of {metric} has {label}");
+                }
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked >= 8);
 }

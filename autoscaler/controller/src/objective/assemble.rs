@@ -8,6 +8,7 @@ use msars_budget::{
 };
 use msars_domain::{Call, Chain, EdgeKind, Millis, Percentile, Rate};
 
+use crate::autoscalers;
 use crate::profiles::Known;
 use crate::world::Workload;
 
@@ -100,8 +101,7 @@ fn service(member: &Member<'_>, percentile: Percentile) -> Option<Service> {
         (None, Some(budget)) => Latency::Fixed { budget, percentile },
         (None, None) => return None,
     };
-    let settings = &member.workload.settings;
-    let min_replicas = settings.min_replicas.unwrap_or(1).max(1);
+    let (min_replicas, max_replicas) = autoscalers::bounds(member.workload);
     let ratio = member.workload.serving.as_ref().map_or(1.0, |(_, cpu)| {
         cpu.limit.map_or(1.0, |limit| {
             f64::from(cpu.request.0.max(1)) / f64::from(limit.0.max(1))
@@ -110,10 +110,7 @@ fn service(member: &Member<'_>, percentile: Percentile) -> Option<Service> {
     Some(Service {
         latency,
         min_replicas,
-        max_replicas: settings
-            .max_replicas
-            .unwrap_or(MOST_REPLICAS)
-            .max(min_replicas),
+        max_replicas,
         weight: Weight {
             ratio,
             sidecars: member.workload.sidecars,

@@ -21,6 +21,7 @@ use tokio::sync::{Notify, watch};
 use self::application::Application;
 use self::assemble::{Class, Member, Missing};
 use crate::autoscalers;
+use crate::metrics::Metrics;
 use crate::own::Own;
 use crate::profiles::{self, Known};
 use crate::world::{Workload, World};
@@ -128,6 +129,7 @@ pub struct Objectives {
     cores: f64,
     now: fn() -> Timestamp,
     board: Arc<Board>,
+    metrics: Metrics,
     /// What was seen last, by objective.
     memory: BTreeMap<ObjectKey, Memory>,
 }
@@ -173,8 +175,16 @@ impl Objectives {
             cores,
             now,
             board,
+            metrics: Metrics::default(),
             memory: BTreeMap::new(),
         }
+    }
+
+    /// Counts splits in `metrics`.
+    #[must_use]
+    pub fn counted_in(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
+        self
     }
 
     /// Runs while this replica leads, until `stop`.
@@ -304,6 +314,9 @@ impl Objectives {
         )
         .await;
         let took_ms = (self.now)().duration_since(begun).as_secs_f64() * 1000.0;
+        let made = both.as_ref().ok();
+        let method = made.map(|(split, next)| next.as_ref().unwrap_or(split).method);
+        self.metrics.split(method, took_ms / 1000.0);
         match both {
             Ok((split, next)) => {
                 let written = report::split(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use msars_api::crd::PhaseSeconds;
-use msars_client::apply::{Applied, ApplyError, apply};
+use msars_client::apply::{Applied, ApplyError};
 use msars_domain::{
     Action, MilliCpu, Millis, ObjectKey, Percentile, RequestMix,
     load::{RunRequest, RunResult},
@@ -159,7 +159,7 @@ pub async fn run(
 /// Deletes both pods; what fails here is found again by the janitor.
 pub async fn clean(bench: &Bench, blueprint: &Blueprint) {
     for pod in [blueprint.load_key(), blueprint.subject_key()] {
-        if let Err(error) = apply(&bench.client, &Action::DeletePod { pod }).await {
+        if let Err(error) = bench.apply(&Action::DeletePod { pod }).await {
             tracing::warn!(%error, "shadow pod left to the janitor");
         }
     }
@@ -169,11 +169,11 @@ async fn create(bench: &Bench, action: &Action) -> Result<(), JobError> {
     // A left-over of the same name is a run that was cut off: its pod is of no use, and goes first.
     let deadline = tokio::time::Instant::now() + Duration::from_secs(15);
     loop {
-        if apply(&bench.client, action).await? == Applied::Done {
+        if bench.apply(action).await? == Applied::Done {
             return Ok(());
         }
         let pod = action.target().clone();
-        apply(&bench.client, &Action::DeletePod { pod }).await?;
+        bench.apply(&Action::DeletePod { pod }).await?;
         if tokio::time::Instant::now() > deadline {
             return Err(JobError::NotReady {
                 within: 15,

@@ -7,11 +7,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::{Api, Client};
-use msars_domain::{ObjectKey, Percentile};
+use msars_client::apply::{Applied, ApplyError};
+use msars_domain::{Action, ObjectKey, Percentile};
 use msars_observe::{Buckets, cadvisor, exposition};
 
 use super::job::JobError;
 use crate::kubelet::Kubelets;
+use crate::metrics::Metrics;
 use crate::objective::Board;
 use crate::plain::Plain;
 
@@ -28,6 +30,8 @@ pub struct Bench {
     pub load_image: String,
     /// Names of the metrics that a copy may export.
     pub metrics: SubjectMetrics,
+    /// Counts writes, holds and profiles.
+    pub counts: Metrics,
     /// Cores that a pod's threads can use at once.
     pub cores: f64,
     /// The clock.
@@ -224,6 +228,11 @@ fn start(pod: &Pod) -> Start {
 }
 
 impl Bench {
+    /// Performs one action, once, and counts it.
+    pub async fn apply(&self, action: &Action) -> Result<Applied, ApplyError> {
+        self.counts.apply(&self.client, action).await
+    }
+
     /// Whether one of these workloads is strained and takes so much longer than before the profile that the objective
     /// feels it: what was tight already is not the profile's doing, and a budget of few milliseconds is passed by
     /// noise alone.

@@ -16,15 +16,15 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use msars_api::crd::Phase as Stored;
 use msars_api::names;
-use msars_client::apply::apply;
 use msars_client::leader::Claim;
 use msars_domain::{Action, ObjectKey};
-use msars_gate::{HoldState, Phase, Progress, Step, Trouble, Watcher, next};
+use msars_gate::{HoldState, Phase, Progress, ReleaseReason, Step, Trouble, Watcher, next};
 use tokio::sync::{mpsc, watch};
 
 use self::job::{Finding, Job, JobError, Progress as JobProgress};
 use self::measure::Bench;
 use self::queue::{Running, Waiting, turns};
+use crate::metrics::Queue;
 use crate::objective::Board;
 use crate::own::Own;
 use crate::profiles;
@@ -131,6 +131,11 @@ impl Revisions {
         let now = (self.bench.now)();
         let workloads = self.world.workloads();
         self.sweep(&workloads).await;
+        let holds = workloads
+            .values()
+            .filter(|workload| workload.held())
+            .count();
+        self.bench.counts.held(holds);
         let phases = self.phases(&workloads, now);
         for workload in workloads.values() {
             let key = (workload.key.clone(), workload.revision.clone());
@@ -153,6 +158,9 @@ impl Revisions {
                         .since
                         .map_or(0.0, |since| now.duration_since(since).as_secs_f64());
                     if self.perform(&action).await {
+                        if why == ReleaseReason::Queue {
+                            self.bench.counts.dropped(Queue::Profiles);
+                        }
                         tracing::info!(
                             workload = %workload.key, revision = workload.revision,
                             reason = why.word(), held_s = held, "released"
@@ -175,7 +183,7 @@ impl Revisions {
     }
 
     async fn perform(&self, action: &Action) -> bool {
-        match apply(&self.bench.client, action).await {
+        match self.bench.apply(action).await {
             Ok(applied) => applied == msars_client::apply::Applied::Done,
             Err(error) => {
                 tracing::warn!(%error, category = error.category(), "an action failed");
@@ -375,6 +383,7 @@ impl Revisions {
     async fn end(&mut self, ended: Ended) {
         let Ended { key, job, outcome } = ended;
         self.jobs.remove(&key);
+        self.bench.counts.profiled(outcome.as_ref().err());
         let now = (self.bench.now)();
         let workload = self.world.workloads().remove(&key.0);
         match outcome {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use msars_client::apply::apply;
 use msars_domain::MilliCpu;
 
 use super::job::JobError;
@@ -68,7 +67,7 @@ pub async fn resize(
     subject: &Subject,
     (from, to): (MilliCpu, MilliCpu),
 ) -> Result<Resized, JobError> {
-    apply(&bench.client, &blueprint.resize(&subject.uid, to)).await?;
+    bench.apply(&blueprint.resize(&subject.uid, to)).await?;
     let api: Api<Pod> = Api::namespaced(bench.client.clone(), &subject.key.namespace);
     let begin = tokio::time::Instant::now();
     let mut found = None;
@@ -87,7 +86,7 @@ pub async fn resize(
         if let Some((never, why)) = pending(&pod)
             && (never || begin.elapsed() > PATIENCE)
         {
-            apply(&bench.client, &blueprint.resize(&subject.uid, from)).await?;
+            bench.apply(&blueprint.resize(&subject.uid, from)).await?;
             return Ok(Resized::NoRoom(why));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;

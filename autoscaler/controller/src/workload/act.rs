@@ -5,11 +5,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::Client;
 use msars_api::crd::SloAutoscaler;
-use msars_client::apply::{Applied, ApplyError, apply};
+use msars_client::apply::{Applied, ApplyError};
 use msars_domain::{Action, MilliCpu, ObjectKey, Observation};
 use msars_plan::{Decision, State};
 
+use super::adopt::{self, Hpa, Next};
 use super::status::{self, Said};
+use super::takeover;
+use crate::metrics::Metrics;
 use crate::own::Own;
 use crate::world::Workload;
 
@@ -22,6 +25,8 @@ pub struct Hands {
     pub own: Own,
     /// The clock.
     pub now: fn() -> Timestamp,
+    /// Counts writes.
+    pub metrics: Metrics,
 }
 
 impl std::fmt::Debug for Hands {
@@ -37,6 +42,8 @@ pub struct Task {
     pub workload: Workload,
     /// The autoscaler as last seen.
     pub autoscaler: Arc<SloAutoscaler>,
+    /// Its HorizontalPodAutoscalers.
+    pub found: Vec<Hpa>,
     /// The observation.
     pub seen: Observation,
     /// The decision.
@@ -65,6 +72,11 @@ pub struct Outcome {
 }
 
 impl Hands {
+    /// Performs one action, once, and counts it.
+    pub async fn apply(&self, action: &Action) -> Result<Applied, ApplyError> {
+        self.metrics.apply(&self.client, action).await
+    }
+
     /// Carries one decision out. Without its memory stored, nothing is written and the old memory stays.
     pub async fn carry(&self, task: Task) -> Outcome {
         let mut out = Outcome {
@@ -74,11 +86,20 @@ impl Hands {
             written: false,
             shrunk: Vec::new(),
         };
+        let next = adopt::next(&task.case());
+        let stored = task.autoscaler.status.as_ref();
+        let tries_again = matches!(next, Next::Delete(_) | Next::Create(_));
+        let adoption = if tries_again && status::adoption_failed(stored) {
+            None
+        } else {
+            adopt::told(&next, takeover::stored(&task.autoscaler))
+        };
         let said = Said {
             decision: &task.decision,
             seen: &task.seen,
             state: &task.decision.state,
             failed: None,
+            adoption: adoption.as_ref(),
             now: task.now,
         };
         let acts = !task.decision.actions.is_empty();
@@ -86,6 +107,7 @@ impl Hands {
             out.written = self.say(&task, &said).await;
         }
         if !acts {
+            self.take_over(&task, next).await;
             return out;
         }
         if !out.written {
@@ -95,7 +117,7 @@ impl Hands {
         let mut failed = None;
         let mut scaled = true;
         for action in &task.decision.actions {
-            let ended = apply(&self.client, action).await;
+            let ended = self.apply(action).await;
             match action {
                 Action::Scale { to, .. } => {
                     scaled = matches!(ended, Ok(Applied::Done));

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use msars_api::names;
-use msars_client::apply::{Applied, apply};
+use msars_client::apply::Applied;
 use msars_domain::{Action, ObjectKey, Signals};
 use msars_gate::{HoldState, release_patch, strip_patch};
 use serde_json::Value;
 
-use super::{Workloads, autoscalers, joined};
+use super::leaving::Stays;
+use super::{Workloads, autoscalers, joined, takeover};
 use crate::world::Workload;
 
 /// Between two looks at what must become ready.
@@ -45,18 +46,26 @@ impl Workloads {
             .collect();
         let autoscalers = autoscalers(&self.world.autoscalers());
         let now = (self.means.now)();
-        for (key, workload) in self
-            .world
-            .workloads()
-            .into_iter()
-            .filter(|(key, _)| ours(key))
-        {
+        let mut workloads = self.world.workloads();
+        // Those that opted out while their autoscaler could not be created again.
+        let owed = autoscalers
+            .iter()
+            .filter(|(key, autoscaler)| {
+                !workloads.contains_key(key) && takeover::stored(autoscaler).is_some()
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        workloads.extend(self.world.left(&owed));
+        for (key, workload) in workloads.into_iter().filter(|(key, _)| ours(key)) {
             self.release(&workload, &mut out).await;
             let Some(autoscaler) = autoscalers.get(&key) else {
                 continue;
             };
             let signals = signals.get(&key).cloned();
-            if self.leave_one(&workload, autoscaler, signals, now).await {
+            if self
+                .leave_one(&workload, autoscaler, signals, Stays::No, now)
+                .await
+            {
                 out.left.push(key);
             } else {
                 out.wrong
@@ -79,7 +88,7 @@ impl Workloads {
             target: workload.key.clone(),
             patch,
         };
-        match apply(&self.hands.client, &action).await {
+        match self.hands.apply(&action).await {
             Ok(Applied::Done) => out.released.push(workload.key.clone()),
             // The user was faster: it is released.
             Ok(Applied::Conflict | Applied::Gone) => {}
@@ -99,7 +108,11 @@ impl Workloads {
             if !shadow || meta.deletion_timestamp.is_some() || !ours(&pod) {
                 continue;
             }
-            match apply(&self.hands.client, &Action::DeletePod { pod: pod.clone() }).await {
+            match self
+                .hands
+                .apply(&Action::DeletePod { pod: pod.clone() })
+                .await
+            {
                 Ok(_) => out.deleted.push(pod),
                 Err(error) => out.wrong.push(error.to_string()),
             }

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota};
-use msars_api::annotations::Mode;
+use kube::api::DynamicObject;
+use msars_api::annotations::{Adopt, Mode};
 use msars_api::crd::{ServiceLevelObjective, SloAutoscaler};
 use msars_api::names;
 use msars_domain::{
@@ -16,7 +16,9 @@ use msars_gate::serving;
 use msars_observe::Revision;
 use serde_json::Value;
 
+use super::adopt::{self, Case, Hold, Next};
 use super::{behavior::behavior, pod, rivals, room};
+use crate::autoscalers;
 use crate::pods::Serving;
 use crate::profiles::{self, Known};
 use crate::world::Workload;
@@ -102,7 +104,7 @@ pub struct Around {
     /// Finished profiles by workload and revision, with the hash of the template's shape.
     pub known: BTreeMap<(ObjectKey, String), (String, Known)>,
     /// Second autoscalers.
-    pub rivals: Vec<Arc<HorizontalPodAutoscaler>>,
+    pub rivals: Vec<Arc<DynamicObject>>,
     /// Quotas.
     pub quotas: Vec<Arc<ResourceQuota>>,
     /// Limit ranges.
@@ -142,9 +144,14 @@ pub fn observation(around: &Around, one: One<'_>) -> Observation {
     let namespace = &workload.key.namespace;
     let qos = qos(workload.template());
     let settings = &workload.settings;
+    let acts = acts(workload, one.autoscaler);
+    // While the other autoscaler still scales, a decision only shows that it could be made.
+    let rehearses = acts && rehearses(around, &one);
+    let rival = rivals::rival(&around.rivals, &workload.key);
+    let (min_replicas, max_replicas) = replicas(workload, one.autoscaler);
     Observation {
         wishes: Wishes {
-            acts: settings.mode == Mode::Auto && spec.mode == "auto",
+            acts: acts && !rehearses,
             pause: settings.pause,
             pause_scale_down: settings.pause_scale_down,
             emergency: settings.emergency,
@@ -152,8 +159,8 @@ pub fn observation(around: &Around, one: One<'_>) -> Observation {
         pods: pods(workload, one.serving, &container),
         container,
         replicas: workload.replicas,
-        min_replicas: spec.min_replicas.max(1),
-        max_replicas: spec.max_replicas.max(spec.min_replicas).max(1),
+        min_replicas,
+        max_replicas,
         cpu: room::bounds(
             &around.ranges,
             namespace,
@@ -168,13 +175,47 @@ pub fn observation(around: &Around, one: One<'_>) -> Observation {
         // Windows of a namespace in which a shadow pod is driven hold its load: by them nothing shrinks either.
         rolling: rolling(workload) || around.profiling.contains(namespace),
         promoted: false,
-        behavior: behavior(spec.behavior.as_ref()),
+        behavior: behavior(spec.behavior.as_ref().or(workload.behavior.as_ref())),
         headroom: room::headroom(&around.quotas, namespace, workload.template(), qos),
-        rival: rivals::rival(&around.rivals, &workload.key),
+        rival: rival.filter(|_| !rehearses),
         declared_by: rivals::declared_by(&workload.object),
         signals: one.signals,
         history: one.history,
     }
+}
+
+/// Whether the product acts on a workload: its annotation and its autoscaler both say so.
+pub fn acts(workload: &Workload, autoscaler: &SloAutoscaler) -> bool {
+    workload.settings.mode == Mode::Auto && autoscaler.spec.mode == "auto"
+}
+
+/// Whether nothing but a good decision is missing to take over the workload's autoscaler.
+fn rehearses(around: &Around, one: &One<'_>) -> bool {
+    let adopt = one.workload.settings.adopt;
+    if adopt == Adopt::Nothing {
+        return false;
+    }
+    let status = one.autoscaler.status.as_ref();
+    let case = Case {
+        workload: &one.workload.key,
+        adopt,
+        acts: true,
+        found: &adopt::found(&around.rivals, &one.workload.key),
+        stored: status.and_then(|status| status.adopted.as_ref()),
+        good: false,
+    };
+    matches!(adopt::next(&case), Next::Hold(Hold::Waits(_)))
+}
+
+/// Fewest and most replicas. Those of an autoscaler that is taken over count at once, not only when they are written
+/// into ours.
+fn replicas(workload: &Workload, autoscaler: &SloAutoscaler) -> (u32, u32) {
+    if workload.settings.adopt == Adopt::Hpa && autoscalers::ours(autoscaler, workload) {
+        return autoscalers::bounds(workload);
+    }
+    let spec = &autoscaler.spec;
+    let least = spec.min_replicas.max(1);
+    (least, spec.max_replicas.max(least))
 }
 
 fn container(workload: &Workload) -> (String, CpuSize) {

@@ -4,39 +4,69 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use msars_api::annotations::Adopt;
 use msars_api::crd::SloAutoscaler;
-use msars_client::apply::{Applied, apply};
+use msars_client::apply::Applied;
 use msars_domain::{ObjectKey, Observation, Reading, Signals, Unknown};
 use msars_plan::leave;
 
 use super::gather::{self, One};
-use super::{Workloads, act, status};
+use super::takeover::stored;
+use super::{Workloads, act, adopt, rivals, status};
+use crate::autoscalers::ours;
 use crate::pods;
 use crate::world::Workload;
 
+/// Whether a workload that is left stays in our reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stays {
+    /// It wants its own autoscaler back.
+    Yes,
+    /// It opted out.
+    No,
+}
+
 impl Workloads {
-    /// Leaves every workload that has a memory and is no longer in our reach.
+    /// Leaves every workload that has a memory, or whose autoscaler was taken over, and that is no longer in our
+    /// reach; and those that stay in our reach but want their autoscaler back, which are then no longer in `workloads`.
     pub(super) async fn leave(
         &mut self,
-        workloads: &BTreeMap<ObjectKey, Workload>,
+        workloads: &mut BTreeMap<ObjectKey, Workload>,
         autoscalers: &BTreeMap<ObjectKey, Arc<SloAutoscaler>>,
         now: Timestamp,
     ) {
         let keys: BTreeSet<ObjectKey> = autoscalers
             .iter()
             .filter(|(key, autoscaler)| {
-                let remembers =
-                    |status: &msars_api::crd::SloAutoscalerStatus| status.memory.is_some();
+                let remembers = |status: &msars_api::crd::SloAutoscalerStatus| {
+                    status.memory.is_some() || status.adopted.is_some()
+                };
                 !workloads.contains_key(key) && autoscaler.status.as_ref().is_some_and(remembers)
             })
             .map(|(key, _)| key.clone())
             .collect();
-        if keys.is_empty() {
-            return;
+        if !keys.is_empty() {
+            for (key, workload) in self.world.left(&keys) {
+                if let Some(autoscaler) = autoscalers.get(&key) {
+                    self.leave_one(&workload, autoscaler, None, Stays::No, now)
+                        .await;
+                }
+            }
         }
-        for (key, workload) in self.world.left(&keys) {
-            if let Some(autoscaler) = autoscalers.get(&key) {
-                self.leave_one(&workload, autoscaler, None, now).await;
+        for (key, autoscaler) in autoscalers {
+            let wants_back = |workload: &&Workload| {
+                let adopts = workload.settings.adopt == Adopt::Hpa;
+                stored(autoscaler).is_some() && !(adopts && gather::acts(workload, autoscaler))
+            };
+            let Some(workload) = workloads.get(key).filter(wants_back).cloned() else {
+                continue;
+            };
+            // Until its autoscaler is there, it is scaled as before.
+            if self
+                .leave_one(&workload, autoscaler, None, Stays::Yes, now)
+                .await
+            {
+                workloads.remove(key);
             }
         }
     }
@@ -47,6 +77,7 @@ impl Workloads {
         workload: &Workload,
         autoscaler: &Arc<SloAutoscaler>,
         signals: Option<Signals>,
+        stays: Stays,
         now: Timestamp,
     ) -> bool {
         let remembered = self.memory.remove(&workload.key);
@@ -63,7 +94,7 @@ impl Workloads {
         };
         let mut whole = true;
         for action in leave(now, &seen, &state, self.engine.limits()) {
-            match apply(&self.hands.client, &action).await {
+            match self.hands.apply(&action).await {
                 Ok(Applied::Done) => {
                     let note = format!(
                         "{} opted out: pods of the template's size carry the load from now on",
@@ -87,15 +118,24 @@ impl Workloads {
                 }
             }
         }
-        let ours = autoscaler.metadata.owner_references.iter().flatten();
-        if ours.into_iter().any(|owner| owner.uid == workload.uid) && autoscaler.spec.mode != "off"
-        {
+        if stays == Stays::No && ours(autoscaler, workload) && autoscaler.spec.mode != "off" {
             let mut off = (**autoscaler).clone();
             off.spec.mode = "off".into();
             if let Err(error) = self.hands.own.replace(&off).await {
                 tracing::warn!(%error, category = error.category(), "an autoscaler was not switched off");
                 return false;
             }
+        }
+        let found = adopt::found(&self.world.rivals(), &workload.key);
+        if !self
+            .hands
+            .hand_back(workload, autoscaler, &found, now)
+            .await
+        {
+            if stays == Stays::Yes {
+                return false;
+            }
+            whole = false;
         }
         let written = self
             .hands
@@ -129,7 +169,8 @@ impl Workloads {
             history: Vec::new(),
         };
         let mut seen = gather::observation(&self.around(), one);
-        seen.wishes.acts = autoscaler.spec.mode == "auto";
+        seen.wishes.acts = autoscaler.spec.mode == "auto" || stored(autoscaler).is_some();
+        seen.rival = rivals::rival(&self.world.rivals(), &workload.key);
         Some(seen)
     }
 }

@@ -5,6 +5,7 @@
 //! cannot be written is left as it is.
 
 pub mod act;
+pub mod adopt;
 pub mod behavior;
 pub mod drain;
 pub mod explain;
@@ -18,6 +19,7 @@ mod reflexes;
 pub mod rivals;
 pub mod room;
 pub mod status;
+mod takeover;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +30,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use kube::Client;
+use msars_api::annotations::Adopt;
 use msars_api::crd::SloAutoscaler;
 use msars_client::leader::Claim;
 use msars_domain::{ObjectKey, Observation, Signals};
@@ -37,11 +40,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::act::{Hands, Task};
+use self::adopt::Hpa;
 use self::gather::{Around, One};
 use self::history::History;
 use self::record::{Line, Log};
 use crate::engine::{Engine, EngineError, analytic};
 use crate::kubelet::Kubelets;
+use crate::metrics::{Metrics, TickOutcome};
 use crate::own::Own;
 use crate::pods;
 use crate::profiles;
@@ -73,6 +78,8 @@ pub struct Means {
     pub log: Option<Log>,
     /// The clock.
     pub now: fn() -> Timestamp,
+    /// Counts ticks, writes and workloads.
+    pub metrics: Metrics,
 }
 
 /// The workloads' task.
@@ -121,6 +128,7 @@ impl Workloads {
                 client,
                 own,
                 now: means.now,
+                metrics: means.metrics.clone(),
             },
             world,
             means,
@@ -159,9 +167,12 @@ impl Workloads {
                 }
                 looked = joined(&mut looking), if waiting => {
                     looking = None;
-                    if let Some(observed) = looked {
-                        self.tick(&observed, &claim).await;
-                    }
+                    let begun = tokio::time::Instant::now();
+                    let outcome = match looked {
+                        Some(observed) => self.tick(&observed, &claim).await,
+                        None => TickOutcome::Blind,
+                    };
+                    self.means.metrics.ticked(outcome, begun.elapsed());
                 }
                 _tick = fast.tick() => {
                     if leads(&claim, (self.means.now)()) {
@@ -208,7 +219,7 @@ impl Workloads {
     }
 
     /// Decides and acts on what metrics showed.
-    async fn tick(&mut self, observed: &Observed, claim: &watch::Receiver<Claim>) {
+    async fn tick(&mut self, observed: &Observed, claim: &watch::Receiver<Claim>) -> TickOutcome {
         for problem in &observed.problems {
             tracing::warn!(ask = ?problem.ask, category = problem.category, message = problem.message, "a query gave no usable answer");
         }
@@ -216,7 +227,12 @@ impl Workloads {
         let now = (self.means.now)();
         let mut workloads = self.world.workloads();
         let autoscalers = autoscalers(&self.world.autoscalers());
-        self.leave(&workloads, &autoscalers, now).await;
+        let all = workloads.iter().map(|(key, workload)| {
+            let autoscaler = autoscalers.get(key).map(AsRef::as_ref);
+            (workload.settings.mode, autoscaler)
+        });
+        self.means.metrics.workloads(all);
+        self.leave(&mut workloads, &autoscalers, now).await;
         self.memory.retain(|key, _| workloads.contains_key(key));
         let around = self.around();
         let objectives = self.world.objectives();
@@ -260,13 +276,17 @@ impl Workloads {
             with.push((workload, Arc::clone(autoscaler), since >= status::EVERY_S));
         }
         if with.is_empty() {
-            return;
+            return TickOutcome::Idle;
         }
         let tick = Arc::new(tick);
         match self.engine.decide(Arc::clone(&tick), DECIDING).await {
-            Ok(decisions) => self.carry(tick, with, decisions, claim).await,
+            Ok(decisions) => {
+                self.carry(tick, with, decisions, claim).await;
+                TickOutcome::Decided
+            }
             Err(error) => {
                 tracing::error!(%error, category = error.category(), "nothing was decided");
+                TickOutcome::failed(&error)
             }
         }
     }
@@ -288,6 +308,7 @@ impl Workloads {
                 let decision = decision?;
                 tracing::debug!(decision = decision.explain(), "decided");
                 Some(Task {
+                    found: self.found(&workload),
                     workload,
                     autoscaler,
                     seen: tick.observations.get(index)?.clone(),
@@ -332,6 +353,13 @@ impl Workloads {
                 }
             }
         }
+    }
+
+    fn found(&self, workload: &Workload) -> Vec<Hpa> {
+        if workload.settings.adopt == Adopt::Nothing {
+            return Vec::new();
+        }
+        adopt::found(&self.world.rivals(), &workload.key)
     }
 
     fn log(&self, tick: &Arc<Tick>, decisions: &[Option<msars_plan::Decision>]) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use msars_api::crd::SloAutoscaler;
-use msars_client::apply::{Applied, apply};
+use msars_client::apply::Applied;
 use msars_client::leader::Claim;
 use msars_domain::{Action, MilliCpu, ObjectKey};
 use msars_plan::reflex;
@@ -92,7 +92,7 @@ impl Workloads {
             return;
         }
         for action in &actions {
-            match apply(&self.hands.client, action).await {
+            match self.hands.apply(action).await {
                 Ok(Applied::Done) => {
                     if let Action::Resize { uid, .. } = action {
                         self.pods.grown(uid.clone(), now);

@@ -2,28 +2,34 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use kube::api::DynamicObject;
 use msars_domain::{ObjectKey, Rival};
 use serde_json::Value;
 
-/// The HorizontalPodAutoscaler of a Deployment; KEDA makes one too.
-pub fn rival(rivals: &[Arc<HorizontalPodAutoscaler>], workload: &ObjectKey) -> Option<Rival> {
-    rivals
-        .iter()
-        .filter(|hpa| hpa.metadata.namespace.as_deref() == Some(&workload.namespace))
-        .find(|hpa| {
-            hpa.spec.as_ref().is_some_and(|spec| {
-                let target = &spec.scale_target_ref;
-                let group = target.api_version.as_deref().unwrap_or_default();
-                target.kind == "Deployment"
-                    && target.name == workload.name
-                    && (group.is_empty() || group.starts_with("apps/"))
-            })
-        })
-        .map(|hpa| Rival {
-            kind: "HorizontalPodAutoscaler".into(),
-            name: hpa.metadata.name.clone().unwrap_or_default(),
-        })
+/// The HorizontalPodAutoscalers of a Deployment; KEDA makes one too.
+pub fn of<'a>(
+    all: &'a [Arc<DynamicObject>],
+    workload: &'a ObjectKey,
+) -> impl Iterator<Item = &'a Arc<DynamicObject>> {
+    all.iter().filter(|hpa| {
+        let text = |name: &str| {
+            let value = hpa.data.pointer(&format!("/spec/scaleTargetRef/{name}"));
+            value.and_then(Value::as_str).unwrap_or_default()
+        };
+        let group = text("apiVersion");
+        hpa.metadata.namespace.as_deref() == Some(&workload.namespace)
+            && text("name") == workload.name
+            && text("kind") == "Deployment"
+            && (group.is_empty() || group.starts_with("apps/"))
+    })
+}
+
+/// The first of them.
+pub fn rival(all: &[Arc<DynamicObject>], workload: &ObjectKey) -> Option<Rival> {
+    of(all, workload).next().map(|hpa| Rival {
+        kind: "HorizontalPodAutoscaler".into(),
+        name: hpa.metadata.name.clone().unwrap_or_default(),
+    })
 }
 
 /// Tools that write a Deployment again and again by plain updates.
@@ -59,7 +65,7 @@ mod tests {
     #[test]
     fn an_hpa_on_the_same_deployment_is_a_rival() {
         let hpa = |namespace: &str, api: &str, kind: &str, name: &str| {
-            let hpa = json!({"metadata": {"namespace": namespace, "name": "h"}, "spec": {"maxReplicas": 3,
+            let hpa = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"namespace": namespace, "name": "h"}, "spec": {"maxReplicas": 3,
                 "scaleTargetRef": {"apiVersion": api, "kind": kind, "name": name}}});
             [Arc::new(serde_json::from_value(hpa).unwrap())]
         };

@@ -4,10 +4,11 @@
 
 use jiff::Timestamp;
 use msars_api::conditions::ConditionType;
-use msars_api::crd::{LastChange, SloAutoscalerStatus, WantedSize};
+use msars_api::crd::{AdoptedAutoscaler, LastChange, SloAutoscalerStatus, WantedSize};
 use msars_domain::{MilliCpu, Observation};
 use msars_plan::{ConditionReason, Decision, Fleet, Reason, State};
 
+use super::adopt::{self, Told};
 use crate::own::set_condition;
 
 /// A status that means the same is written at most this often, seconds.
@@ -44,6 +45,8 @@ pub struct Said<'a> {
     pub state: &'a State,
     /// Why the write of replicas failed.
     pub failed: Option<&'a str>,
+    /// How the adoption of another autoscaler stands; `None` when nobody asked for one.
+    pub adoption: Option<&'a Told>,
     /// When.
     pub now: Timestamp,
 }
@@ -87,6 +90,10 @@ fn conditions(said: &Said<'_>) -> Vec<Row> {
             if condition.reason == ConditionReason::DeclaredReplicas {
                 message = format!("{message}. {IGNORE}");
             }
+            if condition.reason == ConditionReason::AmbiguousSelector && said.adoption.is_none() {
+                let name = &said.decision.workload.name;
+                message = format!("{message}. MSARS takes it over with: kubectl annotate deploy/{name} msars.io/adopt=hpa");
+            }
             let row = (kind(condition.kind), condition.status);
             match (row.0, said.failed) {
                 (ConditionType::AbleToScale, Some(error)) => {
@@ -102,6 +109,14 @@ fn conditions(said: &Said<'_>) -> Vec<Row> {
         _ => false,
     };
     let wrong = rows.iter().find(wrong).map(|row| row.2.clone());
+    if let Some((status, reason, message)) = said.adoption {
+        rows.push((
+            ConditionType::Adopted,
+            *status,
+            (*reason).to_owned(),
+            message.clone(),
+        ));
+    }
     let usual = if said.seen.wishes.acts {
         "Scaling"
     } else {
@@ -240,4 +255,47 @@ pub fn leave(status: &mut SloAutoscalerStatus, generation: Option<i64>, now: Tim
             now,
         );
     }
+}
+
+/// Stores the autoscaler that is taken over, before it is deleted.
+pub fn store(
+    status: &mut SloAutoscalerStatus,
+    copy: &AdoptedAutoscaler,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    let at = now.to_string();
+    status.adopted = Some(AdoptedAutoscaler { at, ..copy.clone() });
+    let told = adopt::stored_told(&copy.name);
+    adoption(status, told, false, generation, now);
+}
+
+/// Says how an adoption stands, and drops what was stored when it is not needed any more.
+pub fn adoption(
+    status: &mut SloAutoscalerStatus,
+    (value, reason, message): Told,
+    drops: bool,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    if drops {
+        status.adopted = None;
+    }
+    set_condition(
+        &mut status.conditions,
+        ConditionType::Adopted,
+        value,
+        reason,
+        &message,
+        generation,
+        now,
+    );
+}
+
+/// Whether the last write of an adoption failed: until one succeeds, the condition says why.
+pub fn adoption_failed(status: Option<&SloAutoscalerStatus>) -> bool {
+    let conditions = status.map(|status| &status.conditions);
+    conditions.into_iter().flatten().any(|condition| {
+        condition.type_ == ConditionType::Adopted.as_str() && condition.reason == adopt::FAILED
+    })
 }

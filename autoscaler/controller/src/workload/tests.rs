@@ -1,8 +1,10 @@
 //! A Deployment with its ReplicaSet, pods, profile and objective, to change by hand.
 
 mod acting;
+mod adopting;
 mod deciding;
 mod gathering;
+mod handing;
 mod telling;
 
 use std::collections::BTreeMap;

@@ -1,10 +1,13 @@
 //! `SloAutoscaler`: replicas and size of one workload.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerBehavior;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference};
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Bounds and behaviour of one workload's scaling.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -122,6 +125,9 @@ pub struct SloAutoscalerStatus {
     /// Windows and events of the behaviour, which outlive a leader: opaque to people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<String>,
+    /// The HorizontalPodAutoscaler that was taken over, as it is created again when the workload is handed back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<AdoptedAutoscaler>,
     /// Conditions in HPA's words; `Ready` sums up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -137,6 +143,34 @@ pub struct WantedSize {
     pub size_milli: u32,
     /// Replicas that the split assumes.
     pub replicas: u32,
+}
+
+/// All of a HorizontalPodAutoscaler that creating it again needs.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AdoptedAutoscaler {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// When it was stored, RFC 3339.
+    pub at: String,
+    /// Its labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Its owners.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owner_references: Vec<OwnerReference>,
+    /// Its whole spec in `autoscaling/v2`, fields that this version does not know included.
+    #[schemars(schema_with = "any_object")]
+    pub spec: Value,
+}
+
+fn any_object(_generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }
 
 /// The last change that was made.

@@ -11,8 +11,8 @@ mod objective;
 mod profile;
 
 pub use autoscaler::{
-    CpuBounds, LastChange, SloAutoscaler, SloAutoscalerSpec, SloAutoscalerStatus, TargetRef,
-    WantedSize,
+    AdoptedAutoscaler, CpuBounds, LastChange, SloAutoscaler, SloAutoscalerSpec,
+    SloAutoscalerStatus, TargetRef, WantedSize,
 };
 pub use objective::{
     ChainSpec, ChainSplit, EdgeSpec, EdgeWay, Observed, ServiceBudget, ServiceLevelObjective,

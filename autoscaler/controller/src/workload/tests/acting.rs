@@ -11,13 +11,15 @@ use super::super::act::{Hands, Task};
 use super::super::status;
 use super::*;
 use crate::engine::analytic;
+use crate::metrics::Metrics;
 use crate::own::Own;
 
 /// Answers by method and end of the path; what is not listed is written back as it came, as an API server does.
-struct Script {
+pub(super) struct Script {
     refuse: BTreeMap<&'static str, (u16, &'static str)>,
-    asked: Arc<Mutex<Vec<String>>>,
-    stored: Arc<Mutex<SloAutoscaler>>,
+    pub(super) asked: Arc<Mutex<Vec<String>>>,
+    pub(super) stored: Arc<Mutex<SloAutoscaler>>,
+    pub(super) bodies: Arc<Mutex<Vec<String>>>,
 }
 
 fn failure(code: u16, message: &str) -> Value {
@@ -25,18 +27,20 @@ fn failure(code: u16, message: &str) -> Value {
 }
 
 impl Script {
-    fn new(refuse: &[(&'static str, (u16, &'static str))]) -> Self {
+    pub(super) fn new(refuse: &[(&'static str, (u16, &'static str))]) -> Self {
         Self {
             refuse: refuse.iter().copied().collect(),
             asked: Arc::default(),
+            bodies: Arc::default(),
             stored: Arc::new(Mutex::new(autoscaler())),
         }
     }
 
-    fn client(&self) -> Client {
+    pub(super) fn client(&self) -> Client {
         let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
         let refuse = self.refuse.clone();
         let (asked, stored) = (Arc::clone(&self.asked), Arc::clone(&self.stored));
+        let bodies = Arc::clone(&self.bodies);
         tokio::spawn(async move {
             while let Some((request, answer)) = handle.next_request().await {
                 let path = request.uri().path().to_owned();
@@ -51,6 +55,8 @@ impl Script {
                     (200, found)
                 } else {
                     asked.lock().unwrap().push(format!("{method} {end}"));
+                    let sent = String::from_utf8_lossy(&body).into_owned();
+                    bodies.lock().unwrap().push(sent);
                     match refuse.get(end.as_str()) {
                         Some((code, message)) => (*code, failure(*code, message)),
                         None if end == "status" => {
@@ -59,6 +65,9 @@ impl Script {
                         }
                         None if end == "resize" => {
                             (200, serde_json::to_value(&*pod("a", "h1")).unwrap())
+                        }
+                        None if method == Method::DELETE => {
+                            (200, json!({"kind": "Status", "status": "Success"}))
                         }
                         None => (201, serde_json::from_slice(&body).unwrap()),
                     }
@@ -81,6 +90,7 @@ async fn carried(
         client: client.clone(),
         own: Own::new(client, "test"),
         now,
+        metrics: Metrics::default(),
     };
     let (workload, seen) = seen(500.0);
     let limits = Limits::default();
@@ -96,6 +106,7 @@ async fn carried(
         .carry(Task {
             workload,
             autoscaler: Arc::new(autoscaler()),
+            found: Vec::new(),
             seen,
             decision,
             before: State::default(),

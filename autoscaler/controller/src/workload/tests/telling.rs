@@ -24,6 +24,7 @@ fn said<'a>(decision: &'a Decision, seen: &'a Observation) -> Said<'a> {
         seen,
         state: &decision.state,
         failed: None,
+        adoption: None,
         now: now(),
     }
 }

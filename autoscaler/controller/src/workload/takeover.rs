@@ -1,0 +1,188 @@
+//! Carrying an adoption out: the whole spec is stored before the other autoscaler is deleted, and dropped only when it
+//! is there again.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use msars_api::crd::{AdoptedAutoscaler, SloAutoscaler};
+use msars_client::apply::{Applied, ApplyError};
+use msars_domain::Action;
+
+use super::act::{self, Hands, Task};
+use super::adopt::{self, Case, Hpa, Next, Told};
+use super::{gather, status};
+use crate::world::Workload;
+
+impl Task {
+    /// What is known of the workload's adoption after this decision.
+    pub(super) fn case(&self) -> Case<'_> {
+        Case {
+            workload: &self.workload.key,
+            adopt: self.workload.settings.adopt,
+            acts: gather::acts(&self.workload, &self.autoscaler),
+            found: &self.found,
+            stored: stored(&self.autoscaler),
+            good: adopt::good(&self.seen, &self.decision),
+        }
+    }
+}
+
+/// What an autoscaler keeps of the one that was taken over.
+pub(super) fn stored(autoscaler: &SloAutoscaler) -> Option<&AdoptedAutoscaler> {
+    autoscaler.status.as_ref()?.adopted.as_ref()
+}
+
+impl Hands {
+    /// Takes the workload's autoscaler over as far as `next` allows.
+    pub(super) async fn take_over(&self, task: &Task, mut next: Next) {
+        let workload = &task.workload;
+        let kept;
+        if let Next::Store(copy) = &next {
+            if !self.store(task, copy).await {
+                return;
+            }
+            kept = copy.clone();
+            next = adopt::next(&Case {
+                stored: Some(&kept),
+                ..task.case()
+            });
+        }
+        let Next::Delete(action) = next else {
+            return;
+        };
+        let name = &action.target().name;
+        match self.apply(&action).await {
+            Ok(Applied::Done | Applied::Gone) => {
+                let note = format!(
+                    "HorizontalPodAutoscaler {name} was deleted and MSARS scales from now on; its whole spec is in .status.adopted of sloautoscaler {}. Hand back with: kubectl annotate deploy/{} msars.io/adopt-",
+                    act::key(&task.autoscaler).name,
+                    workload.key.name
+                );
+                self.adoption(workload, false, "AutoscalerAdopted", note)
+                    .await;
+            }
+            // It changed since: what it is now is stored at the next tick.
+            Ok(Applied::Conflict) => {}
+            Err(error) => {
+                let told = self.failed(workload, &error).await;
+                self.say_adoption(&task.autoscaler, told, false, task.now)
+                    .await;
+            }
+        }
+    }
+
+    async fn store(&self, task: &Task, copy: &AdoptedAutoscaler) -> bool {
+        let key = act::key(&task.autoscaler);
+        let written = self
+            .own
+            .status::<SloAutoscaler>(&key, |autoscaler| {
+                let generation = autoscaler.metadata.generation;
+                let status = autoscaler.status.get_or_insert_default();
+                status::store(status, copy, generation, task.now);
+            })
+            .await;
+        if let Err(error) = written {
+            tracing::warn!(%error, category = error.category(), workload = %task.workload.key, "an autoscaler was not stored, so it is not taken over");
+            return false;
+        }
+        let (_, _, text) = adopt::stored_told(&copy.name);
+        let note = format!("SloAutoscaler {}: {text}", key.name);
+        self.adoption(&task.workload, false, "AutoscalerStored", note)
+            .await;
+        true
+    }
+
+    /// Creates the autoscaler again that was taken over; true when nothing is stored any more.
+    pub(super) async fn hand_back(
+        &self,
+        workload: &Workload,
+        autoscaler: &Arc<SloAutoscaler>,
+        found: &[Hpa],
+        now: Timestamp,
+    ) -> bool {
+        let next = adopt::next(&Case {
+            workload: &workload.key,
+            adopt: workload.settings.adopt,
+            acts: false,
+            found,
+            stored: stored(autoscaler),
+            good: false,
+        });
+        match &next {
+            Next::Create(action) => match self.create(workload, action).await {
+                Ok(told) => self.say_adoption(autoscaler, told, true, now).await,
+                Err(told) => {
+                    self.say_adoption(autoscaler, told, false, now).await;
+                    false
+                }
+            },
+            Next::Hold(_) => {
+                if let Some(told) = adopt::told(&next, stored(autoscaler)) {
+                    self.say_adoption(autoscaler, told, false, now).await;
+                }
+                stored(autoscaler).is_none()
+            }
+            _ => true,
+        }
+    }
+
+    /// What is to be said of it, as an error when no autoscaler of that name is there.
+    async fn create(&self, workload: &Workload, action: &Action) -> Result<Told, Told> {
+        let name = &action.target().name;
+        let (reason, note) = match self.apply(action).await {
+            Ok(Applied::Done) => (
+                "HandedBack",
+                format!("HorizontalPodAutoscaler {name} was created again and scales from now on"),
+            ),
+            Ok(Applied::Conflict) => (
+                "AutoscalerKept",
+                format!("HorizontalPodAutoscaler {name} is there and stays as it is"),
+            ),
+            Ok(Applied::Gone) => {
+                let note = format!(
+                    "HorizontalPodAutoscaler {name} was not created again: its namespace is gone"
+                );
+                tracing::warn!(workload = %workload.key, note, "an autoscaler was not handed back");
+                return Err((false, adopt::FAILED, note));
+            }
+            Err(error) => return Err(self.failed(workload, &error).await),
+        };
+        self.adoption(workload, false, reason, note.clone()).await;
+        Ok((false, reason, note))
+    }
+
+    async fn say_adoption(
+        &self,
+        autoscaler: &SloAutoscaler,
+        told: Told,
+        drops: bool,
+        now: Timestamp,
+    ) -> bool {
+        let written = self
+            .own
+            .status::<SloAutoscaler>(&act::key(autoscaler), |autoscaler| {
+                let generation = autoscaler.metadata.generation;
+                let status = autoscaler.status.get_or_insert_default();
+                status::adoption(status, told.clone(), drops, generation, now);
+            })
+            .await;
+        if let Err(error) = &written {
+            tracing::warn!(%error, category = error.category(), drops, "how an adoption stands was not written");
+        }
+        written.is_ok()
+    }
+
+    async fn failed(&self, workload: &Workload, error: &ApplyError) -> Told {
+        tracing::warn!(%error, category = error.category(), workload = %workload.key, "an autoscaler was neither taken over nor handed back");
+        let note = error.to_string();
+        self.adoption(workload, true, adopt::FAILED, note.clone())
+            .await;
+        (false, adopt::FAILED, note)
+    }
+
+    async fn adoption(&self, workload: &Workload, warning: bool, reason: &str, note: String) {
+        self.own
+            .tell(workload, "Adopt", warning, reason, note)
+            .await;
+    }
+}
