@@ -170,6 +170,7 @@ pub fn observation(around: &Around, one: One<'_>) -> Observation {
         promoted: false,
         behavior: behavior(spec.behavior.as_ref()),
         headroom: room::headroom(&around.quotas, namespace, workload.template(), qos),
+        quotas: room::names(&around.quotas, namespace, workload.template(), qos),
         rival: rivals::rival(&around.rivals, &workload.key),
         declared_by: rivals::declared_by(&workload.object),
         signals: one.signals,
