@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::clock::Watch;
 use crate::install::{programs, small};
+use crate::yard::Ground;
 
 /// Where the product runs.
 pub const SYSTEM: &str = "msars-system";
@@ -54,8 +55,8 @@ pub struct Bed {
     log: PathBuf,
     begin: i64,
     marks: AtomicU32,
-    /// Whether the workloads of the scaling cases stand and are scaled.
-    pub yard: Mutex<bool>,
+    /// How far the workloads of the scaling cases are.
+    pub yard: Mutex<Ground>,
 }
 
 fn say(line: &str) {
@@ -92,7 +93,7 @@ impl Bed {
             log: std::env::temp_dir().join(format!("msars-e2e-load-{}.log", std::process::id())),
             begin: crate::clock::now().as_second(),
             marks: AtomicU32::new(0),
-            yard: Mutex::new(false),
+            yard: Mutex::default(),
         };
         bed.filled(yard)
     }

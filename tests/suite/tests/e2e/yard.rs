@@ -18,6 +18,18 @@ pub const YARD: &str = "e2e-yard";
 /// Where a quota will stand.
 pub const WALLED: &str = "e2e-walled";
 
+/// How far they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ground {
+    /// Nothing of them exists.
+    #[default]
+    Bare,
+    /// They run under their loads.
+    Laid,
+    /// Those that can be learnt are scaled.
+    Stands,
+}
+
 /// One workload.
 #[derive(Debug, Clone, Copy)]
 pub struct Plot {
@@ -127,8 +139,17 @@ impl Plot {
 }
 
 impl Bed {
-    /// Lays all of them out, with their loads; what stands already stays.
+    /// Lays all of them out, with their loads.
     pub fn lay(&self) -> Result<()> {
+        let mut ground = self.yard.lock().unwrap_or_else(PoisonError::into_inner);
+        if *ground == Ground::Bare {
+            self.lay_out()?;
+            *ground = Ground::Laid;
+        }
+        Ok(())
+    }
+
+    fn lay_out(&self) -> Result<()> {
         for namespace in [YARD, WALLED] {
             let ours = || ALL.iter().filter(|plot| plot.namespace == namespace);
             let options = msars_shop::Options {
@@ -162,11 +183,11 @@ impl Bed {
 
     /// Waits until every one that can be learnt is scaled.
     pub fn yard(&self) -> Result<()> {
-        let mut stands = self.yard.lock().unwrap_or_else(PoisonError::into_inner);
-        if *stands {
+        self.lay()?;
+        let mut ground = self.yard.lock().unwrap_or_else(PoisonError::into_inner);
+        if *ground == Ground::Stands {
             return Ok(());
         }
-        self.lay()?;
         for plot in ALL.iter().filter(|plot| plot.known()) {
             self.until_says(plot, "ScalingActive", true, "ValidMetricFound", 180)?;
         }
@@ -185,7 +206,7 @@ impl Bed {
                 &patch,
             ],
         )?;
-        *stands = true;
+        *ground = Ground::Stands;
         Ok(())
     }
 
