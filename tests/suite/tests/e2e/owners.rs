@@ -115,7 +115,10 @@ fn foreign(bed: &Bed) -> Result<()> {
         Ok((now == 1).then_some(()).ok_or(format!("{now} replicas")))
     })?;
     let scales = bed.ours(mark, FOREIGN.namespace, FOREIGN.name())?;
-    let scales: Vec<u64> = scales.iter().filter_map(|write| write.replicas()).collect();
+    let scales: Vec<u64> = scales
+        .iter()
+        .filter_map(crate::audit::Write::replicas)
+        .collect();
     ensure!(
         scales == [2],
         "expected: replicas written once, to 2; found: {scales:?}"
