@@ -53,6 +53,8 @@ pub enum ConditionReason {
     ScaleDownLimit,
     /// Ours: a namespace quota did.
     QuotaReached,
+    /// Ours: no node has room for pods that were asked for.
+    PodsUnschedulable,
     /// Ours: no load-latency profile.
     NoProfile,
     /// Ours: no objective reaches the workload.
@@ -201,6 +203,11 @@ pub(crate) fn active(verdict: &Verdict<'_>, reason: &Reason, state: &State) -> V
         }
         other => other,
     };
+    let waiting = verdict.seen.pods.iter().filter(|p| p.unschedulable).count();
+    let limited = match limited {
+        R::DesiredWithinRange if waiting > 0 => R::PodsUnschedulable,
+        other => other,
+    };
     let text = match limited {
         R::TooManyReplicas => format!("the load needs more than the maximum of {most} replicas"),
         R::TooFewReplicas => format!("the minimum of {least} replicas is more than the load needs"),
@@ -210,7 +217,11 @@ pub(crate) fn active(verdict: &Verdict<'_>, reason: &Reason, state: &State) -> V
         R::ScaleDownLimit => {
             "the desired replica count is decreasing faster than the maximum scale rate".into()
         }
-        R::QuotaReached => "the namespace's quota has no room for more".into(),
+        R::QuotaReached => format!(
+            "the namespace's quota has no room for more: {}",
+            verdict.seen.quotas.join(", ")
+        ),
+        R::PodsUnschedulable => format!("no node has room for {waiting} of its pods"),
         _ => "the desired count is within the acceptable range".into(),
     };
     let bounded = limited != R::DesiredWithinRange;

@@ -51,19 +51,25 @@ pub(crate) fn refuses(refused: &[Refused], pod: &PodState, size: MilliCpu) -> bo
     refused.iter().any(|r| r.uid == pod.uid && size >= r.size)
 }
 
-/// The largest size that no living pod's node has called infeasible.
+/// The largest size that no living pod's node has called infeasible: a step below what was refused, so that the way
+/// down to what the node can give is not walked by thousandths of a core, but never below what the pod has.
 fn ceiling(seen: &Observation, state: &State) -> MilliCpu {
-    let remembered = state
-        .refused
-        .iter()
-        .filter(|r| r.infeasible && seen.pods.iter().any(|p| p.uid == r.uid))
-        .map(|r| r.size.0);
+    let step = seen.cpu.step.0.max(1);
+    let below = |pod: &PodState, refused: MilliCpu| {
+        let kept = refused.0.saturating_sub(step).max(pod.actual.size().0);
+        kept.min(refused.0.saturating_sub(1))
+    };
+    let remembered = state.refused.iter().filter(|r| r.infeasible);
+    let remembered = remembered.filter_map(|r| {
+        let pod = seen.pods.iter().find(|pod| pod.uid == r.uid)?;
+        Some(below(pod, r.size))
+    });
     let now = seen.pods.iter().filter_map(|pod| match pod.resize {
-        Resize::Infeasible { size } => Some(size.0),
+        Resize::Infeasible { size } => Some(below(pod, size)),
         _ => None,
     });
-    let refused = remembered.chain(now).min().unwrap_or(u32::MAX);
-    MilliCpu(seen.cpu.max.0.min(refused.saturating_sub(1)))
+    let most = remembered.chain(now).min().unwrap_or(u32::MAX);
+    MilliCpu(seen.cpu.max.0.min(most))
 }
 
 /// The fleet in force: replicas as read; the size last wanted, else what the pods were asked to be, else the template's.
@@ -104,7 +110,13 @@ impl<'a> Facts<'a> {
             vertical: vertical(seen),
             choices: Vec::new(),
             ready: seen.pods.iter().filter(|p| p.ready).count() as u32,
-            lost: seen.pods.iter().filter(|p| !p.ready).filter(old).count() as u32,
+            // Pods that no node has room for are not lost: others in their place would wait as well.
+            lost: seen
+                .pods
+                .iter()
+                .filter(|p| !p.ready && !p.unschedulable)
+                .filter(old)
+                .count() as u32,
             pressure: state.pressure.unwrap_or(1.0).clamp(1.0, MOST_PRESSURE),
             stuck: None,
         };

@@ -77,6 +77,28 @@ fn an_infeasible_size_is_remembered_until_something_lower_is_asked() {
 }
 
 #[test]
+fn the_way_down_from_an_infeasible_size_takes_few_tries() {
+    let mut run = Run::new(3, 60.0);
+    // A node that gives 220m at most: every larger size is refused for good.
+    let mut tried = Vec::new();
+    for _ in 0..20 {
+        for pod in &mut run.seen.pods {
+            let asked = pod.asked.size();
+            if asked > MilliCpu(220) {
+                pod.actual = cpu(100, 200);
+                pod.resize = Resize::Infeasible { size: asked };
+            } else {
+                pod.resize = Resize::None;
+            }
+        }
+        let made = run.tick(180.0);
+        tried.extend(sizes(&made).into_iter().filter_map(|(_, _, limit)| limit));
+    }
+    tried.retain(|size| *size > 220);
+    assert!(tried.len() <= 15, "{tried:?}");
+}
+
+#[test]
 fn the_class_decides_what_moves() {
     let now = start();
     for (template, qos, request, limit) in [

@@ -10,7 +10,7 @@
 mod world;
 
 use msars_domain::{MilliCpu, Reading, Unknown};
-use msars_plan::{Guard, Reason, State};
+use msars_plan::{Condition, ConditionReason, ConditionType, Guard, Reason, State};
 use world::{Run, after, ms, plain, single, start};
 
 #[test]
@@ -92,6 +92,25 @@ fn unready_pods_under_high_load_mean_grow() {
         "a broken start is no overload: {}",
         idle.explain()
     );
+}
+
+#[test]
+fn pods_that_no_node_has_room_for_are_not_replaced_by_more_of_them() {
+    let mut run = Run::new(2, 70.0);
+    run.seen.resizable = false;
+    let wanted = run.tick(140.0).wanted.replicas;
+    assert!(wanted > 2);
+    for _ in 0..20 {
+        for pod in run.seen.pods.iter_mut().skip(2) {
+            pod.ready = false;
+            pod.unschedulable = true;
+        }
+        let made = run.tick(140.0);
+        assert_eq!(made.wanted.replicas, wanted, "{}", made.explain());
+        let limited = |c: &&Condition| c.kind == ConditionType::ScalingLimited;
+        let limited = made.conditions.iter().find(limited).unwrap();
+        assert_eq!(limited.reason, ConditionReason::PodsUnschedulable);
+    }
 }
 
 #[test]

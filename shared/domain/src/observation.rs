@@ -97,6 +97,9 @@ pub struct PodState {
     pub resize: Resize,
     /// Somebody else resized it since; it is left alone.
     pub foreign: bool,
+    /// No node has room for it: more pods would only wait beside it.
+    #[serde(default)]
+    pub unschedulable: bool,
 }
 
 /// CPU sizes that may be asked for.
@@ -206,6 +209,9 @@ pub struct Observation {
     pub behavior: Behavior,
     /// What quotas leave.
     pub headroom: Headroom,
+    /// The quotas that bound it, by name.
+    #[serde(default)]
+    pub quotas: Vec<String>,
     /// A second autoscaler.
     pub rival: Option<Rival>,
     /// A field manager that keeps declaring `spec.replicas` (GitOps).

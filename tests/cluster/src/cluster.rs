@@ -243,6 +243,15 @@ impl Cluster {
         metrics_server::up(self, say)
     }
 
+    /// The program podinfo, a public HTTP service with Prometheus metrics; statically linked. Built from its Go module
+    /// the first time (a minute).
+    ///
+    /// # Errors
+    /// When it cannot be built.
+    pub fn podinfo(&self, say: &dyn Fn(&str)) -> Result<PathBuf> {
+        Ok(crate::tools::podinfo(&self.paths, say)?.join("podinfo"))
+    }
+
     pub(crate) fn paths(&self) -> &Paths {
         &self.paths
     }

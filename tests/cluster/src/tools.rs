@@ -112,6 +112,18 @@ pub fn metrics_server(paths: &Paths, say: &dyn Fn(&str)) -> Result<PathBuf> {
     build(paths, &module, say)
 }
 
+/// The folder of podinfo, a small HTTP program that others wrote, which is built only for those who ask for it.
+pub fn podinfo(paths: &Paths, say: &dyn Fn(&str)) -> Result<PathBuf> {
+    let module = Module {
+        name: "podinfo",
+        ldflags: "-s -w",
+        tags: "",
+        what: "tool",
+        cgo: false,
+    };
+    build(paths, &module, say)
+}
+
 fn packages(say: &dyn Fn(&str)) -> Result<()> {
     let missing: Vec<&str> = PACKAGES
         .iter()

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use msars_api::crd::{LoadLatencyProfile, Observed, PhaseSeconds, ProfileSource};
 use msars_budget::{TailFactor, path_latency};
-use msars_domain::{Call, Chain, Millis, ObjectKey, Percentile, Rate};
-use msars_observe::{Entry, Pod, Scope, merged_chain};
+use msars_domain::{Call, Chain, Millis, ObjectKey, Percentile};
+use msars_observe::{Entry, GraphError, Pod, Scope};
 
 use super::application::{Application, Declare, declare};
-use super::assemble::{Class, declared, round};
+use super::assemble::{Class, round};
+use super::classes::{classes, needs_no_calls};
 use super::passive::{self, NEEDED, Window};
 use super::{FELT, Objectives, STRAIN, SignalMap, Strain};
 use crate::pods;
@@ -90,7 +91,7 @@ impl Objectives {
     ) {
         let now = (self.now)();
         let known = self.known();
-        let classes = self.classes(application).await;
+        let classes = self.classes(application, signals).await;
         let entry = self.entry(application).await;
         let memory = self.memory.entry(application.key.clone()).or_default();
         memory.observed.clear();
@@ -175,7 +176,11 @@ impl Objectives {
         tracing::debug!(application = application.name, at = %now, classes = memory.classes.len(), "looked");
     }
 
-    async fn classes(&self, application: &Application) -> Result<Vec<Class>, String> {
+    async fn classes(
+        &self,
+        application: &Application,
+        signals: &SignalMap,
+    ) -> Result<Vec<Class>, String> {
         let members: BTreeSet<String> = application
             .members
             .iter()
@@ -189,27 +194,18 @@ impl Objectives {
                 self.windows.tail(),
                 (self.now)(),
             )
-            .await
-            .map_err(|error| error.to_string())?;
+            .await;
         let entry = &application.entry.name;
-        let rate = graph.rates.get(entry).copied();
-        let rate = rate.ok_or_else(|| format!("no requests enter by {entry}"))?;
-        if application.chains.is_empty() {
-            let chain = merged_chain(&graph, entry, application.percentile)
-                .map_err(|error| error.to_string())?;
-            return Ok(vec![class(application, chain, rate)]);
-        }
-        application
-            .chains
-            .iter()
-            .map(|spec| {
-                let chain = declared(spec, entry, application.percentile)
-                    .map_err(|error| error.to_string())?;
-                let share = Rate::new(rate.get() * spec.share.clamp(0.0, 1.0))
-                    .map_err(|error| error.to_string())?;
-                Ok(class(application, chain, share))
-            })
-            .collect()
+        let graph = match graph {
+            // Chains that are declared, and one workload alone, need no calls: the entry's rate is enough.
+            Err(GraphError::NotMeasured(_)) if needs_no_calls(application) => {
+                let seen = signals.get(&application.entry);
+                let rate = seen.and_then(|seen| seen.rate.value().copied());
+                return classes(application, rate, None);
+            }
+            graph => graph.map_err(|error| error.to_string())?,
+        };
+        classes(application, graph.rates.get(entry).copied(), Some(&graph))
     }
 
     async fn entry(&self, application: &Application) -> Option<Observed> {
@@ -410,15 +406,6 @@ fn reached(namespace: &str, classes: &[Class]) -> BTreeMap<ObjectKey, BTreeSet<O
     out
 }
 
-fn class(application: &Application, chain: Chain, rate: Rate) -> Class {
-    Class {
-        chain,
-        rate,
-        objective: application.objective,
-        tail: TailFactor::ONE,
-    }
-}
-
 /// κ: the entry's observed quantile over what the chain's own times add up to, those of services with too few requests
 /// included as they are assumed. One where several classes share the entry, whose quantile is of all of them together.
 fn tail_factor(
@@ -464,7 +451,7 @@ fn fill_unmeasured(chain: &Chain, observed: &mut BTreeMap<String, Millis>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use msars_domain::EdgeKind;
+    use msars_domain::{EdgeKind, Rate};
 
     fn call(service: &str, children: Vec<Call>) -> Call {
         Call {

@@ -2,6 +2,7 @@
 
 mod application;
 pub mod assemble;
+mod classes;
 mod learning;
 pub mod passive;
 mod report;

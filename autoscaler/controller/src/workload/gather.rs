@@ -177,6 +177,7 @@ pub fn observation(around: &Around, one: One<'_>) -> Observation {
         promoted: false,
         behavior: behavior(spec.behavior.as_ref().or(workload.behavior.as_ref())),
         headroom: room::headroom(&around.quotas, namespace, workload.template(), qos),
+        quotas: room::names(&around.quotas, namespace, workload.template(), qos),
         rival: rival.filter(|_| !rehearses),
         declared_by: rivals::declared_by(&workload.object),
         signals: one.signals,

@@ -54,6 +54,18 @@ pub fn state(pod: &Pod, container: &str, revision: &str, ready: bool) -> Option<
         actual,
         resize: resize(pod, asked, actual, born),
         foreign: foreign(pod),
+        unschedulable: unschedulable(pod),
+    })
+}
+
+/// Whether the scheduler has found no node for it.
+fn unschedulable(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let conditions = status.and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|c| {
+        c.type_ == "PodScheduled"
+            && c.status == "False"
+            && c.reason.as_deref() == Some("Unschedulable")
     })
 }
 
@@ -190,6 +202,21 @@ mod tests {
         assert_eq!(state.actual, state.asked);
         assert_eq!(state.asked.size(), MilliCpu(400));
         assert!(super::state(&young, "gone", "r1", false).is_none());
+    }
+
+    #[test]
+    fn a_pod_without_a_node_is_told_from_one_that_starts() {
+        let scheduled = |status: &str, reason: &str| json!([{"type": "PodScheduled", "status": status, "reason": reason}]);
+        for (conditions, wanted) in [
+            (json!([]), false),
+            (scheduled("True", ""), false),
+            (scheduled("False", "SchedulingGated"), false),
+            (scheduled("False", "Unschedulable"), true),
+        ] {
+            let pod = pod(&conditions, "400m", (1, 1));
+            let state = state(&pod, "app", "r1", false).unwrap();
+            assert_eq!(state.unschedulable, wanted, "{conditions}");
+        }
     }
 
     #[test]

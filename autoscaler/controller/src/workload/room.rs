@@ -11,6 +11,38 @@ use msars_api::annotations::cpu_millis;
 use msars_domain::{CpuBounds, CpuSize, Headroom, MilliCpu, Qos};
 use serde_json::Value;
 
+/// Resources whose quota bounds a fleet.
+const BOUNDS: [&str; 5] = ["requests.cpu", "cpu", "limits.cpu", "pods", "count/pods"];
+
+/// The quotas of a namespace that count pods of a template.
+fn binding<'a>(
+    quotas: &'a [Arc<ResourceQuota>],
+    namespace: &'a str,
+    template: &'a Value,
+    qos: Qos,
+) -> impl Iterator<Item = &'a Arc<ResourceQuota>> {
+    quotas
+        .iter()
+        .filter(move |quota| quota.metadata.namespace.as_deref() == Some(namespace))
+        .filter(move |quota| applies(quota, template, qos))
+}
+
+/// The names of the quotas that bound CPU or count of pods of a template.
+pub fn names(
+    quotas: &[Arc<ResourceQuota>],
+    namespace: &str,
+    template: &Value,
+    qos: Qos,
+) -> Vec<String> {
+    binding(quotas, namespace, template, qos)
+        .filter(|quota| {
+            let hard = quota.spec.as_ref().and_then(|spec| spec.hard.as_ref());
+            hard.is_some_and(|hard| BOUNDS.iter().any(|name| hard.contains_key(*name)))
+        })
+        .filter_map(|quota| quota.metadata.name.clone())
+        .collect()
+}
+
 /// What the quotas of a namespace leave to pods of a template.
 pub fn headroom(
     quotas: &[Arc<ResourceQuota>],
@@ -19,11 +51,7 @@ pub fn headroom(
     qos: Qos,
 ) -> Headroom {
     let mut left = Headroom::default();
-    let ours = quotas
-        .iter()
-        .filter(|quota| quota.metadata.namespace.as_deref() == Some(namespace))
-        .filter(|quota| applies(quota, template, qos));
-    for quota in ours {
+    for quota in binding(quotas, namespace, template, qos) {
         // Until the quota controller has counted, the spec is what binds.
         let status = quota.status.as_ref();
         let hard = status
@@ -262,13 +290,11 @@ mod tests {
             (class("Exists", ""), true),
             (class("DoesNotExist", ""), false),
         ] {
-            let left = headroom(
-                &[quota(&spec, &json!({}))],
-                "shop",
-                &template,
-                Qos::Burstable,
-            );
+            let quotas = [quota(&spec, &json!({}))];
+            let left = headroom(&quotas, "shop", &template, Qos::Burstable);
             assert_eq!(left.pods.is_some(), counts, "{spec}");
+            let named = names(&quotas, "shop", &template, Qos::Burstable);
+            assert_eq!(named, ["q"][..usize::from(counts)], "{spec}");
         }
     }
 

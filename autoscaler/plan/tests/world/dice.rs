@@ -118,6 +118,7 @@ impl Dice {
         let mut pod = pod(index, template, after(now, -self.below(400).cast_signed()));
         pod.ready = !self.one_in(6);
         pod.foreign = self.one_in(20);
+        pod.unschedulable = !pod.ready && pod.uid.ends_with('3');
         if template.size().0 > 0 && self.one_in(3) {
             pod.asked = template.scaled_to(MilliCpu(20 + self.below(900) as u32));
             pod.actual = pod.asked;
@@ -232,6 +233,7 @@ impl Dice {
                     scale_down: self.rules(600),
                 }
             },
+            quotas: Vec::new(),
             headroom: Headroom {
                 requests: self.one_in(5).then(|| MilliCpu(self.below(1500) as u32)),
                 limits: self.one_in(5).then(|| MilliCpu(self.below(3000) as u32)),

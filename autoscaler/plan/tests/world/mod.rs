@@ -82,6 +82,7 @@ pub fn pod(index: usize, size: CpuSize, born: Timestamp) -> PodState {
         actual: size,
         resize: Resize::None,
         foreign: false,
+        unschedulable: false,
     }
 }
 
@@ -157,6 +158,7 @@ pub fn plain(now: Timestamp, replicas: u32, load: f64) -> Observation {
         promoted: false,
         behavior: Behavior::default(),
         headroom: Headroom::default(),
+        quotas: Vec::new(),
         rival: None,
         declared_by: None,
     }

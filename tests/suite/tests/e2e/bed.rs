@@ -1,10 +1,11 @@
 //! One cluster for the whole target: product, shop and live load; kubectl is the only client.
 
-use std::cell::Cell;
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::clock::Watch;
 use crate::install::{programs, small};
+use crate::yard::Ground;
 
 /// Where the product runs.
 pub const SYSTEM: &str = "msars-system";
@@ -52,7 +54,9 @@ pub struct Bed {
     load: Option<Child>,
     log: PathBuf,
     begin: i64,
-    marks: Cell<u32>,
+    marks: AtomicU32,
+    /// How far the workloads of the scaling cases are.
+    pub yard: Mutex<Ground>,
 }
 
 fn say(line: &str) {
@@ -62,7 +66,8 @@ fn say(line: &str) {
 impl Bed {
     /// Brings all of it up, to the moment when the gate holds. With `MSARS_E2E_ATTACH=1` the cluster that is up is
     /// used and left up, and the product on it is not struck unless `MSARS_E2E_ALONE=1`.
-    pub fn up() -> Result<Self> {
+    /// The workloads of the scaling cases are laid out meanwhile when `yard`.
+    pub fn up(yard: bool) -> Result<Self> {
         let flag = |name: &str| std::env::var_os(name).is_some_and(|value| value == "1");
         let attached = flag("MSARS_E2E_ATTACH");
         let cluster = if attached {
@@ -87,12 +92,13 @@ impl Bed {
             load: None,
             log: std::env::temp_dir().join(format!("msars-e2e-load-{}.log", std::process::id())),
             begin: crate::clock::now().as_second(),
-            marks: Cell::new(0),
+            marks: AtomicU32::new(0),
+            yard: Mutex::default(),
         };
-        bed.filled()
+        bed.filled(yard)
     }
 
-    fn filled(mut self) -> Result<Self> {
+    fn filled(mut self, yard: bool) -> Result<Self> {
         let watch = Watch::start();
         let lap = |what: &str| println!("{:6.1} s  {what}", watch.seconds());
         if !self.attached {
@@ -105,6 +111,10 @@ impl Bed {
         lap("shop Available");
         self.visit()?;
         lap("load runs");
+        if yard {
+            self.lay()?;
+            lap("workloads of the scaling cases Available");
+        }
         until("the gate knows the chains of the shop", 420, || {
             let slo = self.get(&["slo", "front-end"])?;
             let services = slo.pointer("/status/chains/0/services");
@@ -205,15 +215,15 @@ impl Bed {
         }
         std::fs::remove_file(&self.log)?;
         if self.attached {
-            return Ok(());
+            return self.clear_yard();
         }
         self.cluster.down()
     }
 
     /// A text that no template had before.
     pub fn mark(&self) -> String {
-        self.marks.set(self.marks.get() + 1);
-        format!("{}-{}", self.begin, self.marks.get())
+        let number = self.marks.fetch_add(1, Ordering::Relaxed) + 1;
+        format!("{}-{number}", self.begin)
     }
 
     /// A role's Deployment as its team keeps it, with the variable `E2E_APPLIED`.
@@ -327,6 +337,16 @@ impl Bed {
 pub fn until<T>(
     what: &str,
     seconds: u64,
+    ask: impl FnMut() -> Result<Result<T, String>>,
+) -> Result<T> {
+    every(LOOK, what, seconds, ask)
+}
+
+/// The same with a pause of one's own between two looks.
+pub fn every<T>(
+    pause: Duration,
+    what: &str,
+    seconds: u64,
     mut ask: impl FnMut() -> Result<Result<T, String>>,
 ) -> Result<T> {
     let watch = Watch::start();
@@ -336,7 +356,7 @@ pub fn until<T>(
             Err(seen) if watch.elapsed() >= Duration::from_secs(seconds) => {
                 bail!("expected: {what}, within {seconds} s; found: {seen}");
             }
-            Err(_seen) => std::thread::sleep(LOOK),
+            Err(_seen) => std::thread::sleep(pause),
         }
     }
 }

@@ -58,6 +58,8 @@ impl Bed {
             if let Some(args) = args.and_then(Value::as_array_mut).filter(|_| ours) {
                 // Scrapes come every 5 s here: what takes minutes elsewhere is learnt in one.
                 args.extend([json!("--window-seconds=40"), json!("--scrape-seconds=5")]);
+                // What a decision rested on is read from the log.
+                args.push(json!("--decisions=-"));
             }
         }
         let list = json!({"apiVersion": "v1", "kind": "List", "items": all});

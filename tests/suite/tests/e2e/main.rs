@@ -1,7 +1,8 @@
 //! What a user of the real cluster sees: held revisions, every way out, faults, and profiles against the known truth.
 //!
 //! Run it by `cargo xtask test e2e`; arguments select cases by a part of their name. One cluster, one shop and one
-//! live load serve all cases, which run one after the other, since each looks at what the product does alone.
+//! live load serve all cases. They run one after the other, since each looks at what the product does alone, but for
+//! those that wait most of the time on workloads of their own.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,19 +11,29 @@
     reason = "a test: a panic is its way to fail"
 )]
 
+mod audit;
 mod bed;
+mod blind;
 mod capacity;
 mod clock;
 mod ends;
 mod faults;
 mod held;
 mod install;
+mod late;
 mod many;
+mod owners;
+mod patience;
+mod podinfo;
 mod proxy;
+mod room;
 mod rotation;
 mod rules;
+mod states;
 mod strikes;
+mod succession;
 mod truth;
+mod yard;
 
 use std::process::ExitCode;
 
@@ -38,6 +49,8 @@ pub struct Case {
     pub name: &'static str,
     /// Whether it strikes the product itself, which others on the cluster would feel.
     pub strikes: bool,
+    /// Whether it may run at the same time as its neighbours of this kind, each on workloads of its own.
+    pub beside: bool,
     /// The steps.
     pub run: fn(&Bed) -> Result<()>,
 }
@@ -47,6 +60,17 @@ pub const fn case(name: &'static str, run: fn(&Bed) -> Result<()>) -> Case {
     Case {
         name,
         strikes: false,
+        beside: false,
+        run,
+    }
+}
+
+/// A case on workloads of its own, which waits most of the time.
+pub const fn beside(name: &'static str, run: fn(&Bed) -> Result<()>) -> Case {
+    Case {
+        name,
+        strikes: false,
+        beside: true,
         run,
     }
 }
@@ -56,6 +80,7 @@ pub const fn strike(name: &'static str, run: fn(&Bed) -> Result<()>) -> Case {
     Case {
         name,
         strikes: true,
+        beside: false,
         run,
     }
 }
@@ -68,8 +93,48 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         many::CASES,
         faults::CASES,
         rotation::CASES,
+        blind::STRIKES,
+        blind::BESIDE,
+        room::BESIDE,
+        owners::BESIDE,
+        succession::STRIKES,
+        room::STRIKES,
+        podinfo::STRIKES,
     ];
     groups.into_iter().flatten()
+}
+
+/// Runs one case and tells how it ended; whether well.
+fn told(case: &Case, bed: &Bed) -> bool {
+    let watch = Watch::start();
+    let outcome = (case.run)(bed);
+    let seconds = watch.seconds();
+    match &outcome {
+        Ok(()) => println!("  ok    {seconds:6.1} s  {}", case.name),
+        Err(error) => println!("  FAILED {seconds:5.1} s  {}\n      {error:#}", case.name),
+    }
+    outcome.is_ok()
+}
+
+/// Runs cases one after the other, neighbours that may at the same time; the names of those that failed.
+fn all(cases: &[&'static Case], bed: &Bed) -> Vec<&'static str> {
+    let mut failed = Vec::new();
+    for group in cases.chunk_by(|one, next| one.beside && next.beside) {
+        let ends: Vec<bool> = std::thread::scope(|scope| {
+            let run = |case: &&'static Case| {
+                let case = *case;
+                scope.spawn(move || told(case, bed))
+            };
+            let threads: Vec<_> = group.iter().map(run).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or(false))
+                .collect()
+        });
+        let ended = group.iter().zip(ends);
+        failed.extend(ended.filter(|(_, good)| !good).map(|(case, _)| case.name));
+    }
+    failed
 }
 
 fn run(filters: &[String]) -> Result<bool> {
@@ -77,26 +142,20 @@ fn run(filters: &[String]) -> Result<bool> {
     let wanted = |case: &&Case| {
         filters.is_empty() || filters.iter().any(|part| case.name.contains(part.as_str()))
     };
-    let bed = Bed::up()?;
-    let mut failed = Vec::new();
-    let mut ran = 0;
-    for case in cases().filter(wanted) {
-        if case.strikes && !bed.alone {
+    let mut chosen: Vec<&'static Case> = cases().filter(wanted).collect();
+    // Other cases need the room that these workloads take.
+    let scales =
+        |case: &&'static Case| case.name.starts_with("scaling") || case.name.starts_with("podinfo");
+    let bed = Bed::up(!chosen.is_empty() && chosen.iter().all(scales))?;
+    chosen.retain(|case| {
+        let runs = bed.alone || !case.strikes;
+        if !runs {
             println!("  not run   {} (others use this cluster)", case.name);
-            continue;
         }
-        ran += 1;
-        let watch = Watch::start();
-        let outcome = (case.run)(&bed);
-        let seconds = watch.seconds();
-        match outcome {
-            Ok(()) => println!("  ok    {seconds:6.1} s  {}", case.name),
-            Err(error) => {
-                println!("  FAILED {seconds:5.1} s  {}\n      {error:#}", case.name);
-                failed.push(case.name);
-            }
-        }
-    }
+        runs
+    });
+    let ran = chosen.len();
+    let failed = all(&chosen, &bed);
     let (sent, lost) = bed.requests()?;
     bed.leave()?;
     for name in &failed {
@@ -116,6 +175,16 @@ fn run(filters: &[String]) -> Result<bool> {
 }
 
 fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((late::FLAG, rest)) = words.split_first().map(|(one, rest)| (one.as_str(), rest)) {
+        return match late::relay(rest) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let filters: Vec<String> = std::env::args()
         .skip(1)
         .filter(|argument| !argument.starts_with('-'))

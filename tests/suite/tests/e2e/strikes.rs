@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions, read, read_dir};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use msars_cluster::NAMESPACE;
 
 use crate::bed::{Bed, SYSTEM, until};
@@ -74,42 +74,58 @@ pub fn until_led(bed: &Bed, times: u32, seconds: u64) -> Result<()> {
     Ok(())
 }
 
-/// Kills the API server without warning and starts it again as it was; waits until it is ready.
-pub fn restart_api_server(bed: &Bed) -> Result<()> {
-    let name = "kube-apiserver";
-    let pid = bed.cluster.pid(name).context("no API server runs")?;
-    let (words, variables) = (arguments(pid), environment(pid));
-    let Some((program, rest)) = words.split_first() else {
-        bail!("the API server has no command line");
-    };
-    kill(pid)?;
-    until("the API server is gone", 20, || {
-        Ok(bed
+/// A program of the cluster that was killed, to be started again as it was.
+#[derive(Debug)]
+pub struct Struck {
+    name: &'static str,
+    words: Vec<String>,
+    variables: BTreeMap<String, String>,
+}
+
+impl Struck {
+    /// Kills a program of the cluster without warning.
+    pub fn down(bed: &Bed, name: &'static str) -> Result<Self> {
+        let pid = bed
             .cluster
             .pid(name)
-            .is_none()
-            .then_some(())
-            .ok_or("it lives".to_owned()))
-    })?;
-    let log: File = OpenOptions::new()
-        .append(true)
-        .open(bed.cluster.log(name))?;
-    Command::new("setsid")
-        .args([
-            "nsenter",
-            &format!("--net=/run/netns/{NAMESPACE}"),
-            "--",
-            program,
-        ])
-        .args(rest)
-        .env_clear()
-        .envs(variables)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .process_group(0)
-        .spawn()
-        .context("starting the API server")?;
+            .with_context(|| format!("no {name} runs"))?;
+        let struck = Self {
+            name,
+            words: arguments(pid),
+            variables: environment(pid),
+        };
+        ensure!(!struck.words.is_empty(), "{name} has no command line");
+        kill(pid)?;
+        until(&format!("{name} is gone"), 20, || {
+            let gone = bed.cluster.pid(name).is_none();
+            Ok(gone.then_some(()).ok_or("it lives".to_owned()))
+        })?;
+        Ok(struck)
+    }
+
+    /// Starts it again.
+    pub fn back(&self, bed: &Bed) -> Result<()> {
+        let log: File = OpenOptions::new()
+            .append(true)
+            .open(bed.cluster.log(self.name))?;
+        Command::new("setsid")
+            .args(["nsenter", &format!("--net=/run/netns/{NAMESPACE}"), "--"])
+            .args(&self.words)
+            .env_clear()
+            .envs(&self.variables)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("starting {}", self.name))?;
+        Ok(())
+    }
+}
+
+/// Kills the API server without warning and starts it again as it was; waits until it is ready.
+pub fn restart_api_server(bed: &Bed) -> Result<()> {
+    Struck::down(bed, "kube-apiserver")?.back(bed)?;
     until("the API server is ready", 60, || {
         let said = bed.kubectl(&["get", "--raw", "/readyz"])?;
         Ok(said.good.then_some(()).ok_or(said.err))

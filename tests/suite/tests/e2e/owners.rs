@@ -1,0 +1,165 @@
+//! Who else may decide: a second autoscaler, a foreign writer; and workloads of which too little is known.
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+
+use crate::audit::Mark;
+use crate::bed::Bed;
+use crate::patience::{SOON, TICK, slowly, stays};
+use crate::yard::{FOREIGN, IDLE, Plot, RIVALLED, SILENT};
+use crate::{Case, beside};
+
+pub const BESIDE: &[Case] = &[
+    beside(
+        "scaling: beside an HPA, recommend shows and auto keeps its hands off until it is gone",
+        rivalled,
+    ),
+    beside(
+        "scaling: replicas forced down are restored once, and left alone the second time",
+        foreign,
+    ),
+    beside(
+        "scaling: without metrics or a profile only the reason is told and nothing is written",
+        unknown,
+    ),
+];
+
+/// What the product wrote to a plot, in words.
+fn written(bed: &Bed, since: Mark, plot: &Plot) -> Result<Vec<String>> {
+    let all = bed.ours(since, plot.namespace, plot.name())?;
+    Ok(all.iter().map(crate::audit::Write::words).collect())
+}
+
+fn untouched(bed: &Bed, since: Mark, plot: &Plot, seconds: u64) -> Result<()> {
+    let what = format!("nothing is written to {}", plot.name());
+    stays(&what, seconds, || {
+        let all = written(bed, since, plot)?;
+        Ok(all.is_empty().then_some(()).ok_or(format!("{all:?}")))
+    })
+}
+
+fn rivalled(bed: &Bed) -> Result<()> {
+    bed.yard()?;
+    let before = bed.replicas(&RIVALLED)?;
+    let wanted = before + 1;
+    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": RIVALLED.name()});
+    let cpu = json!({"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 60}}});
+    let hpa = json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "e2e-old", "namespace": RIVALLED.namespace},
+        "spec": {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 4, "metrics": [cpu]},
+    });
+    bed.apply(&hpa)?;
+    let outcome = beside_hpa(bed, wanted);
+    bed.at(&RIVALLED, &["delete", "hpa", "e2e-old"])?;
+    outcome?;
+    bed.until_says(&RIVALLED, "ScalingActive", true, "ValidMetricFound", SOON)?;
+    bed.until_replicas(&RIVALLED, wanted, SOON)?;
+    bed.annotate(&RIVALLED, &["msars.io/min-replicas-"])
+}
+
+fn beside_hpa(bed: &Bed, wanted: u64) -> Result<()> {
+    // One more than there are, so that there is something to show and to write.
+    let least = format!("msars.io/min-replicas={wanted}");
+    bed.annotate(&RIVALLED, &["msars.io/mode=recommend", &least])?;
+    slowly("recommend shows what it would do", SOON, || {
+        let status = bed.status(&RIVALLED)?;
+        let shown = &status["desiredReplicas"];
+        Ok((shown.as_u64() == Some(wanted))
+            .then_some(())
+            .ok_or(format!("{shown} wanted")))
+    })?;
+    let mark = bed.mark_audit()?;
+    let told = bed.says(&RIVALLED, "ScalingActive")?;
+    ensure!(
+        told.as_ref().is_some_and(|told| told.holds),
+        "expected: recommend decides beside an HPA; found: {told:?}"
+    );
+    bed.annotate(&RIVALLED, &["msars.io/mode=auto"])?;
+    let why = bed.until_says(&RIVALLED, "ScalingActive", false, "AmbiguousSelector", SOON)?;
+    println!("      {why}");
+    ensure!(
+        why.contains("HorizontalPodAutoscaler e2e-old"),
+        "expected: a condition that names the HPA; found: {why}"
+    );
+    untouched(bed, mark, &RIVALLED, TICK)?;
+    let replicas = bed.replicas(&RIVALLED)?;
+    ensure!(
+        replicas < wanted,
+        "expected: replicas as the HPA left them; found: {replicas}"
+    );
+    Ok(())
+}
+
+fn foreign(bed: &Bed) -> Result<()> {
+    bed.yard()?;
+    bed.until_replicas(&FOREIGN, 2, SOON)?;
+    let target = format!("deployment/{}", FOREIGN.name());
+    let force = || bed.at(&FOREIGN, &["scale", &target, "--replicas=1"]);
+    let mark = bed.mark_audit()?;
+    force()?;
+    bed.until_replicas(&FOREIGN, 2, SOON)?;
+    let events = bed.events(&FOREIGN, FOREIGN.name())?;
+    let told = events
+        .iter()
+        .find(|event| event.contains("somebody took replicas down"));
+    ensure!(
+        told.is_some_and(|event| event.starts_with("SuccessfulRescale")),
+        "expected: an event that says why it is restored; found: {events:?}"
+    );
+    force()?;
+    let why = bed.until_says(&FOREIGN, "ReplicasConflict", true, "ForeignWriter", SOON)?;
+    println!("      {why}");
+    stays("the second time it is left alone", TICK, || {
+        let now = bed.replicas(&FOREIGN)?;
+        Ok((now == 1).then_some(()).ok_or(format!("{now} replicas")))
+    })?;
+    let scales = bed.ours(mark, FOREIGN.namespace, FOREIGN.name())?;
+    let scales: Vec<u64> = scales
+        .iter()
+        .filter_map(crate::audit::Write::replicas)
+        .collect();
+    ensure!(
+        scales == [2],
+        "expected: replicas written once, to 2; found: {scales:?}"
+    );
+    // The foreign writer takes it back: nobody fights any more.
+    bed.at(&FOREIGN, &["scale", &target, "--replicas=2"])?;
+    bed.until_says(&FOREIGN, "ReplicasConflict", false, "NoConflict", SOON)
+        .map(drop)
+}
+
+fn unknown(bed: &Bed) -> Result<()> {
+    let mark = bed.mark_audit()?;
+    bed.yard()?;
+    for plot in [&SILENT, &IDLE] {
+        let name = plot.name();
+        let told = slowly(&format!("why {name} is not scaled"), SOON, || {
+            let told = bed.says(plot, "ScalingActive")?;
+            Ok(match told {
+                Some(told) if !told.holds => Ok(told),
+                other => Err(format!("{other:?}")),
+            })
+        })?;
+        let why = format!("{}: {}", told.reason, told.message);
+        println!("      {name}: {why}");
+        ensure!(
+            ["NoProfile", "NoObjective", "FailedGetPodsMetric"].contains(&told.reason.as_str()),
+            "expected: the reason why {name} is not scaled; found: {why}"
+        );
+        let summary = bed.says(plot, "Ready")?;
+        ensure!(
+            summary
+                .as_ref()
+                .is_some_and(|told| !told.holds && told.message.contains("stays at")),
+            "expected: Ready False with what is decided; found: {summary:?}"
+        );
+    }
+    // Both are below their minimum: there is something that could be written.
+    for plot in [&SILENT, &IDLE] {
+        untouched(bed, mark, plot, TICK / 2)?;
+        let replicas = bed.replicas(plot)?;
+        ensure!(replicas == 1, "expected: 1 replica; found: {replicas}");
+    }
+    Ok(())
+}
