@@ -26,6 +26,8 @@ pub(crate) struct Item {
     pub overloaded: bool,
     /// 1−x of its budget.
     pub miss: f64,
+    /// No budget above this is given.
+    pub ceiling: f64,
     /// Whether it occurs more than once on the chains' trees.
     pub recurs: bool,
 }
@@ -33,6 +35,14 @@ pub(crate) struct Item {
 impl Item {
     pub fn fastest(&self) -> f64 {
         self.choices[0].budget
+    }
+
+    /// Leaves out choices above the ceiling; the fastest stays, which is all that the service can do.
+    fn keep_below(&mut self, ceiling: f64) {
+        let fitting = self.choices.iter().take_while(|c| c.budget <= ceiling);
+        let count = fitting.count().max(1);
+        self.choices.truncate(count);
+        self.ceiling = ceiling.max(self.fastest());
     }
 }
 
@@ -96,11 +106,13 @@ impl Problem {
             }));
         }
         let loads = loads(&request.chains);
+        let ceilings = ceilings(&request.chains);
         let mut items = Vec::new();
         for (name, times) in names.iter().zip(&occurrences) {
             let load = loads.get(name).copied().unwrap_or(0.0);
             let mut item = item(request, name, load)?;
             item.recurs = *times > 1;
+            item.keep_below(ceilings.get(name).copied().unwrap_or(f64::INFINITY));
             items.push(item);
         }
         let mut problem = Self {
@@ -189,6 +201,29 @@ fn loads(chains: &[ChainRequest]) -> BTreeMap<&str, f64> {
     loads
 }
 
+/// The largest budget per visit that each service may get, ms.
+fn ceilings(chains: &[ChainRequest]) -> BTreeMap<&str, f64> {
+    fn walk<'a>(call: &'a Call, most: f64, ceilings: &mut BTreeMap<&'a str, f64>) {
+        let most = most / f64::from(call.max_visits.max(1));
+        let ceiling = ceilings.entry(&call.service).or_insert(most);
+        *ceiling = ceiling.min(most);
+        for child in call.children.iter().filter(|c| c.kind != EdgeKind::Async) {
+            walk(child, most, ceilings);
+        }
+    }
+    let mut all = BTreeMap::new();
+    for request in chains {
+        if let Some(share) = request.alone {
+            walk(
+                &request.chain.root,
+                request.objective.get() * share,
+                &mut all,
+            );
+        }
+    }
+    all
+}
+
 fn item(request: &SplitRequest, name: &str, load: f64) -> Result<Item, SplitError> {
     let unknown = || SplitError::NoProfile(name.to_owned());
     let service = request.services.get(name).ok_or_else(unknown)?;
@@ -218,6 +253,7 @@ fn item(request: &SplitRequest, name: &str, load: f64) -> Result<Item, SplitErro
         fixed,
         overloaded: menu.overloaded,
         miss: percentile.miss(),
+        ceiling: f64::INFINITY,
         recurs: false,
     })
 }

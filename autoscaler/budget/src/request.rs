@@ -27,6 +27,10 @@ pub struct ChainRequest {
     pub objective: Millis,
     /// How the end-to-end quantile relates to the sum of the path's quantiles.
     pub tail: TailFactor,
+    /// Most of the objective, as a share, that the visits of one service may take; none without a limit. What a service
+    /// takes at its fastest is given all the same.
+    #[serde(default)]
+    pub alone: Option<f64>,
     /// Share of requests in which some service is visited more often than its bound, 0 where bounds are hard.
     pub beyond: f64,
     /// δ: probability that the profiles claim too little, 0 when it is not known.
@@ -41,6 +45,7 @@ impl ChainRequest {
             rate,
             objective,
             tail: TailFactor::ONE,
+            alone: None,
             beyond: 0.0,
             doubt: 0.0,
         }
@@ -261,7 +266,12 @@ impl SplitRequest {
             if request.objective <= Millis::ZERO {
                 return Err(SplitError::NoObjective(name.clone()));
             }
-            for (what, found) in [("beyond", request.beyond), ("doubt", request.doubt)] {
+            let alone = request.alone.unwrap_or(1.0);
+            for (what, found) in [
+                ("beyond", request.beyond),
+                ("doubt", request.doubt),
+                ("alone", alone),
+            ] {
                 if !(0.0..=1.0).contains(&found) {
                     return Err(SplitError::Share {
                         chain: name.clone(),

@@ -2,7 +2,8 @@
 
 use crate::problem::{Problem, ROUNDING};
 
-/// Raises all budgets by a common factor until a path is full, then those on no full path, and so on.
+/// Raises all budgets by a common factor until a path is full or a budget is at its ceiling, then those that are free of
+/// both, and so on.
 ///
 /// Fixed budgets, and those on a chain whose target is out of reach, stay.
 pub(crate) fn raise(problem: &Problem, budgets: &mut [f64]) {
@@ -31,15 +32,29 @@ pub(crate) fn raise(problem: &Problem, budgets: &mut [f64]) {
         let Some((factor, index)) = least else {
             return;
         };
-        // A factor below 1 is rounding.
-        if factor > 1.0 {
-            for (budget, free) in budgets.iter_mut().zip(&free) {
-                if *free {
-                    *budget *= factor;
-                }
+        let roomy = (problem.items.iter().zip(budgets.iter()).enumerate())
+            .filter(|(item, _)| free[*item])
+            .map(|(item, (of, budget))| (of.ceiling / budget, item));
+        if let Some((limit, item)) = roomy.min_by(|a, b| a.0.total_cmp(&b.0))
+            && limit < factor
+        {
+            scale(budgets, &free, limit);
+            free[item] = false;
+            continue;
+        }
+        scale(budgets, &free, factor);
+        freeze(&mut free, &problem.rows[index].visits);
+    }
+}
+
+/// A factor below 1 is rounding.
+fn scale(budgets: &mut [f64], free: &[bool], factor: f64) {
+    if factor > 1.0 {
+        for (budget, free) in budgets.iter_mut().zip(free) {
+            if *free {
+                *budget *= factor;
             }
         }
-        freeze(&mut free, &problem.rows[index].visits);
     }
 }
 

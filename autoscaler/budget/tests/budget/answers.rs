@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::application::{busy, chain, close, line, ms, seq, service, shop, split, takes};
+use crate::application::{budget, busy, chain, close, line, ms, seq, service, shop, split, takes};
 use msars_budget::{
     Allocator, Equal, Latency, Pods, Proportional, Reference, Split, SplitError, SplitRequest,
     TailFactor, fit_tail, path_latency,
@@ -84,6 +84,27 @@ fn a_tail_factor_moves_the_target_and_nothing_else() {
             factor
         );
     }
+}
+
+#[test]
+fn no_service_alone_gets_more_of_the_objective_than_it_may_take_by_itself() {
+    let mut corrected = line(100.0, 10.0);
+    corrected.chains[0].tail = TailFactor::new(0.25).unwrap();
+    corrected.chains[0].alone = Some(0.5);
+    let found = split(&corrected);
+    assert_eq!(found.chains[0].target, ms(400.0));
+    assert!(
+        (found.services.iter()).all(|part| close(part.budget.get(), 50.0)),
+        "{:?}",
+        found.services
+    );
+    // What a service takes at its fastest stays, even above.
+    let mut slow = line(100.0, 300.0);
+    slow.chains[0].tail = TailFactor::new(0.25).unwrap();
+    slow.chains[0].alone = Some(0.5);
+    let found = split(&slow);
+    assert!(budget(&found, "b") > 50.0, "{:?}", found.services);
+    assert!(budget(&found, "a") <= 50.0, "{:?}", found.services);
 }
 
 #[test]

@@ -82,6 +82,7 @@ pub fn request(
         .iter()
         .map(|class| ChainRequest {
             tail: class.tail,
+            alone: alone(class.tail),
             ..ChainRequest::new(class.chain.clone(), class.rate, class.objective)
         })
         .collect();
@@ -90,6 +91,13 @@ pub fn request(
         chains,
         services,
     })
+}
+
+/// A tail factor below one was observed while no service dominated: the slow requests of one are not those of another.
+/// It says nothing of a service whose own quantile nears the objective, so that none gets more than half of it by itself,
+/// or than the factor where that is more.
+fn alone(tail: TailFactor) -> Option<f64> {
+    (tail.get() < 1.0).then(|| tail.get().max(0.5))
 }
 
 fn service(member: &Member<'_>, percentile: Percentile) -> Option<Service> {
@@ -307,6 +315,18 @@ mod tests {
         );
         assert_eq!(catalogue.children[0].service, "catalogue-db");
         assert_eq!(chain.validate(), Ok(()));
+    }
+
+    #[test]
+    fn a_tail_factor_is_not_trusted_for_one_service_alone() {
+        for (tail, wanted) in [
+            (0.25, Some(0.5)),
+            (0.7, Some(0.7)),
+            (1.0, None),
+            (2.0, None),
+        ] {
+            assert_eq!(alone(TailFactor::new(tail).unwrap()), wanted);
+        }
     }
 
     #[test]
