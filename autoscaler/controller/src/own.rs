@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference, Time};
+use kube::api::{DeleteParams, Preconditions};
 use kube::{
     Api, Client, Resource,
     api::PostParams,
@@ -151,26 +152,40 @@ impl Own {
         Ok(())
     }
 
-    /// Deletes an object; one that is gone is fine.
-    pub async fn delete<K>(&self, key: &ObjectKey) -> Result<(), OwnError>
+    /// Deletes an object that, as it is stored now, is not worth keeping; one that is gone is fine, and one that changes
+    /// meanwhile stays.
+    pub async fn delete_if<K>(
+        &self,
+        key: &ObjectKey,
+        worthless: impl Fn(&K) -> bool,
+    ) -> Result<(), OwnError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
             + Debug
             + DeserializeOwned,
     {
-        match self
-            .api::<K>(&key.namespace)
-            .delete(&key.name, &kube::api::DeleteParams::default())
-            .await
-        {
+        let api = self.api::<K>(&key.namespace);
+        let wrong = |source| OwnError {
+            kind: K::kind(&()).into_owned(),
+            name: key.to_string(),
+            source,
+        };
+        let Some(object) = api.get_opt(&key.name).await.map_err(wrong)? else {
+            return Ok(());
+        };
+        if !worthless(&object) {
+            return Ok(());
+        }
+        let meta = object.meta();
+        let only = DeleteParams::default().preconditions(Preconditions {
+            uid: meta.uid.clone(),
+            resource_version: meta.resource_version.clone(),
+        });
+        match api.delete(&key.name, &only).await {
             Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(source) => Err(OwnError {
-                kind: K::kind(&()).into_owned(),
-                name: key.to_string(),
-                source,
-            }),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            Err(source) => Err(wrong(source)),
         }
     }
 

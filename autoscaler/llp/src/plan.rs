@@ -75,6 +75,23 @@ fn ended(at_size: &[&Point], work: f64) -> bool {
     })
 }
 
+/// Windows at one size that may all be saturated before it is given up: the guess of the work was far too low.
+const MISJUDGED: usize = 2;
+
+/// The windows of one size that count as steps. Those before the first one below saturation were driven by a guess that
+/// was too low: the same steps come again, with the work that they showed.
+fn steps(points: &[Point], size: MilliCpu, work: f64) -> Vec<&Point> {
+    let at_size: Vec<&Point> = points.iter().filter(|p| p.size == size).collect();
+    let wasted = at_size
+        .iter()
+        .take_while(|p| p.load(work) > SATURATED)
+        .count();
+    if wasted == at_size.len() && wasted > MISJUDGED {
+        return at_size;
+    }
+    at_size[wasted..].to_vec()
+}
+
 /// Chooses the next window from the points so far, in the order in which they were measured.
 pub fn next_probe(plan: &Plan, points: &[Point]) -> Next {
     let done = |reason| Next::Done { reason };
@@ -86,7 +103,7 @@ pub fn next_probe(plan: &Plan, points: &[Point]) -> Next {
     let work = work_ms(points).unwrap_or(plan.work_guess_ms).max(1e-3);
     for (step, load) in LOADS.iter().enumerate() {
         for &size in &plan.sizes {
-            let at_size: Vec<&Point> = points.iter().filter(|p| p.size == size).collect();
+            let at_size = steps(points, size, work);
             if at_size.len() > step || ended(&at_size, work) {
                 continue;
             }

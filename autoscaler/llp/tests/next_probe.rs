@@ -11,7 +11,7 @@ fn plan() -> Plan {
         work_guess_ms: 2.0,
         window_seconds: 4.0,
         settle_seconds: 1.0,
-        budget_seconds: 40.0,
+        budget_seconds: 60.0,
     }
 }
 
@@ -58,7 +58,7 @@ fn probes_follow_the_information_and_stop_for_a_reason() {
     };
     let done = |reason| Next::Done { reason };
     let slow = |p: Point| Point {
-        window_seconds: 17.0,
+        window_seconds: 27.0,
         ..p
     };
     let table: Vec<(&str, Vec<Point>, Next)> = vec![
@@ -77,8 +77,23 @@ fn probes_follow_the_information_and_stop_for_a_reason() {
             done(Done::Enough),
         ),
         (
-            "saturated at once (work was far above the guess)",
-            vec![point(800, 0.97, 300.0), point(200, 0.97, 400.0)],
+            "saturated at once, since work was far above the guess: again from low load",
+            vec![point(800, 2.0, 900.0), point(200, 2.0, 900.0)],
+            probe(800, 40.0),
+        ),
+        (
+            "and on from there",
+            vec![
+                point(800, 2.0, 900.0),
+                point(200, 2.0, 900.0),
+                low[0],
+                low[1],
+            ],
+            probe(800, 120.0),
+        ),
+        (
+            "saturated whatever the rate",
+            [point(800, 2.0, 900.0), point(200, 2.0, 900.0)].repeat(3),
             done(Done::Enough),
         ),
         (

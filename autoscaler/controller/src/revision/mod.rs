@@ -48,6 +48,8 @@ pub struct Revisions {
     slots: usize,
     jobs: BTreeMap<Key, Handle>,
     failed: BTreeMap<Key, Trouble>,
+    /// Profiles that were stored and that the watch may not show yet: they are not made a second time.
+    stored: BTreeSet<Key>,
     ended: mpsc::Sender<Ended>,
     endings: mpsc::Receiver<Ended>,
     told: BTreeSet<Key>,
@@ -81,6 +83,7 @@ impl Revisions {
             slots: slots.max(1),
             jobs: BTreeMap::new(),
             failed: BTreeMap::new(),
+            stored: BTreeSet::new(),
             ended,
             endings,
             told: BTreeSet::new(),
@@ -241,7 +244,7 @@ impl Revisions {
         for workload in workloads.values().filter(|workload| workload.held()) {
             let key = (workload.key.clone(), workload.revision.clone());
             held.insert(key.clone());
-            let phase = if done.contains(&key) {
+            let phase = if done.contains(&key) || self.stored.contains(&key) {
                 let prepared =
                     self.board.is_split(&key.0, &key.1) || self.board.percentile(&key.0).is_none();
                 Some(Phase::Profiled { prepared })
@@ -265,6 +268,7 @@ impl Revisions {
             }
         }
         self.failed.retain(|key, _| held.contains(key));
+        self.stored.retain(|key| held.contains(key));
         self.told.retain(|key| held.contains(key));
         // A job whose hold is over is stopped: it must not load what now takes traffic.
         for (key, job) in &self.jobs {
@@ -396,6 +400,7 @@ impl Revisions {
                         .await;
                 }
                 if stored {
+                    self.stored.insert(key);
                     self.board.profiled.notify_one();
                 } else {
                     self.failed.insert(key, Trouble::Errors);

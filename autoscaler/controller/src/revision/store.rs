@@ -86,12 +86,17 @@ pub async fn failure(own: &Own, key: &Key, error: &JobError, now: Timestamp) {
     }
 }
 
-/// Removes the object of a profile that was stopped before it said anything.
+/// Removes the object of a profile that was stopped before it said anything; what is known stays.
 pub async fn gone(own: &Own, key: &Key) {
-    if let Err(error) = own
-        .delete::<LoadLatencyProfile>(&profiles::key(&key.0, &key.1))
-        .await
-    {
+    let removed = own
+        .delete_if::<LoadLatencyProfile>(&profiles::key(&key.0, &key.1), |profile| {
+            profile
+                .status
+                .as_ref()
+                .is_none_or(|status| status.phase != Phase::Done)
+        })
+        .await;
+    if let Err(error) = removed {
         tracing::warn!(%error, "an unfinished profile was not removed");
     }
 }
