@@ -1,19 +1,18 @@
-//! Looking at Prometheus: calls, end-to-end latency, live work, and profiles learnt from live pods.
+//! Looking at Prometheus: calls, end-to-end latency, live work.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use msars_api::crd::{LoadLatencyProfile, Observed, PhaseSeconds, ProfileSource};
-use msars_budget::{TailFactor, path_latency};
-use msars_domain::{Call, Chain, Millis, ObjectKey, Percentile};
+use msars_api::crd::Observed;
+use msars_domain::{Call, Millis, ObjectKey};
 use msars_observe::{Entry, GraphError, Pod, Scope};
 
 use super::application::{Application, Declare, declare};
 use super::assemble::{Class, round};
+use super::board::{FELT, STRAIN};
 use super::classes::{classes, needs_no_calls};
-use super::passive::{self, NEEDED, Window};
-use super::{FELT, Objectives, STRAIN, SignalMap, Strain};
+use super::tail::{fill_unmeasured, tail_factor};
+use super::{Objectives, SignalMap, Strain};
 use crate::pods;
-use crate::profiles::{self, Found};
 use crate::world::Workload;
 
 impl Objectives {
@@ -30,7 +29,7 @@ impl Objectives {
         }
     }
 
-    fn scope(
+    pub(super) fn scope(
         &self,
         applications: &[Application],
         workloads: &BTreeMap<ObjectKey, Workload>,
@@ -231,156 +230,6 @@ impl Objectives {
             at: now.to_string(),
         })
     }
-
-    /// Learns profiles of running revisions that have none from their live pods.
-    pub(super) async fn learn(
-        &self,
-        applications: &[Application],
-        workloads: &BTreeMap<ObjectKey, Workload>,
-    ) {
-        let known = self.known();
-        let now = (self.now)();
-        let serving = pods::serving(&self.world.pods());
-        let settled = |key: &ObjectKey, workload: &Workload| {
-            let hash = workload
-                .owned
-                .get(workload.running())
-                .map(|owned| owned.pod_template_hash.clone());
-            let pods = serving.get(key).map_or(&[][..], Vec::as_slice);
-            !pods.is_empty()
-                && pods.iter().all(|pod| {
-                    Some(&pod.pod_template_hash) == hash.as_ref()
-                        && pod.ready_since.is_some_and(|since| {
-                            now.duration_since(since).as_secs_f64()
-                                >= self.windows.tail().as_secs_f64()
-                        })
-                })
-        };
-        let mut wanted: Vec<(&Application, &Workload, u32)> = Vec::new();
-        for application in applications {
-            if self.board.profiling_in(&application.key.namespace) {
-                continue;
-            }
-            for key in &application.members {
-                let Some(workload) = workloads.get(key) else {
-                    continue;
-                };
-                let unknown = !known.contains_key(&(key.clone(), workload.running().to_owned()));
-                if unknown
-                    && !workload.held()
-                    && workload.serving.is_some()
-                    && settled(key, workload)
-                {
-                    let pods = serving.get(key).map_or(1, Vec::len) as u32;
-                    wanted.push((application, workload, pods));
-                }
-            }
-        }
-        tracing::debug!(wanted = wanted.len(), "to be learnt from live pods");
-        if wanted.is_empty() {
-            return;
-        }
-        let mut at: Vec<SignalMap> = Vec::new();
-        for share in NEEDED {
-            let Ok(percentile) = Percentile::new(share) else {
-                return;
-            };
-            let mut scope = self.scope(applications, workloads);
-            scope
-                .workloads
-                .retain(|key, _| wanted.iter().any(|(_, workload, _)| &workload.key == key));
-            for wish in scope.workloads.values_mut() {
-                *wish = percentile;
-            }
-            let observed = self.observer.signals(&scope, now).await;
-            at.push(
-                observed
-                    .signals
-                    .into_iter()
-                    .map(|signals| (signals.workload.clone(), signals))
-                    .collect(),
-            );
-        }
-        for (application, workload, pods) in wanted {
-            let found: Vec<_> = at.iter().filter_map(|map| map.get(&workload.key)).collect();
-            let [p50, p90, p99] = found[..] else { continue };
-            let Some((_, cpu)) = &workload.serving else {
-                continue;
-            };
-            let window = Window {
-                size: cpu.size(),
-                pods,
-                seconds: self.windows.tail().as_secs_f64(),
-            };
-            let Some(point) = passive::point([p50, p90, p99], window) else {
-                tracing::info!(
-                    workload = %workload.key, rate = ?p50.rate, cores = ?p50.cpu_cores,
-                    p50 = ?p50.request_quantile, p90 = ?p90.request_quantile,
-                    "not enough is known to learn from live pods"
-                );
-                continue;
-            };
-            self.keep(application, workload, point).await;
-        }
-    }
-
-    async fn keep(&self, application: &Application, workload: &Workload, point: msars_llp::Point) {
-        let grid = profiles::grid(workload, self.cores);
-        let (cores, percentile) = (self.cores, application.percentile);
-        let sizes = grid.clone();
-        let learnt =
-            tokio::task::spawn_blocking(move || passive::learn(point, cores, percentile, &sizes));
-        let (fitted, profile) = match learnt.await {
-            Ok(Ok(learnt)) => learnt,
-            Ok(Err(error)) => {
-                tracing::info!(%error, workload = %workload.key, "nothing learnt from live pods");
-                return;
-            }
-            Err(error) => {
-                tracing::error!(%error, workload = %workload.key, "learning failed");
-                return;
-            }
-        };
-        let revision = workload.running();
-        let mut object = profiles::object(workload, revision, &grid);
-        object.spec.requests = String::new();
-        let key = profiles::key(&workload.key, revision);
-        let now = (self.now)();
-        let written = match self.own.create(&object).await {
-            Ok(()) => {
-                self.own
-                    .status::<LoadLatencyProfile>(&key, |stored| {
-                        let generation = stored.metadata.generation;
-                        let found = Found {
-                            fitted: &fitted,
-                            profile: &profile,
-                            points: &[point],
-                            percentile,
-                            source: ProfileSource::Passive,
-                            seconds: PhaseSeconds::default(),
-                            message: format!(
-                                "learnt from {} requests of live pods",
-                                point.requests
-                            ),
-                        };
-                        profiles::done(
-                            stored.status.get_or_insert_default(),
-                            &found,
-                            generation,
-                            now,
-                        );
-                    })
-                    .await
-            }
-            Err(error) => Err(error),
-        };
-        match written {
-            Ok(()) => {
-                tracing::info!(workload = %workload.key, revision, work_ms = fitted.mechanism.work_ms, "learnt a profile from live pods");
-            }
-            Err(error) => tracing::warn!(%error, "a learnt profile was not written"),
-        }
-    }
 }
 
 /// Every workload of the chains with all that its requests reach.
@@ -404,87 +253,4 @@ fn reached(namespace: &str, classes: &[Class]) -> BTreeMap<ObjectKey, BTreeSet<O
         walk(namespace, &class.chain.root, &mut out);
     }
     out
-}
-
-/// κ: the entry's observed quantile over what the chain's own times add up to, those of services with too few requests
-/// included as they are assumed. One where several classes share the entry, whose quantile is of all of them together.
-fn tail_factor(
-    classes: &[Class],
-    quantile_ms: Option<f64>,
-    observed: &BTreeMap<String, Millis>,
-) -> TailFactor {
-    let [class] = classes else {
-        return TailFactor::ONE;
-    };
-    let quantile = quantile_ms.and_then(|ms| Millis::new(ms).ok());
-    let predicted = path_latency(&class.chain, |name| observed.get(name).copied());
-    match (quantile, predicted) {
-        (Some(quantile), Some(predicted)) => TailFactor::observed(quantile, predicted),
-        _ => TailFactor::ONE,
-    }
-}
-
-/// Services with too few requests for a quantile count with the median of those measured in the same chain: they take
-/// time, and no more is known.
-fn fill_unmeasured(chain: &Chain, observed: &mut BTreeMap<String, Millis>) {
-    let names: Vec<String> = chain
-        .visits()
-        .into_iter()
-        .map(|(name, _)| name.to_owned())
-        .collect();
-    let mut measured: Vec<f64> = names
-        .iter()
-        .filter_map(|name| observed.get(name).map(|ms| ms.get()))
-        .collect();
-    measured.sort_by(f64::total_cmp);
-    let Some(median) = measured
-        .get(measured.len() / 2)
-        .and_then(|ms| Millis::new(*ms).ok())
-    else {
-        return;
-    };
-    for name in names {
-        observed.entry(name).or_insert(median);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use msars_domain::{EdgeKind, Rate};
-
-    fn call(service: &str, children: Vec<Call>) -> Call {
-        Call {
-            service: service.into(),
-            visits: 1.0,
-            max_visits: 1,
-            kind: EdgeKind::Sequential,
-            children,
-        }
-    }
-
-    #[test]
-    fn a_service_with_few_requests_does_not_hide_the_tail_factor() {
-        let ms = |value| Millis::new(value).unwrap();
-        let chain = Chain {
-            name: "all".into(),
-            root: call("a", vec![call("b", vec![]), call("rare", vec![])]),
-            percentile: Percentile::new(0.99).unwrap(),
-        };
-        let class = Class {
-            chain,
-            rate: Rate::new(10.0).unwrap(),
-            objective: ms(400.0),
-            tail: TailFactor::ONE,
-        };
-        let mut observed = BTreeMap::from([("a".to_owned(), ms(20.0)), ("b".to_owned(), ms(60.0))]);
-        fill_unmeasured(&class.chain, &mut observed);
-        assert_eq!(observed.get("rare"), Some(&ms(60.0)));
-        let classes = [class];
-        let tail = tail_factor(&classes, Some(70.0), &observed);
-        assert!((tail.get() - 0.5).abs() < 1e-9, "{tail:?}");
-        assert_eq!(tail_factor(&classes, None, &observed), TailFactor::ONE);
-        let two = [classes[0].clone(), classes[0].clone()];
-        assert_eq!(tail_factor(&two, Some(70.0), &observed), TailFactor::ONE);
-    }
 }

@@ -2,25 +2,30 @@
 
 mod application;
 pub mod assemble;
+mod board;
 mod classes;
 mod learning;
+mod live;
 pub mod passive;
 mod report;
+mod solve;
+mod tail;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use msars_api::crd::Observed;
-use msars_budget::{Allocator as _, Floor, Reference, Split};
 use msars_client::leader::Claim;
-use msars_domain::{MilliCpu, Millis, ObjectKey, Signals};
+use msars_domain::{Millis, ObjectKey, Signals};
 use msars_observe::{Observer, Windows};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use self::application::Application;
-use self::assemble::{Class, Member, Missing};
+use self::assemble::Class;
+pub use self::board::{Board, Strain};
+use self::solve::{Basis, compute, due, members};
 use crate::autoscalers;
 use crate::metrics::Metrics;
 use crate::own::Own;
@@ -29,97 +34,6 @@ use crate::world::{Workload, World};
 
 /// Between two looks at Prometheus.
 const EVERY: Duration = Duration::from_secs(10);
-/// A split is made anew when the entry's rate or the tail factor moved by this share.
-const MOVED: f64 = 0.25;
-/// But not more often than this, unless a revision or a profile changed.
-const DWELL_S: f64 = 30.0;
-
-/// What objectives and revisions tell each other.
-#[derive(Debug, Default)]
-pub struct Board {
-    inner: Mutex<Posted>,
-    /// A profile came in: split without waiting for the next look.
-    pub profiled: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Posted {
-    split: BTreeSet<(ObjectKey, String)>,
-    percentile: BTreeMap<ObjectKey, f64>,
-    profiling: BTreeSet<ObjectKey>,
-    callees: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
-    observed: BTreeMap<ObjectKey, f64>,
-    strained: BTreeMap<ObjectKey, BTreeMap<ObjectKey, Strain>>,
-}
-
-impl Board {
-    fn with<T>(&self, f: impl FnOnce(&mut Posted) -> T) -> T {
-        f(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Whether a split counts with this revision.
-    pub fn is_split(&self, workload: &ObjectKey, revision: &str) -> bool {
-        let key = (workload.clone(), revision.to_owned());
-        self.with(|posted| posted.split.contains(&key))
-    }
-
-    /// The percentile of the objective that visits a workload.
-    pub fn percentile(&self, workload: &ObjectKey) -> Option<f64> {
-        self.with(|posted| posted.percentile.get(workload).copied())
-    }
-
-    /// Says which workloads are being profiled: nothing is learnt from their namespaces meanwhile.
-    pub fn set_profiling(&self, workloads: BTreeSet<ObjectKey>) {
-        self.with(|posted| posted.profiling = workloads);
-    }
-
-    /// Everything that a workload's requests reach, by the chains seen last, with its self time in ms; a callee whose
-    /// time is not known counts with none, so that any strain is seen.
-    pub fn callees(&self, workload: &ObjectKey) -> BTreeMap<ObjectKey, f64> {
-        self.with(|posted| {
-            let callees = posted.callees.get(workload).into_iter().flatten();
-            callees
-                .map(|key| {
-                    let before = posted.observed.get(key).copied().unwrap_or(0.0);
-                    (key.clone(), before)
-                })
-                .collect()
-        })
-    }
-
-    /// Workloads whose self time passes four fifths of their budget.
-    pub fn strained(&self) -> BTreeMap<ObjectKey, Strain> {
-        self.with(|posted| {
-            let all = posted.strained.values().flatten();
-            all.map(|(key, strain)| (key.clone(), *strain)).collect()
-        })
-    }
-
-    fn profiling_in(&self, namespace: &str) -> bool {
-        self.with(|posted| {
-            posted
-                .profiling
-                .iter()
-                .any(|key| key.namespace == namespace)
-        })
-    }
-}
-
-/// A callee whose self time passes this share of its budget is in trouble while a caller is profiled.
-const STRAIN: f64 = 0.8;
-
-/// A longer self time is felt from this share of the objective on.
-const FELT: f64 = 0.05;
-
-/// A self time near or above its budget.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Strain {
-    /// The self time at the objective's percentile, ms.
-    pub now_ms: f64,
-    /// How much longer than before it must be to be felt by the objective, ms.
-    pub felt_ms: f64,
-}
-
 /// The objectives' task.
 #[derive(Debug)]
 pub struct Objectives {
@@ -147,14 +61,6 @@ struct Memory {
     budgets: BTreeMap<String, Millis>,
     /// What the last split rested on.
     basis: Option<Basis>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-struct Basis {
-    versions: Vec<String>,
-    rate: f64,
-    tail: f64,
-    at: Timestamp,
 }
 
 impl Objectives {
@@ -360,135 +266,5 @@ impl Objectives {
     }
 }
 
-fn due(last: Option<&Basis>, next: &Basis) -> bool {
-    let Some(last) = last else {
-        return true;
-    };
-    let far = |now: f64, then: f64| (now - then).abs() > MOVED * then.max(0.1);
-    let moved = far(next.rate, last.rate) || far(next.tail, last.tail);
-    last.versions != next.versions
-        || (moved && next.at.duration_since(last.at).as_secs_f64() >= DWELL_S)
-}
-
-/// The members of an application with the revision that a split is for: the running one, or (`ahead`) the one that
-/// waits, when it is profiled.
-fn members<'a>(
-    application: &Application,
-    workloads: &'a BTreeMap<ObjectKey, Workload>,
-    known: &'a BTreeMap<(ObjectKey, String), Known>,
-    memory: &Memory,
-    ahead: bool,
-) -> BTreeMap<String, Member<'a>> {
-    application
-        .members
-        .iter()
-        .filter_map(|key| {
-            let workload = workloads.get(key)?;
-            let profile = |revision: &str| known.get(&(key.clone(), revision.to_owned()));
-            let waiting = workload.held().then_some(workload.revision.as_str());
-            let revision = match waiting {
-                Some(waiting) if ahead && profile(waiting).is_some() => waiting,
-                _ => workload.running(),
-            };
-            let member = Member {
-                workload,
-                revision,
-                profile: profile(revision),
-                observed: memory.observed.get(&key.name).copied(),
-                work_ratio: if revision == workload.running() {
-                    memory.work_ratio.get(&key.name).copied().unwrap_or(1.0)
-                } else {
-                    1.0
-                },
-                floor: None,
-            };
-            Some((key.name.clone(), member))
-        })
-        .collect()
-}
-
-/// Splits for what runs and, when a profiled revision waits, for what will run: then nothing else may shrink below
-/// what the first split gave it.
-async fn compute(
-    application: &Application,
-    classes: &[Class],
-    current: &BTreeMap<String, Member<'_>>,
-    ahead: &BTreeMap<String, Member<'_>>,
-    waiting: bool,
-) -> Result<(Split, Option<Split>), String> {
-    let name = application.name.clone();
-    let wrong = |Missing(services): Missing| format!("nothing is known of {}", services.join(", "));
-    let first = assemble::request(&name, classes, current).map_err(wrong)?;
-    let second = if waiting {
-        Some(assemble::request(&name, classes, ahead).map_err(wrong)?)
-    } else {
-        None
-    };
-    let changed: BTreeSet<String> = ahead
-        .iter()
-        .filter(|(name, member)| {
-            current
-                .get(*name)
-                .is_none_or(|other| other.revision != member.revision)
-        })
-        .map(|(name, _)| name.clone())
-        .collect();
-    let solved = tokio::task::spawn_blocking(move || {
-        let mut reference = Reference::default();
-        let mut solve = |request| {
-            reference
-                .allocate(&[request])
-                .pop()
-                .ok_or("no answer".to_owned())?
-                .map_err(|error| error.to_string())
-        };
-        let split: Split = solve(first)?;
-        let next = match second {
-            None => None,
-            Some(mut request) => {
-                for (name, service) in &mut request.services {
-                    let pods = split.service(name).and_then(|service| service.pods);
-                    if let Some(pods) = pods.filter(|_| !changed.contains(name)) {
-                        service.floor = Some(Floor {
-                            size: MilliCpu(pods.size.0),
-                            replicas: pods.replicas,
-                        });
-                    }
-                }
-                Some(solve(request)?)
-            }
-        };
-        Ok::<_, String>((split, next))
-    });
-    solved.await.map_err(|error| error.to_string())?
-}
-
 /// Signals by workload.
 type SignalMap = BTreeMap<ObjectKey, Signals>;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_split_is_due_for_a_new_revision_at_once_and_for_a_new_rate_after_a_while() {
-        let at = |second| Timestamp::from_second(second).unwrap();
-        let basis = |version: &str, rate, second| Basis {
-            versions: vec![version.into()],
-            rate,
-            tail: 1.0,
-            at: at(second),
-        };
-        let last = basis("a", 40.0, 0);
-        for (next, wanted) in [
-            (basis("a", 40.0, 100), false),
-            (basis("b", 40.0, 1), true),
-            (basis("a", 60.0, 10), false),
-            (basis("a", 60.0, 31), true),
-            (basis("a", 45.0, 31), false),
-        ] {
-            assert_eq!(due(Some(&last), &next), wanted, "{next:?}");
-        }
-        assert!(due(None, &last));
-    }
-}

@@ -6,6 +6,7 @@
 
 pub mod act;
 pub mod adopt;
+mod around;
 pub mod behavior;
 pub mod drain;
 pub mod explain;
@@ -30,26 +31,23 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use kube::Client;
-use msars_api::annotations::Adopt;
 use msars_api::crd::SloAutoscaler;
 use msars_client::leader::Claim;
-use msars_domain::{ObjectKey, Observation, Signals};
+use msars_domain::{ObjectKey, Observation};
 use msars_observe::{Observed, Observer, Pod, Revision, Scope, Windows};
 use msars_plan::{Limits, State, Tick};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::act::{Hands, Task};
-use self::adopt::Hpa;
-use self::gather::{Around, One};
+use self::gather::One;
 use self::history::History;
-use self::record::{Line, Log};
+use self::record::Log;
 use crate::engine::{Engine, EngineError, analytic};
 use crate::kubelet::Kubelets;
 use crate::metrics::{Metrics, TickOutcome};
 use crate::own::Own;
 use crate::pods;
-use crate::profiles;
 use crate::world::{Workload, World};
 
 /// Between two decisions.
@@ -352,101 +350,6 @@ impl Workloads {
                     memory.written = tick.now;
                 }
             }
-        }
-    }
-
-    fn found(&self, workload: &Workload) -> Vec<Hpa> {
-        if workload.settings.adopt == Adopt::Nothing {
-            return Vec::new();
-        }
-        adopt::found(&self.world.rivals(), &workload.key)
-    }
-
-    fn log(&self, tick: &Arc<Tick>, decisions: &[Option<msars_plan::Decision>]) {
-        let Some(log) = self.means.log.clone() else {
-            return;
-        };
-        // One that failed cannot be replayed.
-        let Some(decisions) = decisions.iter().cloned().collect() else {
-            return;
-        };
-        let line = Line {
-            tick: (**tick).clone(),
-            limits: self.engine.limits().clone(),
-            decisions,
-        };
-        // Nothing waits for the disk; lines are written one after the other by the log's own lock.
-        drop(tokio::task::spawn_blocking(move || {
-            if let Err(error) = log.write(&line) {
-                tracing::warn!(%error, "decisions were not logged");
-            }
-        }));
-    }
-
-    /// The memory of a workload, from its status when this leader has none.
-    fn recall(
-        &mut self,
-        workload: &Workload,
-        autoscaler: &SloAutoscaler,
-        signals: &Signals,
-        now: Timestamp,
-    ) -> &mut Memory {
-        let fresh = || Memory {
-            uid: workload.uid.clone(),
-            state: status::remembered(autoscaler.status.as_ref(), now),
-            written: now,
-            history: History::default(),
-            last: None,
-        };
-        let memory = self
-            .memory
-            .entry(workload.key.clone())
-            .or_insert_with(fresh);
-        // A Deployment of the same name is another workload.
-        if memory.uid != workload.uid {
-            *memory = fresh();
-        }
-        memory.history.look(now, signals);
-        memory
-    }
-
-    fn around(&self) -> Around {
-        Around {
-            budgets: gather::budgets(&self.world.objectives()),
-            known: self
-                .world
-                .profiles()
-                .iter()
-                .filter_map(|profile| {
-                    let namespace = profile.metadata.namespace.clone()?;
-                    let key = ObjectKey::new(namespace, &profile.spec.workload);
-                    let known = profiles::known(profile)?;
-                    let found = (profile.spec.shape.clone(), known);
-                    Some(((key, profile.spec.revision.clone()), found))
-                })
-                .collect(),
-            rivals: self.world.rivals(),
-            quotas: self.world.quotas(),
-            ranges: self.world.limit_ranges(),
-            profiling: gather::profiling(&self.world.pods()),
-            resizable: self.resizable.is_some_and(|(found, _)| found),
-            cores: self.means.cores,
-        }
-    }
-
-    /// Asks now and then whether the API server offers `pods/resize`; without an answer the last one holds.
-    async fn discover(&mut self) {
-        let now = (self.means.now)();
-        let fresh = |at: Timestamp| now.duration_since(at).as_secs_f64() < DISCOVERED_S;
-        if self.resizable.is_some_and(|(_, at)| fresh(at)) {
-            return;
-        }
-        match self.hands.client.list_core_api_resources("v1").await {
-            Ok(list) => {
-                let found = list.resources.iter().any(|r| r.name == "pods/resize");
-                self.resizable = Some((found, now));
-            }
-            Err(error) => tracing::warn!(%error, "whether pods can be resized is not known"),
         }
     }
 }

@@ -1,0 +1,94 @@
+//! What objectives and revisions tell each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use msars_domain::ObjectKey;
+use tokio::sync::Notify;
+
+/// What objectives and revisions tell each other.
+#[derive(Debug, Default)]
+pub struct Board {
+    inner: Mutex<Posted>,
+    /// A profile came in: split without waiting for the next look.
+    pub profiled: Notify,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Posted {
+    pub split: BTreeSet<(ObjectKey, String)>,
+    pub percentile: BTreeMap<ObjectKey, f64>,
+    pub profiling: BTreeSet<ObjectKey>,
+    pub callees: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
+    pub observed: BTreeMap<ObjectKey, f64>,
+    pub strained: BTreeMap<ObjectKey, BTreeMap<ObjectKey, Strain>>,
+}
+
+impl Board {
+    pub(super) fn with<T>(&self, f: impl FnOnce(&mut Posted) -> T) -> T {
+        f(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether a split counts with this revision.
+    pub fn is_split(&self, workload: &ObjectKey, revision: &str) -> bool {
+        let key = (workload.clone(), revision.to_owned());
+        self.with(|posted| posted.split.contains(&key))
+    }
+
+    /// The percentile of the objective that visits a workload.
+    pub fn percentile(&self, workload: &ObjectKey) -> Option<f64> {
+        self.with(|posted| posted.percentile.get(workload).copied())
+    }
+
+    /// Says which workloads are being profiled: nothing is learnt from their namespaces meanwhile.
+    pub fn set_profiling(&self, workloads: BTreeSet<ObjectKey>) {
+        self.with(|posted| posted.profiling = workloads);
+    }
+
+    /// Everything that a workload's requests reach, by the chains seen last, with its self time in ms; a callee whose
+    /// time is not known counts with none, so that any strain is seen.
+    pub fn callees(&self, workload: &ObjectKey) -> BTreeMap<ObjectKey, f64> {
+        self.with(|posted| {
+            let callees = posted.callees.get(workload).into_iter().flatten();
+            callees
+                .map(|key| {
+                    let before = posted.observed.get(key).copied().unwrap_or(0.0);
+                    (key.clone(), before)
+                })
+                .collect()
+        })
+    }
+
+    /// Workloads whose self time passes four fifths of their budget.
+    pub fn strained(&self) -> BTreeMap<ObjectKey, Strain> {
+        self.with(|posted| {
+            let all = posted.strained.values().flatten();
+            all.map(|(key, strain)| (key.clone(), *strain)).collect()
+        })
+    }
+
+    /// Whether anything in a namespace is being profiled.
+    pub(super) fn profiling_in(&self, namespace: &str) -> bool {
+        self.with(|posted| {
+            posted
+                .profiling
+                .iter()
+                .any(|key| key.namespace == namespace)
+        })
+    }
+}
+
+/// A callee whose self time passes this share of its budget is in trouble while a caller is profiled.
+pub(super) const STRAIN: f64 = 0.8;
+
+/// A longer self time is felt from this share of the objective on.
+pub(super) const FELT: f64 = 0.05;
+
+/// A self time near or above its budget.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Strain {
+    /// The self time at the objective's percentile, ms.
+    pub now_ms: f64,
+    /// How much longer than before it must be to be felt by the objective, ms.
+    pub felt_ms: f64,
+}

@@ -1,0 +1,271 @@
+//! Driving a copy: size, warm-up, window, point by point.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use msars_domain::load::{RunRequest, RunResult};
+use msars_domain::{MilliCpu, Millis};
+use msars_llp::{Done, Next, Plan, Point, next_probe};
+use tokio::sync::watch;
+
+use super::counters::{Counters, Waits, own_times};
+use super::cpu::CpuLog;
+use super::job::{Job, JobError, Progress};
+use super::measure::{Bench, Subject};
+use super::size::{Resized, resize, without};
+
+/// Length of a measured window in seconds.
+const WINDOW_S: f64 = 4.0;
+/// Length of one warm-up in seconds.
+const WARM_S: f64 = 1.8;
+/// Spans of a warm-up whose p50 is compared.
+const WARM_SPANS: f64 = 3.0;
+/// Warm-ups before a window, at most.
+const WARM_UPS: u64 = 2;
+/// p50 of three spans in a row closer than this share is stable.
+const STABLE: f64 = 0.2;
+/// Later than this in its 99th percentile, the driver says little about the subject.
+const DRIVER_LATE_MS: f64 = 40.0;
+/// What is kept of the time budget for the fit, in seconds.
+const FIT_S: f64 = 6.0;
+
+/// Whether the medians of a warm-up's spans agree.
+fn stable(result: &RunResult) -> bool {
+    let medians: Vec<f64> = result
+        .windows
+        .iter()
+        .filter_map(|window| window.tally.latency.map(|latency| latency.p50.get()))
+        .collect();
+    let low = medians.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = medians.iter().copied().fold(0.0, f64::max);
+    medians.len() >= 3 && high - low <= STABLE * low.max(0.1)
+}
+
+/// A copy that is being driven.
+pub(super) struct Run<'a> {
+    pub bench: &'a Bench,
+    pub job: &'a Job,
+    pub subject: Subject,
+    pub load_url: String,
+    pub size: MilliCpu,
+    pub log: CpuLog,
+    pub own_cpu: bool,
+    pub points: Vec<Point>,
+}
+
+impl Run<'_> {
+    /// Probes until the plan, the time, or a callee ends it.
+    pub async fn probe(&mut self, progress: &watch::Sender<Progress>) -> Result<Done, JobError> {
+        let left = self
+            .job
+            .until
+            .duration_since((self.bench.now)())
+            .as_secs_f64()
+            - FIT_S;
+        let mut plan = Plan {
+            sizes: self.job.sizes.clone(),
+            work_guess_ms: self.job.work_guess_ms,
+            window_seconds: WINDOW_S,
+            settle_seconds: WARM_S * 1.5 + 0.7,
+            budget_seconds: left,
+        };
+        self.read_cpu().await;
+        loop {
+            progress.send_replace(Progress::Probing(self.points.len() as u32));
+            // The plan counts planned seconds; the clock has the last word.
+            let left = self
+                .job
+                .until
+                .duration_since((self.bench.now)())
+                .as_secs_f64()
+                - FIT_S;
+            if left < plan.settle_seconds + plan.window_seconds {
+                return Ok(Done::TimeBudget);
+            }
+            self.know_work(plan.sizes.len()).await;
+            let (size, rate) = match next_probe(&plan, &self.points) {
+                Next::Done { reason } => return Ok(reason),
+                Next::Probe { size, rate } => (size, rate.get()),
+            };
+            if size != self.size {
+                let change = (self.size, size);
+                match resize(self.bench, &self.job.blueprint, &self.subject, change).await? {
+                    Resized::Done => self.size = size,
+                    Resized::NoRoom(why) => {
+                        plan.sizes = without(&plan.sizes, size);
+                        tracing::info!(
+                            workload = %self.job.blueprint.workload, %size, why, left = ?plan.sizes,
+                            "the node has no room for this size of the copy"
+                        );
+                        continue;
+                    }
+                }
+            }
+            self.warm_up(rate).await?;
+            let point = self.window(rate).await?;
+            tracing::info!(
+                workload = %self.job.blueprint.workload, revision = self.job.blueprint.revision,
+                size = %point.size, rate, requests = point.requests, errors = point.errors,
+                p50 = point.p50_ms, p90 = point.p90_ms, p99 = point.p99_ms, cpu = point.cpu_seconds,
+                "measured a point"
+            );
+            self.points.push(point);
+        }
+    }
+
+    async fn drive(
+        &mut self,
+        rate: f64,
+        seconds: f64,
+        span: f64,
+        seed: u64,
+    ) -> Result<RunResult, JobError> {
+        let request = RunRequest {
+            target: format!("http://{}:{}", self.subject.ip, self.job.port),
+            requests: self.job.mix.clone(),
+            rate: msars_domain::Rate::new(rate)
+                .map_err(|error| JobError::Nothing(error.to_string()))?,
+            duration_s: seconds,
+            windows_s: span,
+            max_requests: 20_000,
+            in_flight: 256,
+            seed,
+            timeout_ms: 4_000.0,
+        };
+        let body = serde_json::to_vec(&request).map_err(|error| JobError::Read {
+            step: "asking the load pod",
+            message: error.to_string(),
+        })?;
+        let within = Duration::from_secs_f64(seconds + 8.0);
+        let answer = self
+            .bench
+            .plain
+            .post(&self.load_url, body, within)
+            .await
+            .map_err(|error| JobError::Read {
+                step: "driving the copy",
+                message: error.to_string(),
+            })?;
+        let result: RunResult = serde_json::from_str(&answer).map_err(|error| JobError::Read {
+            step: "reading the load pod's answer",
+            message: error.to_string(),
+        })?;
+        self.log
+            .sent(result.started, result.ended, result.total.sent);
+        Ok(result)
+    }
+
+    /// Drives until p50 is stable over three spans, or it was driven twice.
+    async fn warm_up(&mut self, rate: f64) -> Result<(), JobError> {
+        for round in 0..WARM_UPS {
+            let result = self
+                .drive(rate, WARM_S, WARM_S / WARM_SPANS, 100 + round)
+                .await?;
+            // A failing copy does not get better by being warmed.
+            if stable(&result) || result.total.failed * 2 > result.total.sent {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn window(&mut self, rate: f64) -> Result<Point, JobError> {
+        let before = self.read_cpu().await;
+        let seed = 1 + self.points.len() as u64;
+        let mut result = self.drive(rate, WINDOW_S, WINDOW_S, seed).await?;
+        let late = |result: &RunResult| result.driver.lag_p99.get() > DRIVER_LATE_MS;
+        if late(&result) {
+            tracing::info!(
+                lag = result.driver.lag_p99.get(),
+                "driver was late: the window is measured again"
+            );
+            result = self.drive(rate, WINDOW_S, WINDOW_S, seed).await?;
+        }
+        let after = self.read_cpu().await;
+        let sent = result.total.sent;
+        let per_request = self
+            .log
+            .per_request_between(result.started, result.ended)
+            .or_else(|| self.log.per_request())
+            .unwrap_or(self.job.work_guess_ms / 1000.0);
+        let latency = result.total.latency;
+        let read = |pick: fn(&msars_domain::load::Latency) -> Millis| {
+            latency
+                .as_ref()
+                .map_or(f64::NAN, |latency| pick(latency).get())
+        };
+        let (p50, p90, p99) = (read(|l| l.p50), read(|l| l.p90), read(|l| l.p99));
+        let waits = Waits::between(before.as_ref(), after.as_ref());
+        let [p50_ms, p90_ms, p99_ms] = own_times(before.as_ref(), after.as_ref())
+            .unwrap_or_else(|| waits.self_times(sent, [p50, p90, p99]));
+        Ok(Point {
+            size: self.size,
+            rate: result.offered,
+            window_seconds: WINDOW_S,
+            requests: sent,
+            errors: result.total.failed,
+            cpu_seconds: per_request * sent as f64,
+            p50_ms,
+            p90_ms,
+            p99_ms,
+            callee_in_trouble: waits.errors_rose(sent) || self.bench.strained(&self.job.spared),
+        })
+    }
+
+    /// After the first, low round over all sizes, higher loads need the work per request: a guess from another version
+    /// would drive a slower one far past its knee. Waits for the counter's samples, a little, and gives every point
+    /// the mean known so far.
+    async fn know_work(&mut self, sizes: usize) {
+        if self.own_cpu || self.points.len() < sizes {
+            return;
+        }
+        let patience = tokio::time::Instant::now() + Duration::from_secs(12);
+        while self.log.per_request().is_none() && tokio::time::Instant::now() < patience {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            self.read_cpu().await;
+        }
+        self.spread_work();
+    }
+
+    fn spread_work(&mut self) {
+        if !self.own_cpu
+            && let Some(per_request) = self.log.per_request()
+        {
+            for point in &mut self.points {
+                point.cpu_seconds = per_request * point.requests as f64;
+            }
+        }
+    }
+
+    async fn read_cpu(&mut self) -> Option<Counters> {
+        let counters = self
+            .bench
+            .counters(&self.subject, self.job.metrics.as_ref())
+            .await;
+        if let Some(counters) = &counters {
+            self.own_cpu |= counters.own_cpu;
+            if let Some((at, seconds)) = counters.cpu {
+                self.log.sample(at, seconds);
+            }
+        }
+        counters
+    }
+
+    /// Waits, a little, until a CPU sample covers all but the last window, and gives every point that has none of its
+    /// own the mean of the whole run: requests count by their overlap with the samples, so that a last window without
+    /// a sample costs precision and not truth.
+    pub async fn settle_cpu(&mut self) {
+        let covered = (self.bench.now)() - SignedDuration::from_secs(WINDOW_S as i64 * 2);
+        let own = self.own_cpu;
+        let patience = tokio::time::Instant::now() + Duration::from_secs(8);
+        while !own
+            && self.log.newest().is_none_or(|newest| newest < covered)
+            && tokio::time::Instant::now() < patience
+            && (self.bench.now)() < self.job.until
+        {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            self.read_cpu().await;
+        }
+        self.spread_work();
+    }
+}
