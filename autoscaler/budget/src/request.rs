@@ -67,8 +67,9 @@ pub struct TailFactor(f64);
 impl TailFactor {
     /// Quantiles add up: the safe assumption without an observation.
     pub const ONE: Self = Self(1.0);
-    /// The factors that one observation may claim; outside, the observation or the profile is broken.
-    pub const RANGE: (f64, f64) = (0.25, 4.0);
+    /// The factors that one observation may claim; outside, the observation or the profile is broken. The lower end is
+    /// what a merged chain of a dozen services reaches whose requests each visit four or five.
+    pub const RANGE: (f64, f64) = (0.1, 4.0);
 
     /// A finite factor above zero.
     pub fn new(factor: f64) -> Result<Self, SplitError> {

@@ -11,7 +11,7 @@ const REPEATS: u64 = 15;
 /// z of the 90th percentile of the standard normal.
 const Z90: f64 = 1.2816;
 /// A smaller worker limit must explain the points this much better (share of squared error).
-const CLEARLY_BETTER: f64 = 0.8;
+const CLEARLY_BETTER: f64 = 0.5;
 
 /// What is known without measuring.
 #[derive(Debug, Clone, Copy, PartialEq)]

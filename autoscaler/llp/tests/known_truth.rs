@@ -120,6 +120,46 @@ fn few_workers_are_told_from_many() {
     assert!(found.iter().filter(|w| **w <= 2).count() >= 5, "{found:?}");
 }
 
+/// Windows of the shop's catalogue (2.69 ms of work, σ 0.5 to 0.6, many workers) on a real node, by a driver that took
+/// the mean wait for its callee out. At 300m, which was not measured, p99 was 144 ms at 107/s.
+#[test]
+fn windows_of_a_real_node_are_not_taken_for_one_worker() {
+    let windows = [
+        (200, 11.0, 45, 3.31, 8.82, 34.1),
+        (400, 26.0, 103, 3.39, 10.64, 22.8),
+        (200, 46.0, 182, 2.98, 7.21, 34.3),
+        (400, 90.0, 360, 2.88, 9.19, 24.5),
+        (200, 62.0, 248, 3.11, 60.91, 143.8),
+        (400, 125.0, 501, 3.3, 48.12, 103.6),
+    ];
+    let points = windows.map(|(size, rate, requests, p50_ms, p90_ms, p99_ms)| Point {
+        size: MilliCpu(size),
+        rate: Rate::new(rate).unwrap(),
+        window_seconds: WINDOW,
+        requests,
+        errors: 0,
+        cpu_seconds: 0.002_713 * requests as f64,
+        p50_ms,
+        p90_ms,
+        p99_ms,
+        callee_in_trouble: false,
+    });
+    let setting = Setting {
+        cores: 2.0,
+        callee: None,
+    };
+    let fitted = fit(&points, &setting, 7).unwrap();
+    assert!(fitted.mechanism.workers > 1, "{:?}", fitted.mechanism);
+    let p99 = Percentile::new(0.99).unwrap();
+    let profile = curve(&fitted, p99, &[MilliCpu(300)], 7).unwrap();
+    let capacity = profile.curve.sizes()[0]
+        .capacity(Millis::new(200.0).unwrap())
+        .unwrap()
+        .get();
+    println!("{:?}, {capacity:.1}/s", fitted.mechanism);
+    assert!((80.0..112.0).contains(&capacity), "{capacity}");
+}
+
 #[test]
 fn points_without_requests_fit_nothing() {
     let setting = Setting {

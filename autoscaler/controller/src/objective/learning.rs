@@ -128,6 +128,8 @@ impl Objectives {
                 }
             }
         }
+        // What is assumed of the others below is no sign of strain.
+        let measured = memory.observed.clone();
         match classes {
             Ok(mut classes) => {
                 for class in &classes {
@@ -148,8 +150,7 @@ impl Objectives {
             memory.entry = entry;
         }
         let namespace = &application.key.namespace;
-        let observed: BTreeMap<ObjectKey, f64> = memory
-            .observed
+        let observed: BTreeMap<ObjectKey, f64> = measured
             .iter()
             .map(|(name, time)| (ObjectKey::new(namespace, name), time.get()))
             .collect();

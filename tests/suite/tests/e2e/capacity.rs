@@ -18,8 +18,10 @@ use crate::install::programs;
 
 /// How far the promised capacity may lie from the true one.
 const ALLOWED: f64 = 0.2;
-/// Seconds of load at each of the two rates.
-const WINDOW: &str = "12s";
+/// Load at the rate below the promised one.
+const BELOW: &str = "12s";
+/// Load at the rate above it: near saturation a queue takes its time to grow.
+const ABOVE: &str = "30s";
 /// Seconds before it, for connections and caches.
 const WARM: &str = "3s";
 const POD: &str = "e2e-capacity";
@@ -148,10 +150,10 @@ fn self_times(bed: &Bed) -> Result<Buckets> {
 }
 
 /// p99 of self time at a rate, ms.
-fn quantile(bed: &Bed, ip: &str, rate: f64) -> Result<f64> {
+fn quantile(bed: &Bed, ip: &str, rate: f64, time: &str) -> Result<f64> {
     drive(bed, ip, rate, WARM)?;
     let before = self_times(bed)?;
-    drive(bed, ip, rate, WINDOW)?;
+    drive(bed, ip, rate, time)?;
     let seen = self_times(bed)?
         .since(&before)
         .map_err(|why| anyhow::anyhow!("self times of {POD}: {why:?}"))?;
@@ -177,8 +179,9 @@ pub fn bracket(bed: &Bed, name: &str, profile: &Value, measured: &[u64]) -> Resu
     let promised =
         promise(&curve, budget).with_context(|| format!("no rate keeps {budget} ms at {size}m"))?;
     let ip = start(bed, &bed.deployment(name)?, size)?;
-    let found = quantile(bed, &ip, promised * (1.0 - ALLOWED))
-        .and_then(|below| Ok((below, quantile(bed, &ip, promised * (1.0 + ALLOWED))?)));
+    let (low, high) = (promised * (1.0 - ALLOWED), promised * (1.0 + ALLOWED));
+    let found = quantile(bed, &ip, low, BELOW)
+        .and_then(|below| Ok((below, quantile(bed, &ip, high, ABOVE)?)));
     bed.shopped(&["delete", "pod", POD, "--wait=false"])?;
     let (below, above) = found?;
     Ok(Bracket {
