@@ -84,7 +84,7 @@ impl Bed {
             let scrape = Some("5s".parse().map_err(anyhow::Error::msg)?);
             Cluster::up(Options { scrape }, &say)?
         };
-        let bed = Self {
+        let mut bed = Self {
             cluster,
             namespace: "e2e-shop".into(),
             alone: !attached || flag("MSARS_E2E_ALONE"),
@@ -95,10 +95,16 @@ impl Bed {
             marks: AtomicU32::new(0),
             yard: Mutex::default(),
         };
-        bed.filled(yard)
+        match bed.fill(yard) {
+            Ok(()) => Ok(bed),
+            Err(error) => Err(match bed.leave() {
+                Ok(()) => error,
+                Err(then) => error.context(format!("and then, taking it down: {then:#}")),
+            }),
+        }
     }
 
-    fn filled(mut self, yard: bool) -> Result<Self> {
+    fn fill(&mut self, yard: bool) -> Result<()> {
         let watch = Watch::start();
         let lap = |what: &str| println!("{:6.1} s  {what}", watch.seconds());
         if !self.attached {
@@ -116,7 +122,11 @@ impl Bed {
             lap("workloads of the scaling cases Available");
         }
         until("the gate knows the chains of the shop", 420, || {
-            let slo = self.get(&["slo", "front-end"])?;
+            // The controller makes it from the annotations.
+            let slo = match self.get(&["slo", "front-end"]) {
+                Ok(slo) => slo,
+                Err(error) => return Ok(Err(error.to_string())),
+            };
             let services = slo.pointer("/status/chains/0/services");
             let known = services.and_then(Value::as_array).map_or(0, Vec::len);
             let message = slo["status"]["conditions"][0]["message"].to_string();
@@ -125,7 +135,7 @@ impl Bed {
                 .ok_or(format!("{known} services, {message}")))
         })?;
         lap("the gate is live");
-        Ok(self)
+        Ok(())
     }
 
     fn shop(&self) -> Result<()> {
@@ -213,7 +223,10 @@ impl Bed {
             load.kill()?;
             load.wait()?;
         }
-        std::fs::remove_file(&self.log)?;
+        match std::fs::remove_file(&self.log) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            Ok(()) | Err(_) => {}
+        }
         if self.attached {
             return self.clear_yard();
         }

@@ -156,8 +156,9 @@ fn run(filters: &[String]) -> Result<bool> {
     });
     let ran = chosen.len();
     let failed = all(&chosen, &bed);
-    let (sent, lost) = bed.requests()?;
+    let requests = bed.requests();
     bed.leave()?;
+    let (sent, lost) = requests?;
     for name in &failed {
         println!("  failed: {name}");
     }
