@@ -1,5 +1,6 @@
 //! `drain`: before the product leaves a cluster or namespace.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -10,6 +11,7 @@ use msars_client::connect::clients;
 use msars_client::leader::{Candidate, Claim};
 use msars_controller::kubelet::Kubelets;
 use msars_controller::metrics::Metrics;
+use msars_controller::objective::Board;
 use msars_controller::own::Own;
 use msars_controller::workload::{Means, Workloads};
 use msars_controller::world::World;
@@ -69,6 +71,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         log: None,
         now: msars_ops::clock::now,
         metrics: Metrics::default(),
+        board: Arc::new(Board::default()),
     };
     let claim = watch::Sender::new(Claim::default());
     let mut held = claim.subscribe();

@@ -125,7 +125,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     });
 
     let kubelets = Kubelets::new(config);
-    let means = means(&args, &observer, windows, kubelets.clone(), &metrics);
+    let means = means(
+        &args,
+        &observer,
+        windows,
+        kubelets.clone(),
+        &metrics,
+        &board,
+    );
     let workloads = Workloads::new(world.clone(), own.clone(), clients.strict.clone(), means)
         .context("starting the thread that decides")?;
     tasks.spawn("workloads", workloads.run(seen.clone(), tasks.stop()));
@@ -187,6 +194,7 @@ fn means(
     windows: Windows,
     kubelets: Kubelets,
     metrics: &Metrics,
+    board: &Arc<Board>,
 ) -> Means {
     Means {
         observer: observer.clone(),
@@ -196,6 +204,7 @@ fn means(
         log: args.decisions.as_deref().map(|path| log(path, args)),
         now: msars_ops::clock::now,
         metrics: metrics.clone(),
+        board: Arc::clone(board),
     }
 }
 

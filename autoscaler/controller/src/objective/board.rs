@@ -59,6 +59,15 @@ impl Board {
         })
     }
 
+    /// Everything that the requests of workloads that are being profiled reach.
+    pub fn reached(&self) -> BTreeSet<ObjectKey> {
+        self.with(|posted| {
+            let profiled = posted.profiling.iter();
+            let reached = profiled.filter_map(|key| posted.callees.get(key));
+            reached.flatten().cloned().collect()
+        })
+    }
+
     /// Workloads whose self time passes four fifths of their budget.
     pub fn strained(&self) -> BTreeMap<ObjectKey, Strain> {
         self.with(|posted| {

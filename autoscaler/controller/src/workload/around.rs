@@ -5,13 +5,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use msars_api::annotations::Adopt;
 use msars_api::crd::SloAutoscaler;
-use msars_domain::{ObjectKey, Signals};
+use msars_domain::ObjectKey;
 use msars_plan::Tick;
 
 use super::adopt::{self, Hpa};
 use super::gather::{self, Around};
 use super::history::History;
 use super::record::Line;
+use super::spared::Before;
 use super::{DISCOVERED_S, Memory, Workloads, status};
 use crate::profiles;
 use crate::world::Workload;
@@ -52,7 +53,6 @@ impl Workloads {
         &mut self,
         workload: &Workload,
         autoscaler: &SloAutoscaler,
-        signals: &Signals,
         now: Timestamp,
     ) -> &mut Memory {
         let fresh = || Memory {
@@ -60,6 +60,7 @@ impl Workloads {
             state: status::remembered(autoscaler.status.as_ref(), now),
             written: now,
             history: History::default(),
+            before: Before::default(),
             last: None,
         };
         let memory = self
@@ -70,7 +71,6 @@ impl Workloads {
         if memory.uid != workload.uid {
             *memory = fresh();
         }
-        memory.history.look(now, signals);
         memory
     }
 

@@ -19,6 +19,7 @@ pub mod record;
 mod reflexes;
 pub mod rivals;
 pub mod room;
+pub mod spared;
 pub mod status;
 mod takeover;
 #[cfg(test)]
@@ -43,9 +44,11 @@ use self::act::{Hands, Task};
 use self::gather::One;
 use self::history::History;
 use self::record::Log;
+use self::spared::Before;
 use crate::engine::{Engine, EngineError, analytic};
 use crate::kubelet::Kubelets;
 use crate::metrics::{Metrics, TickOutcome};
+use crate::objective::Board;
 use crate::own::Own;
 use crate::pods;
 use crate::world::{Workload, World};
@@ -78,6 +81,8 @@ pub struct Means {
     pub now: fn() -> Timestamp,
     /// Counts ticks, writes and workloads.
     pub metrics: Metrics,
+    /// Which workloads a profile's load reaches.
+    pub board: Arc<Board>,
 }
 
 /// The workloads' task.
@@ -102,6 +107,7 @@ struct Memory {
     /// When the status was last written, or first read.
     written: Timestamp,
     history: History,
+    before: Before,
     /// What the last decision rested on.
     last: Option<Last>,
 }
@@ -245,9 +251,10 @@ impl Workloads {
         for revision in &observed.revisions {
             live.entry(&revision.workload).or_default().push(revision);
         }
+        let reached = self.means.board.reached();
         let mut with = Vec::new();
-        for signals in &observed.signals {
-            let key = &signals.workload;
+        for mut signals in observed.signals.iter().cloned() {
+            let key = &signals.workload.clone();
             let Some(autoscaler) = autoscalers.get(key) else {
                 // Nowhere to remember what is decided: made at the objectives' next round.
                 continue;
@@ -258,13 +265,17 @@ impl Workloads {
             let Some(percentile) = gather::percentile(&objectives, &workload) else {
                 continue;
             };
-            let memory = self.recall(&workload, autoscaler, signals, now);
+            let windows = self.means.windows;
+            let memory = self.recall(&workload, autoscaler, now);
+            let loaded = reached.contains(key);
+            memory.before.spare(&mut signals, loaded, &windows, now);
+            memory.history.look(now, &signals);
             let one = One {
                 workload: &workload,
                 autoscaler,
                 percentile,
                 serving: serving.get(key).map_or(&[][..], Vec::as_slice),
-                signals: signals.clone(),
+                signals,
                 live: live.remove(key).unwrap_or_default(),
                 history: memory.history.samples(),
             };
