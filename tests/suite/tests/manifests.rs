@@ -134,6 +134,7 @@ fn both_programs_run_twice_restricted_and_without_a_cpu_limit() {
         assert_eq!(spec["replicas"], 2);
         let pod = &spec["template"]["spec"];
         assert_eq!(pod["serviceAccountName"], name);
+        assert_eq!(pod["priorityClassName"], "system-cluster-critical");
         assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
         let container = &pod["containers"][0];
         assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
