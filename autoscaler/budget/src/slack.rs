@@ -2,8 +2,8 @@
 
 use crate::problem::{Problem, ROUNDING};
 
-/// Raises all budgets by a common factor until a path is full or a budget is at its ceiling, then those that are free of
-/// both, and so on.
+/// Raises all budgets by a common factor until a path is full, then those on no full path, and so on. The first budget at
+/// its ceiling ends it: what is left then is not given to the others, whose share would lose its meaning.
 ///
 /// Fixed budgets, and those on a chain whose target is out of reach, stay.
 pub(crate) fn raise(problem: &Problem, budgets: &mut [f64]) {
@@ -32,15 +32,13 @@ pub(crate) fn raise(problem: &Problem, budgets: &mut [f64]) {
         let Some((factor, index)) = least else {
             return;
         };
-        let roomy = (problem.items.iter().zip(budgets.iter()).enumerate())
-            .filter(|(item, _)| free[*item])
-            .map(|(item, (of, budget))| (of.ceiling / budget, item));
-        if let Some((limit, item)) = roomy.min_by(|a, b| a.0.total_cmp(&b.0))
-            && limit < factor
-        {
-            scale(budgets, &free, limit);
-            free[item] = false;
-            continue;
+        let room = (problem.items.iter().zip(budgets.iter()).zip(&free))
+            .filter(|(_, free)| **free)
+            .map(|((item, budget), _)| item.ceiling / budget)
+            .fold(f64::INFINITY, f64::min);
+        if room < factor {
+            scale(budgets, &free, room);
+            return;
         }
         scale(budgets, &free, factor);
         freeze(&mut free, &problem.rows[index].visits);
