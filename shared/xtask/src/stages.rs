@@ -11,14 +11,16 @@ pub enum Part {
     Contract,
     /// The real local cluster's own life.
     E2e,
-    /// What a user of a cluster sees of the product: gate rules, faults, profiles against the truth. About a quarter of
-    /// an hour; run by name, since not every case was seen green yet.
+    /// The gate's rules as a user of a cluster sees them.
+    Gate,
+    /// Everything that a user of a cluster sees of the product: the gate, faults, profiles against the truth, scaling,
+    /// a program that is not ours. Half an hour.
     Product,
 }
 
 impl Part {
     /// The parts that `test` runs when none is named.
-    pub const DEFAULT: [Self; 3] = [Self::Pure, Self::Contract, Self::E2e];
+    pub const DEFAULT: [Self; 4] = [Self::Pure, Self::Contract, Self::E2e, Self::Gate];
 }
 
 /// One cargo call with a name for the reader.
@@ -78,6 +80,13 @@ pub fn tests(part: Part) -> Vec<Stage> {
             "cluster life cycle",
             "test --profile ci -p msars-cluster --test * -- --nocapture",
         )],
+        Part::Gate => vec![
+            programs(),
+            stage(
+                "the gate on a cluster",
+                "test --profile ci --workspace --exclude msars-cluster --test e2e -- gate:",
+            ),
+        ],
         Part::Product => vec![
             programs(),
             stage(

@@ -9,25 +9,28 @@ use crate::{Case, case, strike};
 
 pub const CASES: &[Case] = &[
     case(
-        "a user's pause is never a hold and never touched",
+        "gate: a user's pause is never a hold and never touched",
         users_pause,
     ),
     case(
-        "paused in a manifest is the user's, also while held",
+        "gate: paused in a manifest is the user's, also while held",
         paused_declared,
     ),
-    case("mode off while held ends the hold", mode_off),
-    case("deleted while held: its shadow pods go with it", deleted),
+    case("gate: mode off while held ends the hold", mode_off),
     case(
-        "a deadline too short for a profile ends at once or by its time",
+        "gate: deleted while held: its shadow pods go with it",
+        deleted,
+    ),
+    case(
+        "gate: a deadline too short for a profile ends at once or by its time",
         short_deadline,
     ),
     case(
-        "an image that cannot be pulled is let through with that reason",
+        "gate: an image that cannot be pulled is let through with that reason",
         unknown_image,
     ),
     strike(
-        "holds off in the cluster ends and prevents holds",
+        "gate: holds off in the cluster ends and prevents holds",
         holds_off,
     ),
 ];

@@ -9,32 +9,32 @@ use crate::{Case, case};
 
 pub const CASES: &[Case] = &[
     case(
-        "set image is held, told, profiled outside every Service, and resume passes at once",
+        "gate: set image is held, told, profiled outside every Service, and resume passes at once",
         set_image,
     ),
     case(
-        "client-side apply is held, again keeps it, the old manifest ends it",
+        "gate: client-side apply is held, again keeps it, the old manifest ends it",
         apply_by_client,
     ),
     case(
-        "server-side apply is held, nobody owns the pause, skip-gate ends it",
+        "gate: server-side apply is held, nobody owns the pause, skip-gate ends it",
         apply_by_server,
     ),
     case(
-        "replace is held, and replace without paused is the user's resume",
+        "gate: replace is held, and replace without paused is the user's resume",
         replace,
     ),
     case(
-        "undo of what was held and resumed passes, the old template back",
+        "gate: undo of what was held and resumed passes, the old template back",
         undo_before_profile,
     ),
     case(
-        "an undo to before the opt-in keeps the workload opted in",
+        "gate: an undo to before the opt-in keeps the workload opted in",
         undo_keeps_opt_in,
     ),
-    case("a restart is not held", restart),
+    case("gate: a restart is not held", restart),
     case(
-        "a change while held keeps the first deadline",
+        "gate: a change while held keeps the first deadline",
         change_while_held,
     ),
 ];
