@@ -23,7 +23,7 @@ use self::labels::{
     SplitMethod, TickLabels, WorkloadLabels, WorkloadMode, WriteKind, WriteLabels, WriteOutcome,
 };
 pub use self::labels::{Queue, TickOutcome};
-use crate::revision::job::JobError;
+use crate::revision::task::JobError;
 
 /// Seconds; a tick has 15.
 const TICK: [f64; 8] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0];

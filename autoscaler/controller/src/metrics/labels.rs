@@ -9,7 +9,7 @@ use msars_observe::PromError;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 
 use crate::engine::EngineError;
-use crate::revision::job::JobError;
+use crate::revision::task::JobError;
 
 /// A kind of label with the list of its values: every series is there from the start, at 0, so that the first count is
 /// an increase.

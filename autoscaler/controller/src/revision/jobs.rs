@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use msars_gate::{HoldState, Trouble};
 use tokio::sync::watch;
 
-use super::job::{self, JobError, Progress as JobProgress};
+use super::job;
+use super::task::{JobError, Progress as JobProgress};
 use super::{Ended, Handle, Key, LAST, Revisions, start, store};
 use crate::profiles;
 use crate::world::Workload;

@@ -12,7 +12,7 @@ use msars_domain::{Action, ObjectKey};
 use msars_observe::{cadvisor, exposition};
 
 use super::counters::Counters;
-use super::job::JobError;
+use super::task::JobError;
 use crate::kubelet::Kubelets;
 use crate::metrics::Metrics;
 use crate::objective::Board;

@@ -11,6 +11,7 @@ pub mod shadow;
 mod size;
 mod start;
 mod store;
+pub mod task;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,9 +25,9 @@ use msars_domain::{Action, ObjectKey};
 use msars_gate::{HoldState, Phase, Progress, ReleaseReason, Step, Trouble, Watcher, next};
 use tokio::sync::{mpsc, watch};
 
-use self::job::{Finding, Job, JobError, Progress as JobProgress};
 use self::measure::Bench;
 use self::queue::{Running, Waiting, turns};
+use self::task::{Finding, Job, JobError, Progress as JobProgress};
 use crate::metrics::Queue;
 use crate::objective::Board;
 use crate::own::Own;

@@ -10,9 +10,9 @@ use tokio::sync::watch;
 
 use super::counters::{Counters, Waits, own_times};
 use super::cpu::CpuLog;
-use super::job::{Job, JobError, Progress};
 use super::measure::{Bench, Subject};
 use super::size::{Resized, resize, without};
+use super::task::{Job, JobError, Progress};
 
 /// Length of a measured window in seconds.
 const WINDOW_S: f64 = 4.0;

@@ -6,9 +6,9 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use msars_domain::MilliCpu;
 
-use super::job::JobError;
 use super::measure::{Bench, Subject, status};
 use super::shadow::Blueprint;
+use super::task::JobError;
 
 /// How long an in-place resize may take.
 const WITHIN: Duration = Duration::from_secs(10);

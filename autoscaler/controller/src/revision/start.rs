@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use msars_domain::{MilliCpu, ObjectKey, Percentile, RequestMix};
 use serde_json::Value;
 
-use super::job::Job;
 use super::shadow::Blueprint;
+use super::task::Job;
 use crate::profiles;
 use crate::world::Workload;
 

@@ -5,7 +5,7 @@ use msars_api::conditions::ConditionType;
 use msars_api::crd::{LoadLatencyProfile, Phase, ProfileSource};
 use msars_domain::ObjectKey;
 
-use super::job::{Finding, Job, JobError};
+use super::task::{Finding, Job, JobError};
 use crate::own::{Own, set_condition};
 use crate::profiles::{self, Found};
 
