@@ -266,6 +266,11 @@ impl Cluster {
         process::running(&self.paths, name)
     }
 
+    /// Whether a program neither runs nor holds its sockets any more, some milliseconds after it was killed.
+    pub fn gone(&self, name: &str) -> bool {
+        self.pid(name).is_none() && !process::dying(name)
+    }
+
     /// Gives the node images, all by one archive; pods name them with `imagePullPolicy: IfNotPresent` or `Never`.
     ///
     /// # Errors

@@ -19,6 +19,8 @@ const OWNER: &str = "MSARS_CLUSTER_OWNER";
 const PROGRAM: &str = "MSARS_CLUSTER_PROGRAM";
 /// Looks in a row, 50 ms apart, that must miss a program before it counts as gone.
 const MISSES: u32 = 6;
+/// Characters of a program's name that the kernel shows.
+const SHOWN: usize = 15;
 /// How long a process may take to go after SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -117,11 +119,34 @@ pub fn running(paths: &Paths, name: &str) -> Option<u32> {
         .map(|process| process.pid)
 }
 
+/// Whether a program of this name was killed and has threads left, which may hold its sockets: the kernel takes the
+/// memory of a process first, and with it the mark, then its threads one by one, and closes its files with the last.
+pub fn dying(name: &str) -> bool {
+    let shown = name.get(..name.len().min(SHOWN)).unwrap_or(name);
+    all().into_iter().any(|pid| {
+        stat(pid).is_some_and(|stat| stat.name == shown)
+            && !read(format!("/proc/{pid}/environ")).is_ok_and(|marks| !marks.is_empty())
+            && read_dir(format!("/proc/{pid}/fd")).is_ok_and(|mut open| open.next().is_some())
+    })
+}
+
+fn wait_dying(name: &str) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while dying(name) {
+        if Instant::now() >= deadline {
+            bail!("a killed {name} is not gone after {PATIENCE:?}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
 /// Starts a program detached inside the namespace with its own log, unless it still runs; tells whether it did.
 pub fn start(paths: &Paths, name: &str, inner: &Command) -> Result<bool> {
     if running(paths, name).is_some() {
         return Ok(false);
     }
+    wait_dying(name)?;
     paths.folder("logs")?;
     let log = paths.log(name);
     let out = OpenOptions::new().create(true).append(true).open(&log)?;

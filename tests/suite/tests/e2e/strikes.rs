@@ -97,7 +97,7 @@ impl Struck {
         ensure!(!struck.words.is_empty(), "{name} has no command line");
         kill(pid)?;
         until(&format!("{name} is gone"), 20, || {
-            let gone = bed.cluster.pid(name).is_none();
+            let gone = bed.cluster.gone(name);
             Ok(gone.then_some(()).ok_or("it lives".to_owned()))
         })?;
         Ok(struck)
