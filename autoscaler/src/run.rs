@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Args as ClapArgs;
+use clap::{Args as ClapArgs, ValueEnum};
 use jiff::SignedDuration;
 use msars_api::names;
 use msars_client::connect::clients;
 use msars_client::leader::{Candidate, Claim};
 use msars_controller::kubelet::Kubelets;
 use msars_controller::metrics::Metrics;
-use msars_controller::objective::{Board, Objectives};
+use msars_controller::objective::{Board, Objectives, Splits};
 use msars_controller::own::Own;
 use msars_controller::plain::Plain;
 use msars_controller::revision::Revisions;
@@ -53,6 +53,10 @@ pub struct Args {
     /// Held revisions profiled at once.
     #[arg(long, env = "MSARS_PROFILES", default_value_t = 2)]
     profiles: usize,
+    /// When an objective is split: `follow` what changes, or `once`, after which a service's budget holds for its later
+    /// revisions too. `once` is there to see what splitting again is worth.
+    #[arg(long, env = "MSARS_SPLITS", value_enum, default_value_t)]
+    splits: When,
     /// Cores that the threads of one pod can use at once: the node's.
     #[arg(long, env = "MSARS_NODE_CORES", default_value_t = 2.0)]
     node_cores: f64,
@@ -79,6 +83,23 @@ pub struct Args {
     admin: AdminArgs,
     #[command(flatten)]
     log: LogArgs,
+}
+
+/// `--splits`.
+#[derive(ValueEnum, Clone, Copy, Debug, Default)]
+enum When {
+    #[default]
+    Follow,
+    Once,
+}
+
+impl From<When> for Splits {
+    fn from(when: When) -> Self {
+        match when {
+            When::Follow => Self::Follow,
+            When::Once => Self::Once,
+        }
+    }
 }
 
 /// The end's grace: jobs delete their shadow pods.
@@ -154,6 +175,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         now,
         board,
     )
+    .made(args.splits.into())
     .counted_in(metrics.clone());
     tasks.spawn("objectives", objectives.run(seen.clone(), tasks.stop()));
 

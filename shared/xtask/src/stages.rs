@@ -130,6 +130,8 @@ pub enum Figure {
     Webhook,
     /// The same trace under the product, under HorizontalPodAutoscalers and without any: hours, or `--quick`.
     Peers,
+    /// A slower version of one service, with budgets that follow it and with budgets that stay: half an hour.
+    Resplit,
 }
 
 impl Figure {
@@ -139,6 +141,7 @@ impl Figure {
             Self::Tick | Self::Split | Self::Decide => None,
             Self::Webhook => Some("webhook"),
             Self::Peers => Some("peers"),
+            Self::Resplit => Some("resplit"),
         }
     }
 }
@@ -146,7 +149,7 @@ impl Figure {
 /// The measurement behind a figure that needs no cluster.
 pub fn bench(figure: Figure) -> Option<Stage> {
     let stage = match figure {
-        Figure::Webhook | Figure::Peers => return None,
+        Figure::Webhook | Figure::Peers | Figure::Resplit => return None,
         Figure::Tick => stage("one tick", "run --profile ci -p msars-plan --example tick"),
         Figure::Split => stage(
             "one split",

@@ -8,6 +8,8 @@ use msars_cluster::{Cluster, Image, Options};
 use msars_shop::{Options as Shop, ROLES, Role, Version, image, manifests};
 use serde_json::Value;
 
+use crate::resplit;
+
 /// Where the product runs.
 pub const SYSTEM: &str = "msars-system";
 /// Until the product is Available: its certificate takes the kubelet up to 90 s to mount.
@@ -141,8 +143,10 @@ fn images() -> Result<Vec<Image>> {
         images.push(Image::of_program(name, &program(file)?)?);
     }
     let shop = Image::of_program("unnamed", &program("msars-shop")?)?;
-    for role in ROLES.into_iter().chain([Role::Sidecar]) {
-        let wanted = image(role, Version::V1);
+    let first = ROLES.into_iter().chain([Role::Sidecar]);
+    let slower = (resplit::SERVICE, resplit::SLOWER);
+    for (role, version) in first.map(|role| (role, Version::V1)).chain([slower]) {
+        let wanted = image(role, version);
         let named = shop.named(&wanted.reference);
         images.push(wanted.env.into_iter().fold(named, Image::with_env));
     }

@@ -4,12 +4,13 @@
 //! or the machine's other work adds stands beside the result.
 //!
 //! Order of reading: `bed` (the cluster with product and shop on it) → `webhook` (reviews at a rate, against the
-//! deployed replicas); `peers` (a trace under each policy).
+//! deployed replicas); `peers` (a trace under each policy); `resplit` (a slower version with and without new budgets).
 
 pub mod bed;
 pub mod metrics;
 pub mod peers;
 pub mod proc;
+pub mod resplit;
 pub mod spread;
 pub mod webhook;
 

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use msars_bench::{peers, webhook};
+use msars_bench::{peers, resplit, webhook};
 
 /// Measures what is published, on the real local cluster. Needs root.
 #[derive(Debug, Parser)]
@@ -18,6 +18,8 @@ enum Command {
     Webhook(webhook::Args),
     /// The same trace under the product, under HorizontalPodAutoscalers and without any.
     Peers(peers::Args),
+    /// A slower version of one service, with budgets that follow it and with budgets that stay.
+    Resplit(resplit::Args),
     /// Used by `webhook` itself, inside the cluster's network: a plan on stdin, what was seen on stdout.
     #[command(hide = true)]
     Stream,
@@ -27,6 +29,7 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Webhook(args) => webhook::run(&args),
         Command::Peers(args) => peers::run(&args),
+        Command::Resplit(args) => resplit::run(&args),
         Command::Stream => webhook::stream(),
     }
 }

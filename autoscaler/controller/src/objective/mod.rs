@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use msars_api::crd::Observed;
+use msars_budget::Split;
 use msars_client::leader::Claim;
 use msars_domain::{Millis, ObjectKey, Signals};
 use msars_observe::{Observer, Windows};
@@ -45,8 +46,19 @@ pub struct Objectives {
     now: fn() -> Timestamp,
     board: Arc<Board>,
     metrics: Metrics,
+    splits: Splits,
     /// What was seen last, by objective.
     memory: BTreeMap<ObjectKey, Memory>,
+}
+
+/// When an objective is split.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Splits {
+    /// Whenever a revision, a profile, the rate or the tail factor changed.
+    #[default]
+    Follow,
+    /// Once by each leader: what is wanted of a service then holds for its later revisions too.
+    Once,
 }
 
 /// What is remembered of an application between two rounds. Everything here is read anew after a change of leader.
@@ -61,6 +73,8 @@ struct Memory {
     budgets: BTreeMap<String, Millis>,
     /// What the last split rested on.
     basis: Option<Basis>,
+    /// The split that is written.
+    split: Option<Split>,
 }
 
 impl Objectives {
@@ -83,8 +97,16 @@ impl Objectives {
             now,
             board,
             metrics: Metrics::default(),
+            splits: Splits::default(),
             memory: BTreeMap::new(),
         }
+    }
+
+    /// Makes splits when `splits` says.
+    #[must_use]
+    pub const fn made(mut self, splits: Splits) -> Self {
+        self.splits = splits;
+        self
     }
 
     /// Counts splits in `metrics`.
@@ -190,36 +212,19 @@ impl Objectives {
             .filter(|member| member.workload.held() && member.revision == member.workload.revision)
             .map(|member| (member.workload.key.clone(), member.revision.to_owned()))
             .collect();
-        let rate: f64 = memory.classes.iter().map(|class| class.rate.get()).sum();
-        let basis = Basis {
-            versions: ahead
-                .iter()
-                .map(|(name, member)| {
-                    let version = member.profile.map_or("-", |known| known.version.as_str());
-                    format!("{name}@{}@{version}", member.revision)
-                })
-                .collect(),
-            rate,
-            tail: memory
-                .classes
-                .iter()
-                .map(|class| class.tail.get())
-                .fold(0.0, f64::max),
-            at: now,
-        };
+        let basis = Basis::of(&ahead, &memory.classes, now);
         if !due(memory.basis.as_ref(), &basis) {
             report::observed(&self.own, application, memory.entry.as_ref(), now).await;
             return;
         }
         let begun = (self.now)();
-        let both = compute(
-            application,
-            &memory.classes,
-            &current,
-            &ahead,
-            !waiting.is_empty(),
-        )
-        .await;
+        let standing = memory.split.clone().filter(|_| self.splits == Splits::Once);
+        let both = if let Some(split) = standing {
+            Ok((split.clone(), (!waiting.is_empty()).then_some(split)))
+        } else {
+            let anew = !waiting.is_empty();
+            compute(application, &memory.classes, &current, &ahead, anew).await
+        };
         let took_ms = (self.now)().duration_since(begun).as_secs_f64() * 1000.0;
         let made = both.as_ref().ok();
         let method = made.map(|(split, next)| next.as_ref().unwrap_or(split).method);
@@ -248,6 +253,7 @@ impl Objectives {
                         .map(|service| (service.service.clone(), service.budget))
                         .collect();
                     memory.basis = Some(basis);
+                    memory.split = Some(split);
                     self.board.with(|posted| posted.split.extend(waiting));
                 }
             }

@@ -30,6 +30,29 @@ pub(super) struct Basis {
     pub at: Timestamp,
 }
 
+impl Basis {
+    /// Of a split for these members, made now.
+    pub(super) fn of(
+        members: &BTreeMap<String, Member<'_>>,
+        classes: &[Class],
+        now: Timestamp,
+    ) -> Self {
+        let version = |(name, member): (&String, &Member<'_>)| {
+            let version = member.profile.map_or("-", |known| known.version.as_str());
+            format!("{name}@{}@{version}", member.revision)
+        };
+        Self {
+            versions: members.iter().map(version).collect(),
+            rate: classes.iter().map(|class| class.rate.get()).sum(),
+            tail: classes
+                .iter()
+                .map(|class| class.tail.get())
+                .fold(0.0, f64::max),
+            at: now,
+        }
+    }
+}
+
 /// Whether a split is to be made.
 pub(super) fn due(last: Option<&Basis>, next: &Basis) -> bool {
     let Some(last) = last else {

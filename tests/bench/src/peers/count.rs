@@ -1,5 +1,7 @@
 //! What a run cost and kept: requests of pods over time, actions in the audit log, answers within the objective. Pure.
 
+use std::ops::Range;
+
 use anyhow::{Context, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -125,12 +127,7 @@ pub fn service(run: &RunResult, percentile: f64, target_ms: f64) -> Result<Servi
     let requests = total.sent + total.dropped;
     // Timed out ones are in the histogram with the time they waited, which is beyond any objective.
     let within = histogram.count_between(0, (target_ms * 1000.0) as u64);
-    let bad: f64 = run
-        .windows
-        .iter()
-        .filter(|w| missed(w, percentile, target_ms))
-        .map(seconds)
-        .sum();
+    let bad = violated_s(run, percentile, target_ms, 0.0..f64::INFINITY);
     Ok(Service {
         requests,
         failed: total.failed + total.dropped,
@@ -138,6 +135,14 @@ pub fn service(run: &RunResult, percentile: f64, target_ms: f64) -> Result<Servi
         violation_minutes: bad / 60.0,
         tail_ms: histogram.value_at_quantile(percentile / 100.0) as f64 / 1000.0,
     })
+}
+
+/// Seconds of windows that missed the objective, of those that begin in this span, seconds since the first request.
+pub fn violated_s(run: &RunResult, percentile: f64, target_ms: f64, span: Range<f64>) -> f64 {
+    let begins = |w: &&Window| span.contains(&w.start.duration_since(run.started).as_secs_f64());
+    let missed = |w: &&Window| missed(w, percentile, target_ms);
+    let bad = run.windows.iter().filter(begins).filter(missed);
+    bad.map(seconds).sum()
 }
 
 fn seconds(window: &Window) -> f64 {

@@ -109,7 +109,8 @@ pub fn learned(bed: &Bed, shop: &Shop, trace: &Trace) -> Result<bool> {
     Ok(false)
 }
 
-fn target(bed: &Bed, shop: &Shop) -> Result<String> {
+/// The front end's address.
+pub fn target(bed: &Bed, shop: &Shop) -> Result<String> {
     let service: Value = bed.get(&["-n", &shop.namespace, "service", "front-end"])?;
     let address = service["spec"]["clusterIP"]
         .as_str()
@@ -118,7 +119,7 @@ fn target(bed: &Bed, shop: &Shop) -> Result<String> {
 }
 
 /// The load driver as a process of the node, outside every pod's quota; `look` is called every two seconds meanwhile.
-fn drive(
+pub fn drive(
     bed: &Bed,
     target: &str,
     repeat: usize,

@@ -1,0 +1,271 @@
+//! What splitting again is worth: the same load while a slower version comes in, with budgets that follow the version
+//! and with budgets that stay as they were.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use msars_domain::load::RunResult;
+use msars_shop::{Options as Shop, Role, Version, image, manifests};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::bed::{Bed, SYSTEM};
+use crate::peers::count::{Sample, core_seconds, requested, service, violated_s};
+use crate::peers::policy::Policy;
+use crate::peers::{PERCENTILE, TARGET_MS, reset, run as driven};
+use crate::save;
+use crate::spread::Spread;
+
+/// The service that gets slower.
+pub(crate) const SERVICE: Role = Role::Catalogue;
+/// Its version that does more work a request.
+pub(crate) const SLOWER: Version = Version::V2;
+/// The change comes so long after the first request.
+const CHANGE: Duration = Duration::from_secs(30);
+/// Until a new leader has split.
+const SPLIT: Duration = Duration::from_mins(3);
+
+/// Arguments of `resplit`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Repeats of both, in turned order.
+    #[arg(long, default_value_t = 3)]
+    repeats: usize,
+    /// Requests per second.
+    #[arg(long, default_value_t = 25.0)]
+    rate: f64,
+    /// Seconds of load; the change comes after 30.
+    #[arg(long, default_value_t = 300)]
+    seconds: u64,
+    /// Measure on the cluster that is up, with the product on it.
+    #[arg(long)]
+    attach: bool,
+    /// Leave a cluster that this run brought up.
+    #[arg(long)]
+    keep: bool,
+}
+
+/// One version change.
+#[derive(Debug, Clone, Serialize)]
+struct Run {
+    /// `follow` or `once`.
+    splits: &'static str,
+    repeat: usize,
+    /// Seconds from the first request to the end of the rollout; none when it did not end.
+    rolled_s: Option<f64>,
+    /// Share of the requests answered within the objective.
+    attainment: f64,
+    /// Seconds of windows that missed the objective, before the rollout's end and after it.
+    violated_before_s: f64,
+    violated_after_s: f64,
+    /// The objective's percentile of all requests, ms.
+    tail_ms: f64,
+    failed: u64,
+    core_seconds: f64,
+    samples: Vec<Sample>,
+}
+
+/// The published result.
+#[derive(Debug, Clone, Serialize)]
+struct Report {
+    rate: f64,
+    seconds: u64,
+    percentile: f64,
+    target_ms: f64,
+    service: String,
+    runs: Vec<Run>,
+}
+
+/// The command.
+pub fn run(args: &Args) -> Result<()> {
+    if Duration::from_secs(args.seconds) < 2 * CHANGE {
+        bail!("--seconds {}: the change comes after 30", args.seconds);
+    }
+    let shop = Shop {
+        slo: format!("p{PERCENTILE}<{TARGET_MS}ms"),
+        ..Shop::default()
+    };
+    let bed = if args.attach {
+        Bed::attach()?
+    } else {
+        Bed::up(&shop)?
+    };
+    let measured = all(&bed, args, &shop);
+    bed.leave(args.keep)?;
+    let runs = measured?;
+    print(&runs);
+    save(
+        "resplit.json",
+        &Report {
+            rate: args.rate,
+            seconds: args.seconds,
+            percentile: PERCENTILE,
+            target_ms: TARGET_MS,
+            service: SERVICE.to_string(),
+            runs,
+        },
+    )
+}
+
+fn all(bed: &Bed, args: &Args, shop: &Shop) -> Result<Vec<Run>> {
+    let mut runs = Vec::new();
+    for repeat in 0..args.repeats {
+        let mut both = ["follow", "once"];
+        both.rotate_left(repeat % 2);
+        for splits in both {
+            let run = once(bed, args, shop, (splits, repeat))?;
+            println!(
+                "{splits} {}: attainment {:.2} %, violated {:.0} s before the rollout's end and {:.0} s after it, {:.0} core-seconds",
+                repeat + 1,
+                run.attainment * 100.0,
+                run.violated_before_s,
+                run.violated_after_s,
+                run.core_seconds
+            );
+            runs.push(run);
+        }
+    }
+    Ok(runs)
+}
+
+/// The shop as its manifests have it, a leader that has split it, and then the load with the change in it.
+fn once(
+    bed: &Bed,
+    args: &Args,
+    shop: &Shop,
+    (splits, repeat): (&'static str, usize),
+) -> Result<Run> {
+    let name = "deployment/msars-autoscaler";
+    bed.cluster.apply(&manifests(shop).to_string())?;
+    reset::to(bed, shop, Policy::Ours)?;
+    let setting = format!("MSARS_SPLITS={splits}");
+    bed.cluster
+        .ask(["-n", SYSTEM, "set", "env", name, &setting])?;
+    // New pods even when the setting stands: a leader that begins knows no split.
+    bed.cluster
+        .ask(["-n", SYSTEM, "rollout", "restart", name])?;
+    bed.cluster
+        .ask(["-n", SYSTEM, "rollout", "status", name, "--timeout=120s"])?;
+    let target = driven::target(bed, shop)?;
+    let load = |seconds: u64| {
+        let pairs = [
+            ("--rate", format!("{:.3}", args.rate)),
+            ("--duration", format!("{seconds}s")),
+        ];
+        pairs
+            .into_iter()
+            .flat_map(|(flag, value)| [flag.to_owned(), value])
+            .collect::<Vec<String>>()
+    };
+    let patience = Instant::now() + SPLIT;
+    while !has_split(bed)? {
+        if Instant::now() >= patience {
+            bail!("expected: a split by the new leader within {SPLIT:?}; found: none in its log");
+        }
+        driven::drive(bed, &target, repeat, &load(20), |_| Ok(()))?;
+    }
+    let begin = Instant::now();
+    let mut samples = Vec::new();
+    let mut changed = false;
+    let mut rolled_s = None;
+    let result = driven::drive(bed, &target, repeat, &load(args.seconds), |_| {
+        let at_s = begin.elapsed().as_secs_f64();
+        if !changed && begin.elapsed() >= CHANGE {
+            change(bed, shop, &format!("{splits}-{repeat}"))?;
+            changed = true;
+        }
+        if changed && rolled_s.is_none() && rolled(bed, shop)? {
+            rolled_s = Some(begin.elapsed().as_secs_f64());
+        }
+        let pods = bed.get(&["-n", &shop.namespace, "pods"])?;
+        samples.push(requested(&pods, at_s));
+        Ok(())
+    })?;
+    told(&result, samples, (splits, repeat), rolled_s, args.seconds)
+}
+
+fn told(
+    result: &RunResult,
+    samples: Vec<Sample>,
+    (splits, repeat): (&'static str, usize),
+    rolled_s: Option<f64>,
+    seconds: u64,
+) -> Result<Run> {
+    let seen = service(result, PERCENTILE, TARGET_MS)?;
+    let end = rolled_s.unwrap_or(seconds as f64);
+    let violated = |from, to| violated_s(result, PERCENTILE, TARGET_MS, from..to);
+    Ok(Run {
+        splits,
+        repeat,
+        rolled_s,
+        attainment: seen.attainment,
+        violated_before_s: violated(0.0, end),
+        violated_after_s: violated(end, f64::INFINITY),
+        tail_ms: seen.tail_ms,
+        failed: seen.failed,
+        core_seconds: core_seconds(&samples, seconds as f64),
+        samples,
+    })
+}
+
+/// Whether the leader that runs now has split.
+fn has_split(bed: &Bed) -> Result<bool> {
+    let log = bed.cluster.ask([
+        "-n",
+        SYSTEM,
+        "logs",
+        "-l",
+        "app.kubernetes.io/name=msars-autoscaler",
+        "--tail=-1",
+    ])?;
+    Ok(log.lines().any(|line| line.contains("took_ms")))
+}
+
+/// The slower version, as a revision that nobody has seen: `mark` makes its template another than any before.
+fn change(bed: &Bed, shop: &Shop, mark: &str) -> Result<()> {
+    let container = SERVICE.name();
+    let patch = json!({"spec": {"template": {
+        "metadata": {"annotations": {"bench": mark}},
+        "spec": {"containers": [{"name": container, "image": image(SERVICE, SLOWER).reference}]},
+    }}});
+    bed.cluster
+        .ask([
+            "-n",
+            &shop.namespace,
+            "patch",
+            "deployment",
+            SERVICE.name(),
+            "-p",
+            &patch.to_string(),
+        ])
+        .context("setting the slower version")?;
+    Ok(())
+}
+
+/// Whether the rollout is complete and not held.
+fn rolled(bed: &Bed, shop: &Shop) -> Result<bool> {
+    let found = bed.get(&["-n", &shop.namespace, "deployment", SERVICE.name()])?;
+    let (spec, status) = (&found["spec"], &found["status"]);
+    let wanted = spec["replicas"].as_u64().unwrap_or(1);
+    let count = |name: &str| status[name].as_u64().unwrap_or(0);
+    Ok(spec["paused"] != true
+        && status["observedGeneration"] == found["metadata"]["generation"]
+        && count("updatedReplicas") >= wanted
+        && count("replicas") == count("updatedReplicas")
+        && count("availableReplicas") >= wanted)
+}
+
+fn print(runs: &[Run]) {
+    for splits in ["follow", "once"] {
+        let spread = |of: fn(&Run) -> f64| {
+            let values = runs.iter().filter(|run| run.splits == splits).map(of);
+            Spread::of(values).map_or_else(String::new, |spread| format!("{spread:.1}"))
+        };
+        println!(
+            "{splits:7} attainment {} %, violated after the rollout {} s, core-seconds {}",
+            spread(|run| run.attainment * 100.0),
+            spread(|run| run.violated_after_s),
+            spread(|run| run.core_seconds)
+        );
+    }
+}
