@@ -24,7 +24,7 @@ use msars_api::names;
 use msars_client::connect::Clients;
 use msars_client::watched::{Watched, watched};
 use msars_domain::{MilliCpu, ObjectKey};
-use msars_gate::facts::{Holds, PodSelector, SizeRange, Wanted, Workload, claim_is_writable};
+use msars_gate::snapshot::{Holds, PodSelector, SizeRange, Wanted, Workload, claim_is_writable};
 use msars_gate::{Facts, Snapshot, revision_hash};
 use msars_ops::readiness::ReadyHandle;
 use msars_ops::shutdown::Tasks;

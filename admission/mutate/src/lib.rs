@@ -4,7 +4,8 @@
 //! what can't be read is allowed unchanged. Deployments go to [`msars_gate::admit`]; new pods get the size that their
 //! revision is wanted to have, at birth.
 
+mod decided;
 mod pod;
 mod review;
 
-pub use review::{Answer, Outcome, decide};
+pub use review::{Answer, Outcome, decide, guess_uid};

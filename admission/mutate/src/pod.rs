@@ -1,13 +1,11 @@
 //! New pods are born with the wanted size, so that a rollout needs no second resize.
 
-use std::collections::BTreeMap;
-
 use msars_api::names::SHADOW_LABEL;
 use msars_domain::{CpuSize, ObjectKey};
-use msars_gate::{Serving, Snapshot, serving};
+use msars_gate::{Serving, Snapshot, images, serving};
 use serde_json::{Value, json};
 
-use crate::review::Decided;
+use crate::decided::Decided;
 
 /// Decides about a new pod. The Deployment is found by the owner's name and the pod-template-hash, since the
 /// ReplicaSet may be newer than everything that is known.
@@ -65,20 +63,6 @@ fn deployment<'a>(pod: &'a Value, hash: &str) -> Option<&'a str> {
     name.strip_suffix(hash)?
         .strip_suffix('-')
         .filter(|name| !name.is_empty())
-}
-
-fn images(pod: &Value) -> BTreeMap<&str, &str> {
-    let containers = pod.pointer("/spec/containers").and_then(Value::as_array);
-    containers
-        .into_iter()
-        .flatten()
-        .filter_map(|container| {
-            Some((
-                container.get("name")?.as_str()?,
-                container.get("image")?.as_str()?,
-            ))
-        })
-        .collect()
 }
 
 /// Sets request and limit where they are set already; adds neither.

@@ -7,6 +7,7 @@ use msars_domain::ObjectKey;
 use msars_gate::{Operation, Request, Snapshot, Verdict, admit};
 use serde_json::{Map, Value, json};
 
+use crate::decided::Decided;
 use crate::pod;
 
 /// How a review ended.
@@ -31,29 +32,6 @@ pub struct Answer {
     pub verdict: &'static str,
     /// A stable CamelCase reason.
     pub reason: &'static str,
-}
-
-/// A decision before it is put into an envelope.
-pub(crate) struct Decided {
-    pub verdict: &'static str,
-    pub reason: &'static str,
-    pub patch: Vec<Value>,
-    pub warnings: Vec<String>,
-    /// Further audit annotations.
-    pub audit: Vec<(&'static str, String)>,
-}
-
-impl Decided {
-    /// Allowed unchanged.
-    pub(crate) fn pass(reason: &'static str) -> Self {
-        Self {
-            verdict: "Pass",
-            reason,
-            patch: Vec::new(),
-            warnings: Vec::new(),
-            audit: Vec::new(),
-        }
-    }
 }
 
 /// Answers a review from what is known at `now`. The answer is always "allowed", with the review's uid.
@@ -178,8 +156,9 @@ fn answer(uid: &str, decided: Decided, outcome: Outcome) -> Answer {
     }
 }
 
-/// The uid of a review that was cut short: the API server writes `request.uid` before every other uid.
-fn guess_uid(review: &[u8]) -> String {
+/// The uid of a review that was cut short; empty when there is none. The API server writes `request.uid` before every
+/// other uid; a wrong guess makes it apply `failurePolicy`, which is Ignore.
+pub fn guess_uid(review: &[u8]) -> String {
     let text = String::from_utf8_lossy(review);
     let after_key = text.split_once("\"uid\"").map_or("", |(_, rest)| rest);
     let value = after_key.trim_start_matches([':', ' ']).strip_prefix('"');

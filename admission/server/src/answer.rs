@@ -50,16 +50,6 @@ pub(crate) fn uid(review: &[u8]) -> Option<String> {
         .map(|envelope| envelope.request.uid)
 }
 
-/// The uid of a review that was cut short. The API server writes `request.uid` before every
-/// other uid; a wrong guess makes it apply `failurePolicy`, which is Ignore.
-pub(crate) fn guess_uid(review: &[u8]) -> String {
-    let text = String::from_utf8_lossy(review);
-    let after_key = text.split_once("\"uid\"").map_or("", |(_, rest)| rest);
-    let value = after_key.trim_start_matches([':', ' ']).strip_prefix('"');
-    let uid = value.and_then(|value| value.split_once('"'));
-    uid.map_or_else(String::new, |(uid, _)| uid.to_owned())
-}
-
 /// "Allowed, unchanged, and this is why" as JSON.
 pub(crate) fn allow(uid: &str, why: &str) -> Vec<u8> {
     serde_json::json!({
@@ -77,7 +67,8 @@ pub(crate) fn allow(uid: &str, why: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{guess_uid, uid};
+    use super::uid;
+    use msars_mutate::guess_uid;
 
     #[test]
     fn uid_of_whole_and_cut_reviews() {

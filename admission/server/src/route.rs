@@ -80,7 +80,7 @@ async fn decided<D: Decide>(
         return open(Outcome::Unreadable, "", "body too large or broken off");
     };
     let Some(found) = answer::uid(&review) else {
-        let guess = answer::guess_uid(&review);
+        let guess = msars_mutate::guess_uid(&review);
         return open(Outcome::Unreadable, &guess, "body is no complete review");
     };
     *uid = found;

@@ -9,9 +9,18 @@ use msars_api::crd::{
 };
 use msars_domain::ObjectKey;
 
-use crate::objective::assemble::MOST_REPLICAS;
 use crate::own::{Own, owner};
 use crate::world::Workload;
+
+/// Replicas allowed unless the user says otherwise.
+const MOST_REPLICAS: u32 = 10;
+
+/// Namespace and name of an autoscaler: a team's own may be named otherwise than its Deployment.
+pub fn key(autoscaler: &SloAutoscaler) -> ObjectKey {
+    let part = |text: &Option<String>| text.clone().unwrap_or_default();
+    let meta = &autoscaler.metadata;
+    ObjectKey::new(part(&meta.namespace), part(&meta.name))
+}
 
 /// Fewest and most replicas that a workload asks for.
 pub fn bounds(workload: &Workload) -> (u32, u32) {

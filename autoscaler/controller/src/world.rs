@@ -1,5 +1,6 @@
 //! What the controller knows of the cluster: guarded copies, and the opted-in workloads read out of them.
 
+pub mod hpa;
 mod template;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,20 +17,20 @@ use kube::{
     api::{ApiResource, DynamicObject},
     runtime::watcher,
 };
-use msars_api::annotations::{Adopt, Mode, Settings, Warning};
-use msars_api::crd::{LoadLatencyProfile, ServiceLevelObjective, SloAutoscaler};
+use msars_api::annotations::{self, Adopt, Mode, Settings, Warning};
+use msars_api::crd::{AdoptedAutoscaler, LoadLatencyProfile, ServiceLevelObjective, SloAutoscaler};
 use msars_api::names;
 use msars_client::connect::Clients;
 use msars_client::watched::{Watched, watched};
 use msars_domain::{CpuSize, MilliCpu, ObjectKey};
-use msars_gate::facts::Holds;
-use msars_gate::{Facts, HoldState, Stamps, revision_hash, serving, shape_hash};
+use msars_gate::snapshot::Holds;
+use msars_gate::{Facts, HoldState, Stamps, images, revision_hash, serving, shape_hash};
 use msars_ops::shutdown::Tasks;
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use self::template::{images, sidecars};
-use crate::workload::adopt;
+use self::hpa::Hpa;
+use self::template::sidecars;
 
 /// The copies.
 #[derive(Debug, Clone)]
@@ -136,15 +137,11 @@ impl World {
 
     /// The cluster-wide switch.
     pub fn holds(&self) -> Holds {
-        let off = self.switches.all().iter().any(|map| {
-            map.metadata.name.as_deref() == Some(names::SWITCHES)
-                && map
-                    .data
-                    .as_ref()
-                    .and_then(|data| data.get(names::SWITCH_HOLDS))
-                    .is_some_and(|value| value.trim() == "off")
-        });
-        if off { Holds::Off } else { Holds::On }
+        let all = self.switches.all();
+        let switches = all
+            .iter()
+            .find(|map| map.metadata.name.as_deref() == Some(names::SWITCHES));
+        Holds::read(switches.and_then(|map| map.data.as_ref()))
     }
 
     /// All profiles.
@@ -199,11 +196,7 @@ impl World {
         let mut out = BTreeMap::new();
         for deployment in self.deployments.all() {
             let meta = &deployment.metadata;
-            let annotated = meta
-                .annotations
-                .iter()
-                .flatten()
-                .any(|(name, _)| name.starts_with(msars_api::annotations::PREFIX));
+            let annotated = annotations::present(meta.annotations.as_ref());
             let part = |text: &Option<String>| text.clone().unwrap_or_default();
             let key = ObjectKey::new(part(&meta.namespace), part(&meta.name));
             if !wanted(&key, annotated) {
@@ -232,7 +225,7 @@ impl World {
         if workload.settings.adopt == Adopt::Nothing {
             return;
         }
-        let found = adopt::found(&self.rivals.all(), &workload.key);
+        let found = hpa::found(&self.rivals.all(), &workload.key);
         let autoscalers = self.autoscalers.all();
         let stored = autoscalers
             .iter()
@@ -241,7 +234,7 @@ impl World {
                     && autoscaler.spec.target_ref.name == workload.key.name
             })
             .find_map(|autoscaler| autoscaler.status.as_ref()?.adopted.as_ref());
-        adopt::limit(workload, &found, stored);
+        workload.limit(&found, stored);
     }
 }
 
@@ -349,6 +342,11 @@ impl Workload {
             object,
         };
         Some((workload, opted))
+    }
+
+    /// Takes over the limits and behaviour of its autoscaler, or of the one that was taken over, if it asks for it.
+    pub(crate) fn limit(&mut self, found: &[Hpa], stored: Option<&AdoptedAutoscaler>) {
+        self.behavior = hpa::limit(&mut self.settings, found, stored);
     }
 
     /// Whether a hold of ours stands.

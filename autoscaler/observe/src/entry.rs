@@ -13,10 +13,6 @@ use crate::promql::{Ask, Keys, conditions, one_of, select, span};
 use crate::signals::{Problem, buckets, count, key, numbers, problems, reading};
 use crate::{Answers, Windows};
 
-/// Burn rate over 5 min from which an objective burns fast: two percent of a 30-day budget in an hour (Google, The
-/// Site Reliability Workbook, chapter 5).
-pub const FAST_BURN: f64 = 14.4;
-
 /// An entry workload with its objective.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
@@ -49,7 +45,7 @@ impl EntryReading {
             (Reading::Known { value, at }, Reading::Known { value: count, .. }) => {
                 if enough(*count, percentile) {
                     Reading::Known {
-                        value: (1.0 - value) / percentile.miss(),
+                        value: percentile.burn_rate(*value),
                         at: *at,
                     }
                 } else {

@@ -23,7 +23,7 @@ mod signals;
 
 pub use answer::{Answer, RangeAnswer, Sample, Series};
 pub use client::{Client, Hear, Hears, Timeouts};
-pub use entry::{Entries, Entry, EntryReading, FAST_BURN, assemble_entries, entry_queries};
+pub use entry::{Entries, Entry, EntryReading, assemble_entries, entry_queries};
 pub use error::PromError;
 pub use graph::{CallGraph, Edge, GraphError, assemble_graph, graph_queries, merged_chain};
 pub use histogram::{Buckets, Quantile, enough};

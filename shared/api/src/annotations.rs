@@ -259,6 +259,11 @@ impl Reader<'_> {
     }
 }
 
+/// Whether any of an object's annotations is one of ours.
+pub fn present(annotations: Option<&BTreeMap<String, String>>) -> bool {
+    annotations.is_some_and(|map| map.keys().any(|name| name.starts_with(PREFIX)))
+}
+
 /// Reads the settings; every bad value gives one warning and never an error.
 #[must_use]
 pub fn parse(annotations: &BTreeMap<String, String>) -> (Settings, Vec<Warning>) {

@@ -11,6 +11,7 @@ use kube::{
         ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
     },
 };
+use msars_api::names::FIELD_MANAGER;
 use msars_domain::{Action, MilliCpu};
 use serde_json::{Map, Value, json};
 
@@ -262,18 +263,16 @@ fn autoscalers(client: &Client, namespace: &str) -> Api<DynamicObject> {
     Api::namespaced_with(client.clone(), namespace, &resource)
 }
 
-const MANAGER: &str = "msars";
-
 fn writer() -> PostParams {
     PostParams {
-        field_manager: Some(MANAGER.into()),
+        field_manager: Some(FIELD_MANAGER.into()),
         ..PostParams::default()
     }
 }
 
 fn manager() -> PatchParams {
     PatchParams {
-        field_manager: Some(MANAGER.into()),
+        field_manager: Some(FIELD_MANAGER.into()),
         ..PatchParams::default()
     }
 }

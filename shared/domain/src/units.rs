@@ -51,6 +51,10 @@ pub struct Rate(f64);
 #[serde(try_from = "f64", into = "f64")]
 pub struct Percentile(f64);
 
+/// Burn rate over 5 min from which an objective burns fast: two percent of a 30-day budget in an hour (Google, The
+/// Site Reliability Workbook, chapter 5).
+const FAST_BURN: f64 = 14.4;
+
 /// CPU in thousandths of a core, as Kubernetes writes `250m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MilliCpu(pub u32);
@@ -96,6 +100,15 @@ impl Percentile {
     pub fn miss(self) -> f64 {
         1.0 - self.0
     }
+    /// How many times faster than allowed an objective's budget is used up where this share of requests (0 to 1) keeps
+    /// its latency: 1 uses it up exactly.
+    pub fn burn_rate(self, attainment: f64) -> f64 {
+        (1.0 - attainment) / self.miss()
+    }
+    /// Whether an objective's budget burns fast where this share of requests (0 to 1) keeps its latency.
+    pub fn burns_fast(self, attainment: f64) -> bool {
+        self.burn_rate(attainment) > FAST_BURN
+    }
 }
 
 impl MilliCpu {
@@ -137,6 +150,15 @@ impl std::fmt::Display for Millis {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_objective_burns_fast_from_fourteen_times_its_budget_on() {
+        let p99 = Percentile::new(0.99).unwrap();
+        assert!((p99.burn_rate(0.99) - 1.0).abs() < 1e-9);
+        for (attainment, fast) in [(1.0, false), (0.90, false), (0.86, false), (0.85, true)] {
+            assert_eq!(p99.burns_fast(attainment), fast, "{attainment}");
+        }
+    }
 
     #[test]
     fn units_refuse_what_they_cannot_mean() {

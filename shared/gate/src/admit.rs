@@ -1,101 +1,15 @@
 //! The webhook's decision about one update of a Deployment.
 
 use jiff::Timestamp;
-use msars_domain::ObjectKey;
 use serde_json::Value;
 
-use crate::facts::Snapshot;
 use crate::hold::HoldState;
 use crate::judge::Case;
-use crate::reason::{PassReason, ReleaseReason};
+use crate::reason::PassReason;
+use crate::request::{Operation, Request};
+use crate::snapshot::Snapshot;
+use crate::verdict::Verdict;
 use crate::warn::warnings;
-
-/// What is done to the object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
-    /// It is new.
-    Create,
-    /// It changes.
-    Update,
-    /// Anything else.
-    Other,
-}
-
-/// What the review says about the write itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
-    /// What is done.
-    pub operation: Operation,
-    /// The Deployment.
-    pub target: ObjectKey,
-    /// Who writes.
-    pub user: String,
-    /// Nothing will be stored. The answer is the same: it has no side effects.
-    pub dry_run: bool,
-    /// The field manager that the writer named.
-    pub field_manager: Option<String>,
-    /// Whether the write is a patch (else the whole object); `None` if the review does not say.
-    pub patch: Option<bool>,
-}
-
-/// The decision.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// A hold begins.
-    Hold {
-        /// The revision that waits.
-        revision: String,
-        /// The revision that runs meanwhile.
-        from: String,
-        /// Start.
-        since: Timestamp,
-        /// Deadline.
-        until: Timestamp,
-    },
-    /// The hold goes on; its first deadline stays.
-    KeepHold {
-        /// The revision that waits, perhaps another one than before.
-        revision: String,
-        /// The revision that runs meanwhile.
-        from: String,
-        /// Start of the hold.
-        since: Timestamp,
-        /// Deadline of the hold.
-        until: Timestamp,
-    },
-    /// The hold ends in this write.
-    Release {
-        /// Why.
-        why: ReleaseReason,
-    },
-    /// Not held.
-    Pass {
-        /// Why not.
-        why: PassReason,
-    },
-}
-
-impl Verdict {
-    /// `Hold`, `KeepHold`, `Release` or `Pass`.
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::Hold { .. } => "Hold",
-            Self::KeepHold { .. } => "KeepHold",
-            Self::Release { .. } => "Release",
-            Self::Pass { .. } => "Pass",
-        }
-    }
-
-    /// The reason's stable label; `NewRevision` and `Held` for holds.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Hold { .. } => "NewRevision",
-            Self::KeepHold { .. } => "Held",
-            Self::Release { why } => why.label(),
-            Self::Pass { why } => why.label(),
-        }
-    }
-}
 
 /// A decision with what follows from it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use msars_api::annotations::MODE;
 use serde_json::Value;
 
-use crate::admit::Request;
 use crate::deployment::{our_settings, text};
+use crate::request::Request;
 
 const LAST_APPLIED: &str =
     "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration";

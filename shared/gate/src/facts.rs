@@ -1,225 +1,69 @@
-//! What a webhook replica knows besides the review: plain data, filled from its watches, read without I/O.
+//! What a Deployment says about itself.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use jiff::{SignedDuration, Timestamp};
-use msars_domain::{MilliCpu, ObjectKey};
-use serde::{Deserialize, Serialize};
+use msars_api::annotations::{self, Settings, Warning};
+use msars_domain::ObjectKey;
 use serde_json::Value;
 
-use crate::revision_hash;
+use crate::deployment::{our_settings, template, text};
+use crate::hold::{self, HoldState};
+use crate::{RevisionHash, revision_hash};
 
-/// A controller's lease older than this is no live controller.
-pub const LEASE_LIMIT: SignedDuration = SignedDuration::from_secs(30);
-
-/// The cluster-wide switch of holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Holds {
-    /// Revisions are held where a workload asks for it.
-    #[default]
-    On,
-    /// Nothing is held, and what is held is released.
-    Off,
+/// A Deployment, read once.
+#[derive(Debug, Clone)]
+pub struct Facts<'a> {
+    /// The object.
+    pub object: &'a Value,
+    /// Settings out of its annotations.
+    pub settings: Settings,
+    /// Annotation values that were not understood.
+    pub warnings: Vec<Warning>,
+    /// The revision of its template.
+    pub revision: RevisionHash,
+    /// Whose pause it is in.
+    pub state: HoldState,
+    /// `spec.paused`.
+    pub paused: bool,
+    /// Whether somebody declares `spec.paused`, true or false.
+    pub pause_declared: bool,
+    /// `spec.replicas`; 1 when absent.
+    pub replicas: u64,
+    /// Whether its condition Available is True.
+    pub available: bool,
+    /// Whether it is being deleted.
+    pub deleting: bool,
 }
 
-/// What is known at one moment.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Snapshot {
-    /// The cluster-wide switch.
-    pub holds: Holds,
-    /// When the leading controller last renewed its lease; `None` without a lease.
-    pub lease_renewed: Option<Timestamp>,
-    /// When the watches behind this snapshot were last complete; `None` while one of them is not.
-    pub synced: Option<Timestamp>,
-    /// Users whose writes are our own (service accounts of controller and webhook).
-    pub own_users: BTreeSet<String>,
-    /// By namespace.
-    pub namespaces: BTreeMap<String, Namespace>,
-}
-
-/// What is known of one namespace.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Namespace {
-    /// Opted-in Deployments by name.
-    pub workloads: BTreeMap<String, Workload>,
-    /// Pod selectors of the namespace's NetworkPolicies.
-    pub policies: Vec<PodSelector>,
-    /// PersistentVolumeClaims by name: whether a pod may write to them. An unknown claim counts as writable.
-    pub writable_claims: BTreeMap<String, bool>,
-}
-
-/// What is known of one opted-in Deployment.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Workload {
-    /// Hashes of the known revisions: those with a load-latency profile, and those of owned ReplicaSets.
-    pub known: BTreeSet<String>,
-    /// Sizes measured, by shape hash ([`crate::shape_hash`]).
-    pub profiled: BTreeMap<String, SizeRange>,
-    /// Whether a chain with an objective visits this workload.
-    pub has_objective: bool,
-    /// Whether that objective's error budget burns fast.
-    pub burning_fast: bool,
-    /// Another autoscaler that targets the Deployment, such as `HorizontalPodAutoscaler/catalogue`.
-    pub rival: Option<String>,
-    /// Sizes that new pods are to be born with, by revision hash.
-    pub wanted: BTreeMap<String, Wanted>,
-}
-
-/// Smallest and largest size of a load-latency profile, both included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SizeRange {
-    /// Smallest size measured.
-    pub min: MilliCpu,
-    /// Largest size measured.
-    pub max: MilliCpu,
-}
-
-impl SizeRange {
-    /// Whether a size lies inside.
-    pub fn contains(&self, size: MilliCpu) -> bool {
-        (self.min..=self.max).contains(&size)
-    }
-}
-
-/// The size that new pods of one revision are to be born with.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Wanted {
-    /// CPU limit of the serving container, or its request where it has no limit.
-    pub size: MilliCpu,
-    /// The `pod-template-hash` of the revision's ReplicaSet, once one is known.
-    #[serde(default)]
-    pub pod_template_hash: Option<String>,
-    /// Image by container name of the revision's template; finds the revision of a pod whose ReplicaSet is too new to
-    /// be known.
-    #[serde(default)]
-    pub images: BTreeMap<String, String>,
-}
-
-impl Snapshot {
-    /// The workload, if it is known.
-    pub fn workload(&self, key: &ObjectKey) -> Option<&Workload> {
-        self.namespaces
-            .get(&key.namespace)?
-            .workloads
-            .get(&key.name)
+impl<'a> Facts<'a> {
+    /// Reads a Deployment; what is missing or of a wrong type reads as absent.
+    pub fn read(object: &'a Value) -> Self {
+        let (settings, warnings) = annotations::parse(&our_settings(object));
+        let revision = revision_hash(template(object));
+        let conditions = object
+            .pointer("/status/conditions")
+            .and_then(Value::as_array);
+        Self {
+            state: HoldState::of(object, &revision),
+            paused: hold::paused(object),
+            pause_declared: hold::pause_declared(object),
+            replicas: object
+                .pointer("/spec/replicas")
+                .and_then(Value::as_u64)
+                .unwrap_or(1),
+            available: conditions.into_iter().flatten().any(|condition| {
+                text(condition, "/type") == Some("Available")
+                    && text(condition, "/status") == Some("True")
+            }),
+            deleting: text(object, "/metadata/deletionTimestamp").is_some(),
+            object,
+            settings,
+            warnings,
+            revision,
+        }
     }
 
-    /// The workload, made when it is not known yet.
-    pub fn workload_mut(&mut self, key: &ObjectKey) -> &mut Workload {
-        self.namespaces
-            .entry(key.namespace.clone())
-            .or_default()
-            .workloads
-            .entry(key.name.clone())
-            .or_default()
+    /// Its namespace and name, empty where absent.
+    pub fn key(&self) -> ObjectKey {
+        let part = |path| text(self.object, path).unwrap_or_default();
+        ObjectKey::new(part("/metadata/namespace"), part("/metadata/name"))
     }
-
-    /// Whether a controller leads at `now`. A lease from the future (clocks differ) is a live one.
-    pub fn controller_lives(&self, now: Timestamp) -> bool {
-        lives(self.lease_renewed, now)
-    }
-}
-
-/// Whether a lease renewed then is live at `now`.
-pub(crate) fn lives(renewed: Option<Timestamp>, now: Timestamp) -> bool {
-    renewed.is_some_and(|renewed| now.duration_since(renewed) < LEASE_LIMIT)
-}
-
-impl Workload {
-    /// Adds the revision of a template (`spec.template` of a Deployment, or of a ReplicaSet it owns).
-    pub fn know(&mut self, template: &Value) {
-        self.known.insert(revision_hash(template).to_string());
-    }
-
-    /// The wanted size of a pod: by its `pod-template-hash`, else by its images among the revisions without a known
-    /// ReplicaSet, if exactly one fits. Returns the revision's hash with it.
-    pub fn wanted_for<'a>(
-        &'a self,
-        pod_template_hash: &str,
-        images: &BTreeMap<&str, &str>,
-    ) -> Option<(&'a str, &'a Wanted)> {
-        let by_hash = self
-            .wanted
-            .iter()
-            .find(|(_, wanted)| wanted.pod_template_hash.as_deref() == Some(pod_template_hash));
-        let found = by_hash.or_else(|| {
-            let mut fitting = self.wanted.iter().filter(|(_, wanted)| {
-                wanted.pod_template_hash.is_none()
-                    && !wanted.images.is_empty()
-                    && wanted
-                        .images
-                        .iter()
-                        .all(|(name, image)| images.get(name.as_str()) == Some(&image.as_str()))
-            });
-            match (fitting.next(), fitting.next()) {
-                (only, None) => only,
-                _ => None,
-            }
-        });
-        found.map(|(hash, wanted)| (hash.as_str(), wanted))
-    }
-}
-
-/// A Kubernetes label selector of pods. An empty one selects every pod.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct PodSelector {
-    /// Labels with exactly these values.
-    pub match_labels: BTreeMap<String, String>,
-    /// Further requirements.
-    pub match_expressions: Vec<Requirement>,
-}
-
-/// One requirement of a selector.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Requirement {
-    /// The label.
-    pub key: String,
-    /// `In`, `NotIn`, `Exists` or `DoesNotExist`; any other counts as met, which errs on the side of not holding.
-    pub operator: String,
-    /// Values of `In` and `NotIn`.
-    #[serde(default)]
-    pub values: Vec<String>,
-}
-
-impl PodSelector {
-    /// The pod selector of a NetworkPolicy; one that can't be read selects every pod.
-    pub fn of_network_policy(policy: &Value) -> Self {
-        policy
-            .pointer("/spec/podSelector")
-            .and_then(|selector| serde_json::from_value(selector.clone()).ok())
-            .unwrap_or_default()
-    }
-
-    /// Whether a pod with these labels is selected.
-    pub fn selects(&self, labels: &BTreeMap<&str, &str>) -> bool {
-        let label = |key: &str| labels.get(key).copied();
-        self.match_labels
-            .iter()
-            .all(|(key, value)| label(key) == Some(value))
-            && self.match_expressions.iter().all(|requirement| {
-                let found = label(&requirement.key);
-                let listed = found.is_some_and(|v| requirement.values.iter().any(|w| w == v));
-                match requirement.operator.as_str() {
-                    "In" => listed,
-                    "NotIn" => !listed,
-                    "Exists" => found.is_some(),
-                    "DoesNotExist" => found.is_none(),
-                    _ => true,
-                }
-            })
-    }
-}
-
-/// Whether a pod may write to a PersistentVolumeClaim: unless its only access mode is `ReadOnlyMany`.
-pub fn claim_is_writable(claim: &Value) -> bool {
-    let modes = claim
-        .pointer("/spec/accessModes")
-        .and_then(Value::as_array)
-        .map(Vec::as_slice);
-    modes.is_none_or(|modes| modes.is_empty() || modes.iter().any(|mode| mode != "ReadOnlyMany"))
 }

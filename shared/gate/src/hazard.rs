@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::deployment::{list, template, text};
-use crate::facts::Namespace;
 use crate::reason::Hazard;
+use crate::snapshot::Namespace;
 
 const CONTAINER_LISTS: [&str; 3] = [
     "/spec/containers",

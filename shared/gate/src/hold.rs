@@ -137,7 +137,12 @@ impl HoldState {
 
 /// The webhook's patch (RFC 6902) that holds the incoming object: same object, same bytes; applied twice it changes
 /// nothing more.
-pub fn hold_patch(incoming: &Value, from: &str, since: Timestamp, until: Timestamp) -> Vec<Value> {
+pub(crate) fn hold_patch(
+    incoming: &Value,
+    from: &str,
+    since: Timestamp,
+    until: Timestamp,
+) -> Vec<Value> {
     let hash = revision_hash(template(incoming));
     let stamps = [
         (HOLD_HASH, Some(hash.to_string())),
@@ -153,7 +158,7 @@ pub fn hold_patch(incoming: &Value, from: &str, since: Timestamp, until: Timesta
 }
 
 /// Removes what stands of a hold's annotations.
-pub fn strip_patch(deployment: &Value) -> Vec<Value> {
+fn strip_patch(deployment: &Value) -> Vec<Value> {
     annotation_patch(deployment, &HOLD.map(|name| (name, None)))
 }
 
@@ -172,7 +177,7 @@ pub(crate) fn stale_patch(deployment: &Value) -> Vec<Value> {
 
 /// Ends a hold of ours in one write: first tests that it is still this hold, so that a user's pause or a newer hold
 /// that came between is left alone. Empty unless the state is [`HoldState::Ours`] or [`HoldState::Orphaned`].
-pub fn release_patch(deployment: &Value) -> Vec<Value> {
+pub(crate) fn release_patch(deployment: &Value) -> Vec<Value> {
     let orphaned = match HoldState::read(deployment) {
         HoldState::Ours { .. } => false,
         HoldState::Orphaned { .. } => true,

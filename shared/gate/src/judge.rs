@@ -5,14 +5,17 @@ use msars_api::annotations::{Gate, HOLD, Mode, Settings};
 use msars_domain::RequestMix;
 use serde_json::{Value, json};
 
-use crate::admit::{Request, Verdict};
 use crate::carry;
-use crate::deployment::{Facts, annotation_patch, serving, template};
-use crate::facts::{Holds, Namespace, Snapshot, Workload};
+use crate::containers::serving;
+use crate::deployment::{annotation_patch, template};
+use crate::facts::Facts;
 use crate::hazard::hazard;
 use crate::hold::{HoldState, Stamps, hold_patch};
 use crate::reason::{PassReason, ReleaseReason};
+use crate::request::Request;
 use crate::shape_hash;
+use crate::snapshot::{Holds, Namespace, Snapshot, Workload};
+use crate::verdict::Verdict;
 
 /// One update with everything that is known about it.
 pub(crate) struct Case<'a> {

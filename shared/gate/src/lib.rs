@@ -9,20 +9,27 @@
 
 mod admit;
 mod carry;
+mod containers;
 mod deployment;
-pub mod facts;
+mod facts;
 mod hash;
 mod hazard;
 mod hold;
 mod judge;
 mod next;
 mod reason;
+mod request;
+pub mod snapshot;
+mod verdict;
 mod warn;
 
-pub use admit::{Admission, Operation, Request, Verdict, admit};
-pub use deployment::{Facts, Serving, serving};
-pub use facts::Snapshot;
+pub use admit::{Admission, admit};
+pub use containers::{Serving, images, serving};
+pub use facts::Facts;
 pub use hash::{RevisionHash, revision_hash, shape_hash};
-pub use hold::{HoldState, Stamps, hold_patch, pause_declared, release_patch, strip_patch};
-pub use next::{Phase, Progress, READY_LIMIT, Step, Trouble, Watcher, next};
+pub use hold::{HoldState, Stamps, pause_declared};
+pub use next::{Phase, Progress, READY_LIMIT, Step, Trouble, Watcher, let_go, next};
 pub use reason::{Hazard, PassReason, ReleaseReason};
+pub use request::{Operation, Request};
+pub use snapshot::Snapshot;
+pub use verdict::Verdict;

@@ -4,11 +4,11 @@ use jiff::{SignedDuration, Timestamp};
 use msars_domain::Action;
 use serde_json::Value;
 
-use crate::deployment::Facts;
-use crate::facts::{Holds, lives};
+use crate::facts::Facts;
 use crate::hold::{HoldState, Stamps, release_patch, stale_patch};
 use crate::judge::{asks_for_hold, not_asked};
 use crate::reason::ReleaseReason;
+use crate::snapshot::{Holds, lives};
 
 /// A shadow pod that is not Ready after this time can't be profiled before the deadline.
 pub const READY_LIMIT: SignedDuration = SignedDuration::from_secs(45);
@@ -125,30 +125,43 @@ pub fn next(deployment: &Value, watcher: Watcher<'_>, now: Timestamp) -> Step {
         Watcher::Bystander { lease_renewed } if expired && !lives(lease_renewed, now) => None,
         Watcher::Bystander { .. } => return Step::Rest,
     };
-    let patch = |patch| Action::PatchDeployment {
-        target: facts.key(),
-        patch,
+    let Some(action) = end(&facts) else {
+        return Step::Rest;
     };
     match facts.state {
         HoldState::Free | HoldState::Users => Step::Rest,
-        HoldState::Stale => Step::Strip {
-            action: patch(stale_patch(deployment)),
-        },
+        HoldState::Stale => Step::Strip { action },
         HoldState::Ours { until, .. } | HoldState::Orphaned { until } => {
             let why = leader
                 .and_then(|progress| ends(&facts, progress, now))
                 .or_else(|| expired.then_some(ReleaseReason::Deadline));
             match (why, until) {
-                (Some(why), _) => Step::Release {
-                    why,
-                    action: patch(release_patch(deployment)),
-                },
+                (Some(why), _) => Step::Release { why, action },
                 (None, Some(until)) => Step::Wait { until },
                 // Without a readable deadline a hold is expired, so that this is never reached.
                 (None, None) => Step::Rest,
             }
         }
     }
+}
+
+/// The write that ends a hold of ours, or removes what is left of one; `None` where there is nothing of ours.
+fn end(facts: &Facts<'_>) -> Option<Action> {
+    let patch = match facts.state {
+        HoldState::Free | HoldState::Users => return None,
+        HoldState::Stale => stale_patch(facts.object),
+        HoldState::Ours { .. } | HoldState::Orphaned { .. } => release_patch(facts.object),
+    };
+    Some(Action::PatchDeployment {
+        target: facts.key(),
+        patch,
+    })
+}
+
+/// When the product leaves, every hold ends, whatever its progress: the write, or `None` where there is nothing of
+/// ours. Pure: same input, same answer.
+pub fn let_go(deployment: &Value) -> Option<Action> {
+    end(&Facts::read(deployment))
 }
 
 /// Why a hold ends, its deadline apart; in the order in which a reason is worth telling.

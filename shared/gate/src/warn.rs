@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use msars_api::annotations::{Gate, Mode};
 
-use crate::admit::Verdict;
 use crate::judge::Case;
 use crate::reason::ReleaseReason;
+use crate::verdict::Verdict;
 
 /// Most warnings about annotation values in one answer.
 const MOST_WARNINGS: usize = 4;

@@ -46,6 +46,10 @@ fn entries(section: &str) -> Vec<String> {
     entries
 }
 
+fn is_rust(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "rs")
+}
+
 fn is_path(text: &str) -> bool {
     let in_a_room = [
         "admission/",
@@ -55,7 +59,7 @@ fn is_path(text: &str) -> bool {
         "shared/",
         "tests/",
     ];
-    in_a_room.iter().any(|room| text.starts_with(room)) || text.ends_with(".rs")
+    in_a_room.iter().any(|room| text.starts_with(room)) || is_rust(Path::new(text))
 }
 
 /// A function is defined there; anything else (a type, a variant, a constant) is written there.
@@ -103,7 +107,7 @@ fn sources(folder: &Path, into: &mut String) {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         if path.is_dir() && name != "target" && !name.starts_with('.') {
             sources(&path, into);
-        } else if name.ends_with(".rs") {
+        } else if is_rust(&path) {
             into.push_str(&fs::read_to_string(&path).unwrap());
         }
     }

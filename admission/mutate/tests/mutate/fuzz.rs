@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use msars_gate::facts::Snapshot;
+use msars_gate::snapshot::Snapshot;
 use msars_mutate::{Outcome, decide};
 use proptest::prelude::*;
 use serde_json::{Value, json};

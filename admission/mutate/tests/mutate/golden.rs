@@ -1,6 +1,6 @@
 //! Whole answers, to the byte.
 
-use msars_gate::facts::Snapshot;
+use msars_gate::snapshot::Snapshot;
 use serde_json::{Value, json};
 
 use crate::sent::{Answered, ask, pod_create, set_image, snapshot};

@@ -1,7 +1,7 @@
 //! The size of new pods.
 
 use msars_domain::{MilliCpu, ObjectKey};
-use msars_gate::facts::{Snapshot, Wanted};
+use msars_gate::snapshot::{Snapshot, Wanted};
 use serde_json::{Value, json};
 
 use crate::sent::{ask, pod_create, snapshot};

@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use msars_domain::{MilliCpu, ObjectKey};
-use msars_gate::facts::{Snapshot, Wanted};
 use msars_gate::revision_hash;
+use msars_gate::snapshot::{Snapshot, Wanted};
 use msars_mutate::decide;
 use serde_json::{Value, json};
 

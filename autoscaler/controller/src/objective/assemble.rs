@@ -12,9 +12,6 @@ use crate::autoscalers;
 use crate::profiles::Known;
 use crate::world::Workload;
 
-/// Replicas allowed unless the user says otherwise.
-pub const MOST_REPLICAS: u32 = 10;
-
 /// What is known of one service for a split.
 #[derive(Debug, Clone)]
 pub struct Member<'a> {

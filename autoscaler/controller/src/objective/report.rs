@@ -7,7 +7,6 @@ use msars_api::conditions::ConditionType;
 use msars_api::crd::{ChainSplit, Observed, ServiceBudget, ServiceLevelObjective};
 use msars_budget::Split;
 use msars_domain::Percentile;
-use msars_observe::FAST_BURN;
 
 use super::application::Application;
 use super::assemble::{Class, Member, budgets, round};
@@ -33,13 +32,9 @@ fn news(
         .parse::<Timestamp>()
         .map_or(f64::INFINITY, |at| now.duration_since(at).as_secs_f64());
     let meaning = |observed: &Observed| {
-        let missed = observed.attainment.map(|share| 1.0 - share);
-        missed.map(|missed| {
-            (
-                missed > percentile.miss(),
-                missed > FAST_BURN * percentile.miss(),
-            )
-        })
+        let attainment = observed.attainment?;
+        let broken = percentile.burn_rate(attainment) > 1.0;
+        Some((broken, percentile.burns_fast(attainment)))
     };
     old >= OBSERVED_EVERY_S || meaning(stored) != meaning(entry)
 }

@@ -1,60 +1,14 @@
 //! Carrying out one workload's decision: what must be remembered is stored first, then the writes, then their outcome.
 
-use std::sync::Arc;
-
-use jiff::Timestamp;
-use kube::Client;
 use msars_api::crd::SloAutoscaler;
 use msars_client::apply::{Applied, ApplyError};
 use msars_domain::{Action, MilliCpu, ObjectKey, Observation};
-use msars_plan::{Decision, State};
+use msars_plan::State;
 
-use super::adopt::{self, Hpa, Next};
+use super::adopt::{self, Next};
+use super::hands::{Hands, Task};
 use super::status::{self, Said};
-use super::takeover;
-use crate::metrics::Metrics;
-use crate::own::Own;
-use crate::world::Workload;
-
-/// What carries a decision out.
-#[derive(Clone)]
-pub struct Hands {
-    /// The strict client.
-    pub client: Client,
-    /// The writer of our own objects.
-    pub own: Own,
-    /// The clock.
-    pub now: fn() -> Timestamp,
-    /// Counts writes.
-    pub metrics: Metrics,
-}
-
-impl std::fmt::Debug for Hands {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Hands")
-    }
-}
-
-/// One decision with what it rests on.
-#[derive(Debug)]
-pub struct Task {
-    /// The Deployment.
-    pub workload: Workload,
-    /// The autoscaler as last seen.
-    pub autoscaler: Arc<SloAutoscaler>,
-    /// Its HorizontalPodAutoscalers.
-    pub found: Vec<Hpa>,
-    /// The observation.
-    pub seen: Observation,
-    /// The decision.
-    pub decision: Decision,
-    /// What was remembered before.
-    pub before: State,
-    /// The status is old: it is written even if it says the same.
-    pub old: bool,
-    /// The time of the tick.
-    pub now: Timestamp,
-}
+use crate::autoscalers;
 
 /// How it ended.
 #[derive(Debug)]
@@ -72,11 +26,6 @@ pub struct Outcome {
 }
 
 impl Hands {
-    /// Performs one action, once, and counts it.
-    pub async fn apply(&self, action: &Action) -> Result<Applied, ApplyError> {
-        self.metrics.apply(&self.client, action).await
-    }
-
     /// Carries one decision out. Without its memory stored, nothing is written and the old memory stays.
     pub async fn carry(&self, task: Task) -> Outcome {
         let mut out = Outcome {
@@ -92,7 +41,7 @@ impl Hands {
         let adoption = if tries_again && status::adoption_failed(stored) {
             None
         } else {
-            adopt::told(&next, takeover::stored(&task.autoscaler))
+            adopt::told(&next, status::stored(&task.autoscaler))
         };
         let said = Said {
             decision: &task.decision,
@@ -150,7 +99,7 @@ impl Hands {
     }
 
     async fn say(&self, task: &Task, said: &Said<'_>) -> bool {
-        let key = key(&task.autoscaler);
+        let key = autoscalers::key(&task.autoscaler);
         let outcome = self
             .own
             .status::<SloAutoscaler>(&key, |autoscaler| {
@@ -193,22 +142,6 @@ impl Hands {
             }
         }
     }
-
-    /// Tells why a pod was not resized.
-    pub async fn refused(&self, workload: &Workload, action: &Action, error: &ApplyError) {
-        tracing::warn!(%error, category = error.category(), "a pod was not resized");
-        let note = format!("Pod {}: {error}", action.target().name);
-        self.own
-            .tell(workload, "Resize", true, "FailedResize", note)
-            .await;
-    }
-}
-
-/// Namespace and name of an autoscaler: a team's own may be named otherwise than its Deployment.
-pub fn key(autoscaler: &SloAutoscaler) -> ObjectKey {
-    let part = |text: &Option<String>| text.clone().unwrap_or_default();
-    let meta = &autoscaler.metadata;
-    ObjectKey::new(part(&meta.namespace), part(&meta.name))
 }
 
 /// The pod that an action shrank, with the size it had.

@@ -4,103 +4,14 @@
 //! there is deleted next; stored and wanted back is created next, and an autoscaler that is there already ends that.
 
 use std::fmt;
-use std::sync::Arc;
 
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerBehavior;
-use kube::api::DynamicObject;
-use msars_api::annotations::{Adopt, Mode};
+use msars_api::annotations::Adopt;
 use msars_api::crd::AdoptedAutoscaler;
 use msars_domain::{Action, ObjectKey, Observation, Reading};
 use msars_plan::{Decision, Guard, Reason};
 use serde_json::{Value, json};
 
-use super::rivals;
-use crate::world::Workload;
-
-/// A HorizontalPodAutoscaler of the workload.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Hpa {
-    /// Its namespace and name.
-    pub key: ObjectKey,
-    /// Its version.
-    pub version: String,
-    /// It is being deleted.
-    pub deleting: bool,
-    /// Kind and name of what makes it, and would make it again: KEDA's ScaledObject for one.
-    pub maker: Option<(String, String)>,
-    /// What would be stored of it, but for the time.
-    pub copy: AdoptedAutoscaler,
-}
-
-impl Hpa {
-    fn read(object: &DynamicObject) -> Option<Self> {
-        let meta = &object.metadata;
-        let part = |text: &Option<String>| text.clone().unwrap_or_default();
-        let owners = meta.owner_references.clone().unwrap_or_default();
-        let maker = owners
-            .iter()
-            .find(|owner| owner.controller == Some(true) || owner.kind == "ScaledObject");
-        Some(Self {
-            key: ObjectKey::new(part(&meta.namespace), part(&meta.name)),
-            version: meta.resource_version.clone()?,
-            deleting: meta.deletion_timestamp.is_some(),
-            maker: maker.map(|owner| (owner.kind.clone(), owner.name.clone())),
-            copy: AdoptedAutoscaler {
-                name: part(&meta.name),
-                uid: meta.uid.clone()?,
-                at: String::new(),
-                labels: meta.labels.clone().unwrap_or_default(),
-                annotations: meta.annotations.clone().unwrap_or_default(),
-                owner_references: owners,
-                spec: object.data.get("spec")?.clone(),
-            },
-        })
-    }
-}
-
-/// The HorizontalPodAutoscalers of a workload.
-pub fn found(all: &[Arc<DynamicObject>], workload: &ObjectKey) -> Vec<Hpa> {
-    let of = rivals::of(all, workload);
-    of.filter_map(|object| Hpa::read(object)).collect()
-}
-
-/// Gives a workload that asks for it the limits and behaviour of its autoscaler, or of the one that was taken over;
-/// annotations win.
-pub fn limit(workload: &mut Workload, found: &[Hpa], stored: Option<&AdoptedAutoscaler>) {
-    let settings = &mut workload.settings;
-    if settings.adopt != Adopt::Hpa || settings.mode == Mode::Off {
-        return;
-    }
-    let spec = match found {
-        [] => stored.map(|stored| &stored.spec),
-        [hpa] if hpa.maker.is_none() => Some(&hpa.copy.spec),
-        _ => None,
-    };
-    let Some(spec) = spec else {
-        return;
-    };
-    let (least, most) = bounds(spec);
-    let min = settings
-        .min_replicas
-        .unwrap_or_else(|| settings.max_replicas.map_or(least, |max| least.min(max)));
-    settings.min_replicas = Some(min);
-    settings.max_replicas = Some(settings.max_replicas.unwrap_or(most.max(min)));
-    workload.behavior = behavior(spec);
-}
-
-/// Fewest and most replicas; scaling to zero is not ours to do.
-fn bounds(spec: &Value) -> (u32, u32) {
-    let number = |name: &str| {
-        let number = spec.get(name).and_then(Value::as_u64);
-        number.map(|number| number.clamp(1, 10_000) as u32)
-    };
-    let least = number("minReplicas").unwrap_or(1);
-    (least, number("maxReplicas").unwrap_or(least).max(least))
-}
-
-fn behavior(spec: &Value) -> Option<HorizontalPodAutoscalerBehavior> {
-    serde_json::from_value(spec.get("behavior")?.clone()).ok()
-}
+use crate::world::hpa::{self, Hpa};
 
 /// Whether a decision was made from readings that are all known: the ground for taking over.
 pub fn good(seen: &Observation, decision: &Decision) -> bool {
@@ -220,7 +131,7 @@ fn over(case: &Case<'_>, stored: Option<&AdoptedAutoscaler>) -> Next {
         return Next::Hold(Hold::CameBack(name));
     }
     if !case.acts {
-        let bounds = bounds(&hpa.copy.spec);
+        let bounds = hpa::bounds(&hpa.copy.spec);
         return Next::Hold(Hold::Recommends { hpa: name, bounds });
     }
     if !case.good {

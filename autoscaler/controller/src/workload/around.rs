@@ -8,7 +8,6 @@ use msars_api::crd::SloAutoscaler;
 use msars_domain::ObjectKey;
 use msars_plan::Tick;
 
-use super::adopt::{self, Hpa};
 use super::gather::{self, Around};
 use super::history::History;
 use super::record::Line;
@@ -16,6 +15,7 @@ use super::spared::Before;
 use super::{DISCOVERED_S, Memory, Workloads, status};
 use crate::profiles;
 use crate::world::Workload;
+use crate::world::hpa::{self, Hpa};
 
 impl Workloads {
     /// Autoscalers that may be adopted.
@@ -23,7 +23,7 @@ impl Workloads {
         if workload.settings.adopt == Adopt::Nothing {
             return Vec::new();
         }
-        adopt::found(&self.world.rivals(), &workload.key)
+        hpa::found(&self.world.rivals(), &workload.key)
     }
 
     /// Writes a tick to the decision log.

@@ -7,15 +7,17 @@ use std::time::Duration;
 use msars_api::names;
 use msars_client::apply::Applied;
 use msars_domain::{Action, ObjectKey, Signals};
-use msars_gate::{HoldState, release_patch, strip_patch};
+use msars_gate::let_go;
 use serde_json::Value;
 
 use super::leaving::Stays;
-use super::{Workloads, autoscalers, joined, takeover};
+use super::{Workloads, autoscalers, joined, status};
 use crate::world::Workload;
 
-/// Between two looks at what must become ready.
+/// Between two looks at what must become ready, or has changed.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long a hold that changes at every write is tried to be released.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// What was done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,7 +53,7 @@ impl Workloads {
         let owed = autoscalers
             .iter()
             .filter(|(key, autoscaler)| {
-                !workloads.contains_key(key) && takeover::stored(autoscaler).is_some()
+                !workloads.contains_key(key) && status::stored(autoscaler).is_some()
             })
             .map(|(key, _)| key.clone())
             .collect();
@@ -79,20 +81,34 @@ impl Workloads {
 
     /// Releases a hold of ours and removes what stands of one.
     async fn release(&self, workload: &Workload, out: &mut Drained) {
-        let patch = match workload.state {
-            HoldState::Ours { .. } | HoldState::Orphaned { .. } => release_patch(&workload.object),
-            HoldState::Stale => strip_patch(&workload.object),
-            HoldState::Free | HoldState::Users => return,
-        };
-        let action = Action::PatchDeployment {
-            target: workload.key.clone(),
-            patch,
-        };
-        match self.hands.apply(&action).await {
-            Ok(Applied::Done) => out.released.push(workload.key.clone()),
-            // The user was faster: it is released.
-            Ok(Applied::Conflict | Applied::Gone) => {}
-            Err(error) => out.wrong.push(error.to_string()),
+        let key = &workload.key;
+        let deadline = tokio::time::Instant::now() + AGAIN;
+        let mut object = workload.object.clone();
+        while let Some(action) = let_go(&object) {
+            match self.hands.apply(&action).await {
+                Ok(Applied::Done) => {
+                    out.released.push(key.clone());
+                    return;
+                }
+                // Somebody was faster: what is there now may be nothing of ours, or a newer hold.
+                Ok(Applied::Conflict) if tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(LOOK).await;
+                    let Some(now) = self.world.workloads().remove(key) else {
+                        return;
+                    };
+                    object = now.object;
+                }
+                Ok(Applied::Conflict) => {
+                    out.wrong
+                        .push(format!("{key} changed too often to release its hold"));
+                    return;
+                }
+                Ok(Applied::Gone) => return,
+                Err(error) => {
+                    out.wrong.push(error.to_string());
+                    return;
+                }
+            }
         }
     }
 

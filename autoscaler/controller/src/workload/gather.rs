@@ -21,7 +21,7 @@ use super::{behavior::behavior, pod, rivals, room};
 use crate::autoscalers;
 use crate::pods::Serving;
 use crate::profiles::{self, Known};
-use crate::world::Workload;
+use crate::world::{Workload, hpa};
 
 /// The percentile of a workload that no objective reaches.
 const USUAL: f64 = 0.99;
@@ -201,7 +201,7 @@ fn rehearses(around: &Around, one: &One<'_>) -> bool {
         workload: &one.workload.key,
         adopt,
         acts: true,
-        found: &adopt::found(&around.rivals, &one.workload.key),
+        found: &hpa::found(&around.rivals, &one.workload.key),
         stored: status.and_then(|status| status.adopted.as_ref()),
         good: false,
     };

@@ -11,11 +11,11 @@ use msars_domain::{ObjectKey, Observation, Reading, Signals, Unknown};
 use msars_plan::leave;
 
 use super::gather::{self, One};
-use super::takeover::stored;
-use super::{Workloads, act, adopt, rivals, status};
-use crate::autoscalers::ours;
+use super::status::stored;
+use super::{Workloads, rivals, status};
+use crate::autoscalers::{self, ours};
 use crate::pods;
-use crate::world::Workload;
+use crate::world::{Workload, hpa};
 
 /// Whether a workload that is left stays in our reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl Workloads {
                 return false;
             }
         }
-        let found = adopt::found(&self.world.rivals(), &workload.key);
+        let found = hpa::found(&self.world.rivals(), &workload.key);
         if !self
             .hands
             .hand_back(workload, autoscaler, &found, now)
@@ -140,7 +140,7 @@ impl Workloads {
         let written = self
             .hands
             .own
-            .status::<SloAutoscaler>(&act::key(autoscaler), |autoscaler| {
+            .status::<SloAutoscaler>(&autoscalers::key(autoscaler), |autoscaler| {
                 let generation = autoscaler.metadata.generation;
                 status::leave(autoscaler.status.get_or_insert_default(), generation, now);
             })

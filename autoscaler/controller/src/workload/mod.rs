@@ -12,6 +12,7 @@ pub mod drain;
 pub mod explain;
 pub mod fast;
 pub mod gather;
+pub mod hands;
 pub mod history;
 mod leaving;
 pub mod pod;
@@ -40,8 +41,8 @@ use msars_plan::{Limits, State, Tick};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use self::act::{Hands, Task};
 use self::gather::One;
+use self::hands::{Hands, Task};
 use self::history::History;
 use self::record::Log;
 use self::spared::Before;
@@ -332,7 +333,7 @@ impl Workloads {
             if let Some(memory) = self.memory.get_mut(&task.workload.key) {
                 memory.last = Some(Last {
                     workload: task.workload.clone(),
-                    autoscaler: act::key(&task.autoscaler),
+                    autoscaler: crate::autoscalers::key(&task.autoscaler),
                     seen: task.seen.clone(),
                     at: tick.now,
                 });

@@ -6,27 +6,11 @@ use kube::api::DynamicObject;
 use msars_domain::{ObjectKey, Rival};
 use serde_json::Value;
 
-/// The HorizontalPodAutoscalers of a Deployment; KEDA makes one too.
-pub fn of<'a>(
-    all: &'a [Arc<DynamicObject>],
-    workload: &'a ObjectKey,
-) -> impl Iterator<Item = &'a Arc<DynamicObject>> {
-    all.iter().filter(|hpa| {
-        let text = |name: &str| {
-            let value = hpa.data.pointer(&format!("/spec/scaleTargetRef/{name}"));
-            value.and_then(Value::as_str).unwrap_or_default()
-        };
-        let group = text("apiVersion");
-        hpa.metadata.namespace.as_deref() == Some(&workload.namespace)
-            && text("name") == workload.name
-            && text("kind") == "Deployment"
-            && (group.is_empty() || group.starts_with("apps/"))
-    })
-}
+use crate::world::hpa;
 
-/// The first of them.
+/// The first HorizontalPodAutoscaler of a Deployment.
 pub fn rival(all: &[Arc<DynamicObject>], workload: &ObjectKey) -> Option<Rival> {
-    of(all, workload).next().map(|hpa| Rival {
+    hpa::of(all, workload).next().map(|hpa| Rival {
         kind: "HorizontalPodAutoscaler".into(),
         name: hpa.metadata.name.clone().unwrap_or_default(),
     })

@@ -4,7 +4,9 @@
 
 use jiff::Timestamp;
 use msars_api::conditions::ConditionType;
-use msars_api::crd::{AdoptedAutoscaler, LastChange, SloAutoscalerStatus, WantedSize};
+use msars_api::crd::{
+    AdoptedAutoscaler, LastChange, SloAutoscaler, SloAutoscalerStatus, WantedSize,
+};
 use msars_domain::{MilliCpu, Observation};
 use msars_plan::{ConditionReason, Decision, Fleet, Reason, State};
 
@@ -255,6 +257,11 @@ pub fn leave(status: &mut SloAutoscalerStatus, generation: Option<i64>, now: Tim
             now,
         );
     }
+}
+
+/// What an autoscaler keeps of the one that was taken over.
+pub fn stored(autoscaler: &SloAutoscaler) -> Option<&AdoptedAutoscaler> {
+    autoscaler.status.as_ref()?.adopted.as_ref()
 }
 
 /// Stores the autoscaler that is taken over, before it is deleted.

@@ -8,10 +8,12 @@ use msars_api::crd::{AdoptedAutoscaler, SloAutoscaler};
 use msars_client::apply::{Applied, ApplyError};
 use msars_domain::Action;
 
-use super::act::{self, Hands, Task};
-use super::adopt::{self, Case, Hpa, Next, Told};
+use super::adopt::{self, Case, Next, Told};
+use super::hands::{Hands, Task};
 use super::{gather, status};
+use crate::autoscalers;
 use crate::world::Workload;
+use crate::world::hpa::Hpa;
 
 impl Task {
     /// What is known of the workload's adoption after this decision.
@@ -21,15 +23,10 @@ impl Task {
             adopt: self.workload.settings.adopt,
             acts: gather::acts(&self.workload, &self.autoscaler),
             found: &self.found,
-            stored: stored(&self.autoscaler),
+            stored: status::stored(&self.autoscaler),
             good: adopt::good(&self.seen, &self.decision),
         }
     }
-}
-
-/// What an autoscaler keeps of the one that was taken over.
-pub(super) fn stored(autoscaler: &SloAutoscaler) -> Option<&AdoptedAutoscaler> {
-    autoscaler.status.as_ref()?.adopted.as_ref()
 }
 
 impl Hands {
@@ -55,7 +52,7 @@ impl Hands {
             Ok(Applied::Done | Applied::Gone) => {
                 let note = format!(
                     "HorizontalPodAutoscaler {name} was deleted and MSARS scales from now on; its whole spec is in .status.adopted of sloautoscaler {}. Hand back with: kubectl annotate deploy/{} msars.io/adopt-",
-                    act::key(&task.autoscaler).name,
+                    autoscalers::key(&task.autoscaler).name,
                     workload.key.name
                 );
                 self.adoption(workload, false, "AutoscalerAdopted", note)
@@ -72,7 +69,7 @@ impl Hands {
     }
 
     async fn store(&self, task: &Task, copy: &AdoptedAutoscaler) -> bool {
-        let key = act::key(&task.autoscaler);
+        let key = autoscalers::key(&task.autoscaler);
         let written = self
             .own
             .status::<SloAutoscaler>(&key, |autoscaler| {
@@ -105,7 +102,7 @@ impl Hands {
             adopt: workload.settings.adopt,
             acts: false,
             found,
-            stored: stored(autoscaler),
+            stored: status::stored(autoscaler),
             good: false,
         });
         match &next {
@@ -117,10 +114,10 @@ impl Hands {
                 }
             },
             Next::Hold(_) => {
-                if let Some(told) = adopt::told(&next, stored(autoscaler)) {
+                if let Some(told) = adopt::told(&next, status::stored(autoscaler)) {
                     self.say_adoption(autoscaler, told, false, now).await;
                 }
-                stored(autoscaler).is_none()
+                status::stored(autoscaler).is_none()
             }
             _ => true,
         }
@@ -160,7 +157,7 @@ impl Hands {
     ) -> bool {
         let written = self
             .own
-            .status::<SloAutoscaler>(&act::key(autoscaler), |autoscaler| {
+            .status::<SloAutoscaler>(&autoscalers::key(autoscaler), |autoscaler| {
                 let generation = autoscaler.metadata.generation;
                 let status = autoscaler.status.get_or_insert_default();
                 status::adoption(status, told.clone(), drops, generation, now);

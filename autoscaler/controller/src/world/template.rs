@@ -1,7 +1,5 @@
 //! What is read of a pod template's containers.
 
-use std::collections::BTreeMap;
-
 use msars_domain::MilliCpu;
 use serde_json::Value;
 
@@ -11,15 +9,6 @@ fn containers(template: &Value) -> impl Iterator<Item = &Value> {
         .and_then(Value::as_array)
         .into_iter()
         .flatten()
-}
-
-pub(super) fn images(template: &Value) -> BTreeMap<String, String> {
-    containers(template)
-        .filter_map(|container| {
-            let text = |name: &str| container.get(name)?.as_str().map(str::to_owned);
-            Some((text("name")?, text("image")?))
-        })
-        .collect()
 }
 
 pub(super) fn sidecars(template: &Value, serving: Option<&str>) -> MilliCpu {

@@ -1,7 +1,7 @@
 //! Which writes begin a hold.
 
 use msars_gate::Operation;
-use msars_gate::facts::Holds;
+use msars_gate::snapshot::Holds;
 use serde_json::{Value, json};
 
 use crate::world::{End, at, check, deployment, set_cpu, set_image, template};

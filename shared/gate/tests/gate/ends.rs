@@ -1,6 +1,6 @@
 //! How a hold ends, and whose pause is whose.
 
-use msars_gate::facts::Holds;
+use msars_gate::snapshot::Holds;
 use serde_json::{Value, json};
 
 use crate::world::{

@@ -1,6 +1,6 @@
 //! Which templates are never copied.
 
-use msars_gate::facts::PodSelector;
+use msars_gate::snapshot::PodSelector;
 use serde_json::{Value, json};
 
 use crate::world::{End, World, check, set_image};

@@ -3,8 +3,8 @@
 use crate::world::{annotate, at, deployment, held, own_paused, patched, template};
 use jiff::Timestamp;
 use msars_domain::{Action, ObjectKey};
-use msars_gate::facts::Holds;
-use msars_gate::{HoldState, Phase, Progress, Step, Trouble, Watcher, next};
+use msars_gate::snapshot::Holds;
+use msars_gate::{HoldState, Phase, Progress, Step, Trouble, Watcher, let_go, next};
 use serde_json::{Value, json};
 
 struct Case {
@@ -293,5 +293,41 @@ fn a_release_does_not_touch_an_object_that_changed_since() {
     newer.new["spec"]["template"] = template(3);
     let mut newer = newer.stored();
     let patch: json_patch::Patch = serde_json::from_value(Value::Array(patch.clone())).unwrap();
+    assert!(json_patch::patch(&mut newer, &patch).is_err());
+}
+
+#[test]
+fn when_the_product_leaves_every_hold_of_ours_ends_and_no_other_pause() {
+    let held = held().old;
+    let mut stale = held.clone();
+    stale["spec"]["paused"] = json!(false);
+    let mut users = held.clone();
+    own_paused(&mut users, "argocd");
+    for (object, writes, state) in [
+        (&held, true, HoldState::Free),
+        (&stale, true, HoldState::Free),
+        (&users, false, HoldState::Users),
+        (&deployment(1), false, HoldState::Free),
+    ] {
+        let patch = match let_go(object) {
+            Some(Action::PatchDeployment { target, patch }) => {
+                assert_eq!(target, ObjectKey::new("shop", "catalogue"));
+                patch
+            }
+            other => {
+                assert_eq!(other, None);
+                Vec::new()
+            }
+        };
+        assert_eq!(!patch.is_empty(), writes);
+        assert_eq!(HoldState::read(&patched(object, &patch)), state);
+    }
+    // A newer hold is left alone by a write that was decided on leftovers of an older one.
+    let Some(Action::PatchDeployment { patch, .. }) = let_go(&stale) else {
+        panic!("leftovers are removed");
+    };
+    let mut newer = held;
+    newer["metadata"]["resourceVersion"] = json!("1001");
+    let patch: json_patch::Patch = serde_json::from_value(Value::Array(patch)).unwrap();
     assert!(json_patch::patch(&mut newer, &patch).is_err());
 }

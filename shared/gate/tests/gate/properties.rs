@@ -3,7 +3,7 @@
 use crate::world::{
     LAST_APPLIED, World, annotate, at, held, own_paused, patched, set_cpu, set_image, template,
 };
-use msars_gate::facts::Holds;
+use msars_gate::snapshot::Holds;
 use msars_gate::{HoldState, Phase, Progress, Trouble, Verdict, Watcher, next, pause_declared};
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use msars_domain::{MilliCpu, ObjectKey};
-use msars_gate::facts::{Namespace, SizeRange, Snapshot, Workload};
+use msars_gate::snapshot::{Namespace, SizeRange, Snapshot, Workload};
 use msars_gate::{Admission, HoldState, Operation, Request, admit, revision_hash, shape_hash};
 use serde_json::{Value, json};
 

@@ -7,7 +7,7 @@ use kube::Client;
 use kube::client::Body;
 use msars_plan::{Limits, State, Tick, decide};
 
-use super::super::act::{Hands, Task};
+use super::super::hands::{Hands, Task};
 use super::super::status;
 use super::*;
 use crate::engine::analytic;

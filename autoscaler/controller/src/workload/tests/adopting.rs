@@ -4,9 +4,10 @@ use msars_api::crd::AdoptedAutoscaler;
 use msars_domain::Action;
 use msars_plan::{Limits, State, Tick, decide};
 
-use super::super::adopt::{self, Case, Hold, Hpa, Next};
+use super::super::adopt::{self, Case, Hold, Next};
 use super::*;
 use crate::engine::analytic;
+use crate::world::hpa::{self, Hpa};
 
 /// As an API server keeps it, with a field that no type of ours knows.
 pub(super) fn stored_hpa() -> Value {
@@ -34,7 +35,7 @@ pub(super) fn object(hpa: &Value) -> Arc<DynamicObject> {
 pub(super) fn hpa(change: impl FnOnce(&mut Value)) -> Hpa {
     let mut hpa = stored_hpa();
     change(&mut hpa);
-    adopt::found(&[object(&hpa)], &key()).remove(0)
+    hpa::found(&[object(&hpa)], &key()).remove(0)
 }
 
 /// What is stored of an autoscaler, at a time of its own.
@@ -203,7 +204,7 @@ fn its_limits_hold_and_annotations_win() {
                 object["metadata"]["annotations"][format!("msars.io/{name}")] = json!(value);
             }
             let mut workload = Workload::read(object, true, &[]).unwrap().0;
-            adopt::limit(&mut workload, found, stored);
+            workload.limit(found, stored);
             let bounds = crate::autoscalers::bounds(&workload);
             assert_eq!(bounds, wanted.unwrap_or((1, 10)), "{annotations:?}");
             let behavior = workload.behavior.and_then(|behavior| behavior.scale_down);
@@ -224,7 +225,7 @@ pub(super) fn adopting(
     let mut workload = workload(&object, &[replica_set("carts:v1", "h1", 2)]);
     let status = autoscaler.status.as_ref();
     let stored = status.and_then(|status| status.adopted.as_ref());
-    adopt::limit(&mut workload, &adopt::found(all, &key()), stored);
+    workload.limit(&hpa::found(all, &key()), stored);
     let mut around = around(&workload, &[objective(&workload.revision, 50.0)]);
     around.rivals = all.to_vec();
     let serving = pods::serving(&[pod("a", "h1"), pod("b", "h1")]);

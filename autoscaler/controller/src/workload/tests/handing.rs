@@ -2,13 +2,14 @@ use msars_api::annotations::Adopt;
 use msars_client::apply::{Applied, apply};
 use msars_plan::State;
 
-use super::super::act::{Hands, Task};
-use super::super::adopt::{self, Case, Hpa, Next};
+use super::super::adopt::{self, Case, Next};
+use super::super::hands::{Hands, Task};
 use super::acting::Script;
 use super::adopting::{adopting, copy, decided, hpa, object, stored_hpa};
 use super::*;
 use crate::metrics::Metrics;
 use crate::own::Own;
+use crate::world::hpa::{self, Hpa};
 
 fn hands(script: &Script) -> Hands {
     let client = script.client();
@@ -30,7 +31,7 @@ async fn taken(
     let (workload, seen) = adopting(rate, &autoscaler(), &all);
     let decision = decided(&seen);
     let task = Task {
-        found: adopt::found(&all, &key()),
+        found: hpa::found(&all, &key()),
         workload,
         autoscaler: Arc::new(autoscaler()),
         seen,

@@ -1,0 +1,71 @@
+//! What carries decisions out, and what it is given.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::Client;
+use msars_api::crd::SloAutoscaler;
+use msars_client::apply::{Applied, ApplyError};
+use msars_domain::{Action, Observation};
+use msars_plan::{Decision, State};
+
+use crate::metrics::Metrics;
+use crate::own::Own;
+use crate::world::Workload;
+use crate::world::hpa::Hpa;
+
+/// What carries a decision out.
+#[derive(Clone)]
+pub struct Hands {
+    /// The strict client.
+    pub client: Client,
+    /// The writer of our own objects.
+    pub own: Own,
+    /// The clock.
+    pub now: fn() -> Timestamp,
+    /// Counts writes.
+    pub metrics: Metrics,
+}
+
+impl std::fmt::Debug for Hands {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hands")
+    }
+}
+
+/// One decision with what it rests on.
+#[derive(Debug)]
+pub struct Task {
+    /// The Deployment.
+    pub workload: Workload,
+    /// The autoscaler as last seen.
+    pub autoscaler: Arc<SloAutoscaler>,
+    /// Its HorizontalPodAutoscalers.
+    pub found: Vec<Hpa>,
+    /// The observation.
+    pub seen: Observation,
+    /// The decision.
+    pub decision: Decision,
+    /// What was remembered before.
+    pub before: State,
+    /// The status is old: it is written even if it says the same.
+    pub old: bool,
+    /// The time of the tick.
+    pub now: Timestamp,
+}
+
+impl Hands {
+    /// Performs one action, once, and counts it.
+    pub async fn apply(&self, action: &Action) -> Result<Applied, ApplyError> {
+        self.metrics.apply(&self.client, action).await
+    }
+
+    /// Tells why a pod was not resized.
+    pub async fn refused(&self, workload: &Workload, action: &Action, error: &ApplyError) {
+        tracing::warn!(%error, category = error.category(), "a pod was not resized");
+        let note = format!("Pod {}: {error}", action.target().name);
+        self.own
+            .tell(workload, "Resize", true, "FailedResize", note)
+            .await;
+    }
+}

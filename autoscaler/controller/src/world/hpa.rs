@@ -1,0 +1,114 @@
+//! The HorizontalPodAutoscalers of a Deployment as they are stored, and the limits that they give it. Pure.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerBehavior;
+use kube::api::DynamicObject;
+use msars_api::annotations::{Adopt, Mode, Settings};
+use msars_api::crd::AdoptedAutoscaler;
+use msars_domain::ObjectKey;
+use serde_json::Value;
+
+/// The HorizontalPodAutoscalers of a Deployment; KEDA makes one too.
+pub fn of<'a>(
+    all: &'a [Arc<DynamicObject>],
+    workload: &'a ObjectKey,
+) -> impl Iterator<Item = &'a Arc<DynamicObject>> {
+    all.iter().filter(|hpa| {
+        let text = |name: &str| {
+            let value = hpa.data.pointer(&format!("/spec/scaleTargetRef/{name}"));
+            value.and_then(Value::as_str).unwrap_or_default()
+        };
+        let group = text("apiVersion");
+        hpa.metadata.namespace.as_deref() == Some(&workload.namespace)
+            && text("name") == workload.name
+            && text("kind") == "Deployment"
+            && (group.is_empty() || group.starts_with("apps/"))
+    })
+}
+
+/// A HorizontalPodAutoscaler of the workload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hpa {
+    /// Its namespace and name.
+    pub key: ObjectKey,
+    /// Its version.
+    pub version: String,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// Kind and name of what makes it, and would make it again: KEDA's ScaledObject for one.
+    pub maker: Option<(String, String)>,
+    /// What would be stored of it, but for the time.
+    pub copy: AdoptedAutoscaler,
+}
+
+impl Hpa {
+    fn read(object: &DynamicObject) -> Option<Self> {
+        let meta = &object.metadata;
+        let part = |text: &Option<String>| text.clone().unwrap_or_default();
+        let owners = meta.owner_references.clone().unwrap_or_default();
+        let maker = owners
+            .iter()
+            .find(|owner| owner.controller == Some(true) || owner.kind == "ScaledObject");
+        Some(Self {
+            key: ObjectKey::new(part(&meta.namespace), part(&meta.name)),
+            version: meta.resource_version.clone()?,
+            deleting: meta.deletion_timestamp.is_some(),
+            maker: maker.map(|owner| (owner.kind.clone(), owner.name.clone())),
+            copy: AdoptedAutoscaler {
+                name: part(&meta.name),
+                uid: meta.uid.clone()?,
+                at: String::new(),
+                labels: meta.labels.clone().unwrap_or_default(),
+                annotations: meta.annotations.clone().unwrap_or_default(),
+                owner_references: owners,
+                spec: object.data.get("spec")?.clone(),
+            },
+        })
+    }
+}
+
+/// The HorizontalPodAutoscalers of a workload.
+pub fn found(all: &[Arc<DynamicObject>], workload: &ObjectKey) -> Vec<Hpa> {
+    of(all, workload)
+        .filter_map(|object| Hpa::read(object))
+        .collect()
+}
+
+/// Gives the settings of a workload that asks for it the limits of its autoscaler, or of the one that was taken over,
+/// and returns its behaviour; annotations win.
+pub(super) fn limit(
+    settings: &mut Settings,
+    found: &[Hpa],
+    stored: Option<&AdoptedAutoscaler>,
+) -> Option<HorizontalPodAutoscalerBehavior> {
+    if settings.adopt != Adopt::Hpa || settings.mode == Mode::Off {
+        return None;
+    }
+    let spec = match found {
+        [] => &stored?.spec,
+        [hpa] if hpa.maker.is_none() => &hpa.copy.spec,
+        _ => return None,
+    };
+    let (least, most) = bounds(spec);
+    let min = settings
+        .min_replicas
+        .unwrap_or_else(|| settings.max_replicas.map_or(least, |max| least.min(max)));
+    settings.min_replicas = Some(min);
+    settings.max_replicas = Some(settings.max_replicas.unwrap_or(most.max(min)));
+    behavior(spec)
+}
+
+/// Fewest and most replicas; scaling to zero is not ours to do.
+pub fn bounds(spec: &Value) -> (u32, u32) {
+    let number = |name: &str| {
+        let number = spec.get(name).and_then(Value::as_u64);
+        number.map(|number| number.clamp(1, 10_000) as u32)
+    };
+    let least = number("minReplicas").unwrap_or(1);
+    (least, number("maxReplicas").unwrap_or(least).max(least))
+}
+
+fn behavior(spec: &Value) -> Option<HorizontalPodAutoscalerBehavior> {
+    serde_json::from_value(spec.get("behavior")?.clone()).ok()
+}
