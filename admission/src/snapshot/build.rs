@@ -1,0 +1,91 @@
+//! One snapshot out of the copies, step by step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use msars_gate::snapshot::{Holds, PodSelector, claim_is_writable};
+use msars_gate::{Facts, HoldState, Snapshot};
+use serde_json::Value;
+
+use super::copies::Copies;
+use super::{objectives, revisions};
+
+/// What is known at `now`; `namespace` is the installation's.
+pub(super) fn build(copies: &Copies, namespace: &str, now: Timestamp) -> Snapshot {
+    let account = |name: &str| format!("system:serviceaccount:{namespace}:{name}");
+    let switches = copies.switches.all();
+    let mut snapshot = Snapshot {
+        holds: Holds::read(switches.first().and_then(|map| map.data.as_ref())),
+        lease_renewed: renewed(&copies.lease.all()),
+        synced: copies.healthy().then_some(now),
+        own_users: BTreeSet::from([account("msars-autoscaler"), account("msars-admission")]),
+        namespaces: BTreeMap::new(),
+    };
+    let stored: Vec<Value> = copies.workloads();
+    let workloads: Vec<Facts<'_>> = stored.iter().map(Facts::read).collect();
+    for facts in &workloads {
+        let workload = snapshot.workload_mut(&facts.key());
+        if let Some(template) = facts.object.pointer("/spec/template")
+            && matches!(facts.state, HoldState::Free)
+        {
+            // What is stored and free runs, even before its ReplicaSet is seen.
+            workload.know(template);
+        }
+    }
+    let hashes = revisions::running(&mut snapshot, &copies.replica_sets.all(), &workloads);
+    revisions::profiled(&mut snapshot, &copies.profiles.all());
+    revisions::wanted(
+        &mut snapshot,
+        &copies.autoscalers.all(),
+        &hashes,
+        &workloads,
+    );
+    objectives::visited(&mut snapshot, &copies.objectives.all(), &workloads);
+    policies(&mut snapshot, &copies.policies.all());
+    claims(&mut snapshot, &copies.claims.all());
+    snapshot
+}
+
+/// When the leader last renewed its lease; one that was given up names nobody.
+fn renewed(leases: &[Arc<Lease>]) -> Option<Timestamp> {
+    leases
+        .iter()
+        .filter_map(|lease| lease.spec.as_ref())
+        .filter(|spec| {
+            spec.holder_identity
+                .as_ref()
+                .is_some_and(|me| !me.is_empty())
+        })
+        .find_map(|spec| spec.renew_time.as_ref().map(|time| time.0))
+}
+
+fn policies(snapshot: &mut Snapshot, policies: &[Arc<NetworkPolicy>]) {
+    for policy in policies {
+        let namespace = policy.metadata.namespace.as_deref().unwrap_or_default();
+        if let (Some(found), Ok(policy)) = (
+            snapshot.namespaces.get_mut(namespace),
+            serde_json::to_value(&**policy),
+        ) {
+            found.policies.push(PodSelector::of_network_policy(&policy));
+        }
+    }
+}
+
+fn claims(snapshot: &mut Snapshot, claims: &[Arc<PersistentVolumeClaim>]) {
+    for claim in claims {
+        let namespace = claim.metadata.namespace.as_deref().unwrap_or_default();
+        if let (Some(found), Some(name), Ok(value)) = (
+            snapshot.namespaces.get_mut(namespace),
+            claim.metadata.name.clone(),
+            serde_json::to_value(&**claim),
+        ) {
+            found
+                .writable_claims
+                .insert(name, claim_is_writable(&value));
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Copies of the API server's objects that a snapshot is made of, kept by watches.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::{
+    apps::v1::{Deployment, ReplicaSet},
+    coordination::v1::Lease,
+    core::v1::{ConfigMap, PersistentVolumeClaim},
+    networking::v1::NetworkPolicy,
+};
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject},
+    runtime::watcher,
+};
+use msars_api::crd::{LoadLatencyProfile, ServiceLevelObjective, SloAutoscaler};
+use msars_api::{annotations, names};
+use msars_client::connect::Clients;
+use msars_client::watched::{Watched, watched};
+use msars_ops::shutdown::Tasks;
+use serde_json::Value;
+use tokio::sync::Notify;
+
+/// The copies.
+#[derive(Debug)]
+pub(super) struct Copies {
+    pub(super) deployments: Watched<DynamicObject>,
+    pub(super) replica_sets: Watched<DynamicObject>,
+    pub(super) profiles: Watched<LoadLatencyProfile>,
+    pub(super) objectives: Watched<ServiceLevelObjective>,
+    pub(super) autoscalers: Watched<SloAutoscaler>,
+    pub(super) policies: Watched<NetworkPolicy>,
+    pub(super) claims: Watched<PersistentVolumeClaim>,
+    pub(super) lease: Watched<Lease>,
+    pub(super) switches: Watched<ConfigMap>,
+    /// Told of every change.
+    pub(super) changed: Arc<Notify>,
+}
+
+impl Copies {
+    /// Starts all watches as tasks. Lease and switches are those of `namespace`.
+    pub(super) fn start(clients: &Clients, namespace: &str, tasks: &mut Tasks) -> Self {
+        let changed = Arc::new(Notify::new());
+        let client = &clients.retrying;
+        macro_rules! copy {
+            ($name:literal, $api:expr, $dynamic:expr, $config:expr) => {{
+                let (copy, task) = watched(
+                    $name,
+                    $api,
+                    $dynamic,
+                    $config,
+                    Arc::clone(&changed),
+                    tasks.stop(),
+                );
+                tasks.spawn($name, task);
+                copy
+            }};
+        }
+        let all = watcher::Config::default;
+        let named = |name: &str| all().fields(&format!("metadata.name={name}"));
+        let deployments = ApiResource::erase::<Deployment>(&());
+        let replica_sets = ApiResource::erase::<ReplicaSet>(&());
+        let api = Api::all_with(client.clone(), &deployments);
+        let sets = Api::all_with(client.clone(), &replica_sets);
+        Self {
+            deployments: copy!("watch deployments", api, deployments, all()),
+            replica_sets: copy!("watch replicasets", sets, replica_sets, all()),
+            profiles: copy!("watch profiles", Api::all(client.clone()), (), all()),
+            objectives: copy!("watch objectives", Api::all(client.clone()), (), all()),
+            autoscalers: copy!("watch autoscalers", Api::all(client.clone()), (), all()),
+            policies: copy!("watch networkpolicies", Api::all(client.clone()), (), all()),
+            claims: copy!("watch claims", Api::all(client.clone()), (), all()),
+            lease: copy!(
+                "watch lease",
+                Api::namespaced(client.clone(), namespace),
+                (),
+                named(names::LEASE)
+            ),
+            switches: copy!(
+                "watch switches",
+                Api::namespaced(client.clone(), namespace),
+                (),
+                named(names::SWITCHES)
+            ),
+            changed,
+        }
+    }
+
+    /// Every Deployment with annotations of ours, as stored.
+    pub(super) fn workloads(&self) -> Vec<Value> {
+        self.deployments
+            .all()
+            .iter()
+            .filter(|deployment| annotations::present(deployment.metadata.annotations.as_ref()))
+            .filter_map(|deployment| serde_json::to_value(&**deployment).ok())
+            .collect()
+    }
+
+    /// Whether every copy is complete and hears from the API server.
+    pub(super) fn healthy(&self) -> bool {
+        self.deployments.healthy()
+            && self.replica_sets.healthy()
+            && self.profiles.healthy()
+            && self.objectives.healthy()
+            && self.autoscalers.healthy()
+            && self.policies.healthy()
+            && self.claims.healthy()
+            && self.lease.healthy()
+            && self.switches.healthy()
+    }
+}

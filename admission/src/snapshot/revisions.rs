@@ -1,0 +1,116 @@
+//! Known revisions, profiled sizes and wanted sizes. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kube::api::DynamicObject;
+use msars_api::crd::{LoadLatencyProfile, Phase, SloAutoscaler};
+use msars_domain::{MilliCpu, ObjectKey};
+use msars_gate::snapshot::{SizeRange, Wanted};
+use msars_gate::{Facts, Snapshot, images, revision_hash};
+use serde_json::Value;
+
+/// `pod-template-hash` by workload and revision.
+pub(super) type Hashes = BTreeMap<(ObjectKey, String), String>;
+
+/// Revisions that a ReplicaSet of the workload runs are known.
+pub(super) fn running(
+    snapshot: &mut Snapshot,
+    replica_sets: &[Arc<DynamicObject>],
+    workloads: &[Facts<'_>],
+) -> Hashes {
+    let owners: BTreeMap<&str, ObjectKey> = workloads
+        .iter()
+        .filter_map(|facts| {
+            let uid = facts.object.pointer("/metadata/uid")?.as_str()?;
+            Some((uid, facts.key()))
+        })
+        .collect();
+    let mut hashes = Hashes::new();
+    for set in replica_sets {
+        let owner = set
+            .metadata
+            .owner_references
+            .iter()
+            .flatten()
+            .find_map(|owner| owners.get(owner.uid.as_str()));
+        let (Some(owner), Some(template)) = (owner, set.data.pointer("/spec/template")) else {
+            continue;
+        };
+        snapshot.workload_mut(owner).know(template);
+        let hash = template
+            .pointer("/metadata/labels/pod-template-hash")
+            .and_then(Value::as_str);
+        if let Some(hash) = hash {
+            let revision = revision_hash(template).to_string();
+            hashes.insert((owner.clone(), revision), hash.to_owned());
+        }
+    }
+    hashes
+}
+
+/// Revisions with a finished profile are known, and so are the sizes that it measured.
+pub(super) fn profiled(snapshot: &mut Snapshot, profiles: &[Arc<LoadLatencyProfile>]) {
+    for profile in profiles {
+        let namespace = profile.metadata.namespace.clone().unwrap_or_default();
+        let key = ObjectKey::new(namespace, &profile.spec.workload);
+        let done = profile
+            .status
+            .as_ref()
+            .filter(|status| status.phase == Phase::Done);
+        let (Some(status), Some(_)) = (done, snapshot.workload(&key)) else {
+            continue;
+        };
+        let workload = snapshot.workload_mut(&key);
+        workload.known.insert(profile.spec.revision.clone());
+        let sizes = status.points.iter().map(|point| MilliCpu(point.size_milli));
+        if let (Some(min), Some(max)) = (sizes.clone().min(), sizes.max()) {
+            workload
+                .profiled
+                .entry(profile.spec.shape.clone())
+                .and_modify(|found| {
+                    found.min = found.min.min(min);
+                    found.max = found.max.max(max);
+                })
+                .or_insert(SizeRange { min, max });
+        }
+    }
+}
+
+/// Sizes that new pods are to be born with, where the product acts.
+pub(super) fn wanted(
+    snapshot: &mut Snapshot,
+    autoscalers: &[Arc<SloAutoscaler>],
+    hashes: &Hashes,
+    workloads: &[Facts<'_>],
+) {
+    let templates: BTreeMap<(ObjectKey, String), &Value> = workloads
+        .iter()
+        .filter_map(|facts| {
+            let template = facts.object.pointer("/spec/template")?;
+            Some(((facts.key(), facts.revision.to_string()), template))
+        })
+        .collect();
+    for autoscaler in autoscalers {
+        let namespace = autoscaler.metadata.namespace.clone().unwrap_or_default();
+        let key = ObjectKey::new(namespace, &autoscaler.spec.target_ref.name);
+        if snapshot.workload(&key).is_none() || autoscaler.spec.mode != "auto" {
+            continue;
+        }
+        for size in autoscaler.status.iter().flat_map(|status| &status.sizes) {
+            let place = (key.clone(), size.revision.clone());
+            let wanted = Wanted {
+                size: MilliCpu(size.size_milli),
+                pod_template_hash: hashes.get(&place).cloned(),
+                images: templates
+                    .get(&place)
+                    .map(|template| images(template))
+                    .unwrap_or_default(),
+            };
+            snapshot
+                .workload_mut(&key)
+                .wanted
+                .insert(size.revision.clone(), wanted);
+        }
+    }
+}
