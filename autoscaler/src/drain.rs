@@ -15,9 +15,11 @@ use msars_controller::objective::Board;
 use msars_controller::own::Own;
 use msars_controller::workload::{Means, Workloads};
 use msars_controller::world::World;
-use msars_observe::{Client as Prometheus, Observer, Preset, Timeouts, Windows};
+use msars_observe::Windows;
 use msars_ops::shutdown::Tasks;
 use tokio::sync::watch;
+
+use crate::prometheus::PrometheusArgs;
 
 /// Flags of `drain`.
 #[derive(ClapArgs, Debug)]
@@ -25,16 +27,8 @@ pub struct Args {
     /// Only the workloads of this namespace.
     #[arg(long)]
     namespace: Option<String>,
-    /// Where Prometheus answers; without an answer the last load that was remembered counts.
-    #[arg(
-        long,
-        env = "MSARS_PROMETHEUS_URL",
-        default_value = "http://prometheus.monitoring:9090"
-    )]
-    prometheus_url: String,
-    /// Names of metrics and labels: shop, prometheus, opentelemetry or istio.
-    #[arg(long, env = "MSARS_PRESET", default_value = "shop")]
-    preset: String,
+    #[command(flatten)]
+    prometheus: PrometheusArgs,
     /// Seconds to wait until every Deployment has its replicas available.
     #[arg(long, default_value_t = 300)]
     wait: u64,
@@ -59,18 +53,15 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let clients = clients(config.clone()).context("making a client of the API server")?;
     let mut tasks = Tasks::default();
     let world = World::start(&clients, &args.system_namespace, &mut tasks);
-    let preset = Preset::named(&args.preset)
-        .with_context(|| format!("--preset {}: no such preset", args.preset))?;
-    let prometheus = Prometheus::new(&args.prometheus_url, Timeouts::default())
-        .with_context(|| format!("--prometheus-url {}", args.prometheus_url))?;
+    let metrics = Metrics::default();
     let means = Means {
-        observer: Observer::new(prometheus, preset).context("the preset")?,
+        observer: args.prometheus.observer(&metrics)?,
         windows: Windows::default(),
         kubelets: Kubelets::new(config),
         cores: 2.0,
         log: None,
         now: msars_ops::clock::now,
-        metrics: Metrics::default(),
+        metrics,
         board: Arc::new(Board::default()),
     };
     let claim = watch::Sender::new(Claim::default());

@@ -5,6 +5,7 @@
 
 mod drain;
 mod explain;
+mod prometheus;
 mod run;
 
 use clap::{Parser, Subcommand};

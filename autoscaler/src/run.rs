@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 use msars_api::names;
 use msars_client::connect::clients;
 use msars_client::leader::{Candidate, Claim};
+use msars_controller::certificates::{self, Lives};
 use msars_controller::kubelet::Kubelets;
 use msars_controller::metrics::Metrics;
 use msars_controller::objective::{Board, Objectives, Splits};
@@ -17,30 +18,23 @@ use msars_controller::own::Own;
 use msars_controller::plain::Plain;
 use msars_controller::revision::Revisions;
 use msars_controller::revision::measure::{Bench, SubjectMetrics};
-use msars_controller::webhook::{self, Lives};
 use msars_controller::workload::record::{Log, Target};
 use msars_controller::workload::{Means, Workloads};
 use msars_controller::world::World;
-use msars_observe::{Client as Prometheus, Observer, Preset, Timeouts, Windows};
+use msars_observe::{Observer, Windows};
 use msars_ops::flags::{AdminArgs, LogArgs};
 use msars_ops::readiness::{Readiness, ReadyHandle};
 use msars_ops::shutdown::Tasks;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
+use crate::prometheus::PrometheusArgs;
+
 /// Flags of `run`.
 #[derive(ClapArgs, Debug)]
 pub struct Args {
-    /// Where Prometheus answers.
-    #[arg(
-        long,
-        env = "MSARS_PROMETHEUS_URL",
-        default_value = "http://prometheus.monitoring:9090"
-    )]
-    prometheus_url: String,
-    /// Names of metrics and labels: shop, prometheus, opentelemetry or istio.
-    #[arg(long, env = "MSARS_PRESET", default_value = "shop")]
-    preset: String,
+    #[command(flatten)]
+    prometheus: PrometheusArgs,
     /// Prometheus' scrape interval in seconds: windows are chosen to hold two scrapes.
     #[arg(long, env = "MSARS_SCRAPE_SECONDS", default_value_t = 15)]
     scrape_seconds: u64,
@@ -118,7 +112,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let clients = clients(config.clone()).context("making a client of the API server")?;
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
-    let observer = observer(&args, &metrics)?;
+    let observer = args.prometheus.observer(&metrics)?;
     let windows = Windows {
         scrape: Duration::from_secs(args.scrape_seconds.max(1)),
         tail: Duration::from_secs(args.window_seconds.max(1)),
@@ -202,8 +196,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     });
     tracing::info!(
         me = args.me,
-        prometheus = args.prometheus_url,
-        preset = args.preset,
+        prometheus = args.prometheus.prometheus_url,
+        preset = args.prometheus.preset,
         "running"
     );
     tasks.run(GRACE).await.context("running")?;
@@ -261,19 +255,6 @@ fn log(path: &Path, args: &Args) -> Log {
     })
 }
 
-fn observer(args: &Args, metrics: &Metrics) -> anyhow::Result<Observer> {
-    let preset = Preset::named(&args.preset).with_context(|| {
-        format!(
-            "--preset {}: expected shop, prometheus, opentelemetry or istio",
-            args.preset
-        )
-    })?;
-    let prometheus = Prometheus::new(&args.prometheus_url, Timeouts::default())
-        .with_context(|| format!("--prometheus-url {}", args.prometheus_url))?
-        .heard_by(metrics.hears());
-    Observer::new(prometheus, preset).context("the preset")
-}
-
 /// Says when every watch was complete once, and whether this replica leads.
 async fn ready(
     world: World,
@@ -304,7 +285,7 @@ async fn certificates(
     let now = msars_ops::clock::now;
     loop {
         if claim.borrow().is_some_and(|end| end > now())
-            && let Err(error) = webhook::keep(&client, &namespace, lives, now()).await
+            && let Err(error) = certificates::keep(&client, &namespace, lives, now()).await
         {
             tracing::warn!(%error, category = error.category(), "certificates not kept; tried again");
         }

@@ -10,9 +10,10 @@
 //! | [`revision`] | held Deployments, their shadow pods | holds, shadow pods, profiles from shadow pods |
 //! | [`objective`] | Prometheus, profiles | objectives, profiles learnt from live pods |
 //! | [`workload`] | Prometheus, kubelets, objectives, profiles | replicas, pod sizes, autoscalers |
-//! | [`webhook`] | its Secret | its Secret, the CA bundle |
+//! | [`certificates`] | its Secret | its Secret, the CA bundle |
 
 pub mod autoscalers;
+pub mod certificates;
 pub mod engine;
 pub mod kubelet;
 pub mod metrics;
@@ -22,6 +23,5 @@ pub mod plain;
 pub mod pods;
 pub mod profiles;
 pub mod revision;
-pub mod webhook;
 pub mod workload;
 pub mod world;

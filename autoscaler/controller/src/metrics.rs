@@ -19,11 +19,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use self::labels::{
-    ProfileLabels, ProfileOutcome, QueryLabels, QueryOutcome, QueueLabels, Ready, SplitLabels,
-    SplitMethod, TickLabels, WorkloadLabels, WorkloadMode, WriteKind, WriteLabels, WriteOutcome,
+    ProfileLabels, QueryLabels, QueryOutcome, QueueLabels, Ready, SplitLabels, SplitMethod,
+    TickLabels, WorkloadLabels, WorkloadMode, WriteKind, WriteLabels, WriteOutcome,
 };
-pub use self::labels::{Queue, TickOutcome};
-use crate::revision::task::JobError;
+pub use self::labels::{ProfileOutcome, Queue, TickOutcome};
 
 /// Seconds; a tick has 15.
 const TICK: [f64; 8] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0];
@@ -199,9 +198,8 @@ impl Metrics {
         self.drops.get_or_create(&QueueLabels { queue }).inc();
     }
 
-    /// Counts a profile; `None` when it was finished.
-    pub fn profiled(&self, error: Option<&JobError>) {
-        let outcome = ProfileOutcome::of(error);
+    /// Counts a profile.
+    pub fn profiled(&self, outcome: ProfileOutcome) {
         self.profiles
             .get_or_create(&ProfileLabels { outcome })
             .inc();
@@ -283,8 +281,8 @@ mod tests {
             message: "quota".into(),
         };
         metrics.wrote(&scale, &Err(refused));
-        metrics.profiled(Some(&JobError::Callee(3)));
-        metrics.profiled(None);
+        metrics.profiled(ProfileOutcome::Callee);
+        metrics.profiled(ProfileOutcome::Done);
         metrics.split(Some(Method::Enumerated), 0.004);
         metrics.split(None, 0.004);
         metrics.dropped(Queue::Profiles);

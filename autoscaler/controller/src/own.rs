@@ -20,6 +20,25 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::world::Workload;
 
+/// A kind that is kept here: in a namespace, with a spec and a status.
+pub trait Kept:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + Serialize
+    + DeserializeOwned
+{
+}
+
+impl<K> Kept for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned
+{
+}
+
 /// Writes our own objects; cheap to clone.
 #[derive(Clone)]
 pub struct Own {
@@ -75,22 +94,12 @@ impl Own {
         }
     }
 
-    fn api<K>(&self, namespace: &str) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    {
+    fn api<K: Kept>(&self, namespace: &str) -> Api<K> {
         Api::namespaced(self.client.clone(), namespace)
     }
 
     /// Creates an object; one that is there already is fine.
-    pub async fn create<K>(&self, object: &K) -> Result<(), OwnError>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + Serialize
-            + DeserializeOwned,
-    {
+    pub async fn create<K: Kept>(&self, object: &K) -> Result<(), OwnError> {
         let meta = object.meta();
         let namespace = meta.namespace.clone().unwrap_or_default();
         match self
@@ -105,14 +114,7 @@ impl Own {
     }
 
     /// Replaces an object's spec at the version that was read.
-    pub async fn replace<K>(&self, object: &K) -> Result<(), OwnError>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + Serialize
-            + DeserializeOwned,
-    {
+    pub async fn replace<K: Kept>(&self, object: &K) -> Result<(), OwnError> {
         let meta = object.meta();
         let (namespace, name) = (
             meta.namespace.clone().unwrap_or_default(),
@@ -126,14 +128,11 @@ impl Own {
     }
 
     /// Replaces an object's status. `edit` gets the stored object; it is read again once if somebody was faster.
-    pub async fn status<K>(&self, key: &ObjectKey, edit: impl Fn(&mut K)) -> Result<(), OwnError>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + Serialize
-            + DeserializeOwned,
-    {
+    pub async fn status<K: Kept>(
+        &self,
+        key: &ObjectKey,
+        edit: impl Fn(&mut K),
+    ) -> Result<(), OwnError> {
         let api = self.api::<K>(&key.namespace);
         let wrong = |source| OwnError {
             kind: K::kind(&()).into_owned(),
@@ -154,17 +153,11 @@ impl Own {
 
     /// Deletes an object that, as it is stored now, is not worth keeping; one that is gone is fine, and one that changes
     /// meanwhile stays.
-    pub async fn delete_if<K>(
+    pub async fn delete_if<K: Kept>(
         &self,
         key: &ObjectKey,
         worthless: impl Fn(&K) -> bool,
-    ) -> Result<(), OwnError>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned,
-    {
+    ) -> Result<(), OwnError> {
         let api = self.api::<K>(&key.namespace);
         let wrong = |source| OwnError {
             kind: K::kind(&()).into_owned(),

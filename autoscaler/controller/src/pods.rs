@@ -1,4 +1,4 @@
-//! Serving pods, by the workload that owns them. Pure.
+//! Serving pods, by the workload that owns them, and shadow pods. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,10 +34,27 @@ pub fn serving(pods: &[Arc<Pod>]) -> BTreeMap<ObjectKey, Vec<Serving>> {
     out
 }
 
+/// Whether it is a copy of a template under measurement, or the pod that drives one.
+pub fn shadow(pod: &Pod) -> bool {
+    let labels = pod.metadata.labels.as_ref();
+    labels.is_some_and(|labels| labels.contains_key(names::SHADOW_LABEL))
+}
+
+/// All shadow pods that are not being deleted.
+pub fn shadows(pods: &[Arc<Pod>]) -> Vec<ObjectKey> {
+    pods.iter()
+        .filter(|pod| shadow(pod) && pod.metadata.deletion_timestamp.is_none())
+        .filter_map(|pod| {
+            let meta = &pod.metadata;
+            Some(ObjectKey::new(meta.namespace.clone()?, meta.name.clone()?))
+        })
+        .collect()
+}
+
 fn read(pod: &Arc<Pod>) -> Option<Serving> {
     let meta = &pod.metadata;
     let labels = meta.labels.as_ref()?;
-    if labels.contains_key(names::SHADOW_LABEL) || meta.deletion_timestamp.is_some() {
+    if shadow(pod) || meta.deletion_timestamp.is_some() {
         return None;
     }
     let phase = pod

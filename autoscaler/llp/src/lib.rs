@@ -7,10 +7,10 @@
 
 mod curve;
 mod fit;
-mod plan;
+mod next_probe;
 mod point;
 
 pub use curve::{Profile, curve};
 pub use fit::{FitError, Fitted, Setting, fit};
-pub use plan::{Done, Next, Plan, next_probe};
+pub use next_probe::{Done, Next, Plan, next_probe};
 pub use point::Point;

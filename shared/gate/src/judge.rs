@@ -5,7 +5,6 @@ use msars_api::annotations::{Gate, HOLD, Mode, Settings};
 use msars_domain::RequestMix;
 use serde_json::{Value, json};
 
-use crate::carry;
 use crate::containers::serving;
 use crate::deployment::{annotation_patch, template};
 use crate::facts::Facts;
@@ -15,6 +14,7 @@ use crate::reason::{PassReason, ReleaseReason};
 use crate::request::Request;
 use crate::shape_hash;
 use crate::snapshot::{Holds, Namespace, Snapshot, Workload};
+use crate::undo;
 use crate::verdict::Verdict;
 
 /// One update with everything that is known about it.
@@ -49,17 +49,17 @@ impl<'a> Case<'a> {
         let known = workload
             .filter(|_| snapshot.synced.is_some())
             .map(|workload| workload.known.contains(after.revision.as_str()));
-        let undo =
-            before.revision != after.revision && carry::looks_like_undo(old, new, request, known);
-        let kept = if undo {
-            carry::kept(old, new)
+        let is_undo =
+            before.revision != after.revision && undo::looks_like_undo(old, new, request, known);
+        let kept = if is_undo {
+            undo::kept(old, new)
         } else {
             Vec::new()
         };
         let in_flight =
             !before.paused && after.paused && !after.pause_declared && Stamps::read(new).is_some();
         Self {
-            settings: if undo {
+            settings: if is_undo {
                 before.settings.clone()
             } else {
                 after.settings.clone()

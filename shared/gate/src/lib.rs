@@ -8,7 +8,6 @@
 //! `spec.replicas`.
 
 mod admit;
-mod carry;
 mod containers;
 mod deployment;
 mod facts;
@@ -20,6 +19,7 @@ mod next;
 mod reason;
 mod request;
 pub mod snapshot;
+mod undo;
 mod verdict;
 mod warn;
 

@@ -9,7 +9,6 @@ use msars_observe::PromError;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 
 use crate::engine::EngineError;
-use crate::revision::task::JobError;
 
 /// A kind of label with the list of its values: every series is there from the start, at 0, so that the first count is
 /// an increase.
@@ -135,30 +134,23 @@ impl From<&Result<Applied, ApplyError>> for WriteOutcome {
 
 kinds! {
     /// How a profile by a shadow pod ended.
-    pub(super) enum ProfileOutcome {
+    pub enum ProfileOutcome {
+        /// It was finished.
         Done,
+        /// It was told to stop.
         Stopped,
+        /// The image could not be had.
         ImagePull,
+        /// The copy was not Ready in time.
         NotReady,
+        /// A callee came into trouble.
         Callee,
+        /// Nothing usable was measured.
         Nothing,
+        /// A write was refused.
         Write,
+        /// A read failed.
         Read,
-    }
-}
-
-impl ProfileOutcome {
-    pub(super) fn of(error: Option<&JobError>) -> Self {
-        match error {
-            None => Self::Done,
-            Some(JobError::Stopped) => Self::Stopped,
-            Some(JobError::ImagePull(_)) => Self::ImagePull,
-            Some(JobError::NotReady { .. }) => Self::NotReady,
-            Some(JobError::Callee(_)) => Self::Callee,
-            Some(JobError::Nothing(_)) => Self::Nothing,
-            Some(JobError::Apply(_)) => Self::Write,
-            Some(JobError::Read { .. }) => Self::Read,
-        }
     }
 }
 

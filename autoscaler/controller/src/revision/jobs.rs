@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use super::job;
 use super::task::{JobError, Progress as JobProgress};
 use super::{Ended, Handle, Key, LAST, Revisions, start, store};
+use crate::metrics::ProfileOutcome;
 use crate::profiles;
 use crate::world::Workload;
 
@@ -95,7 +96,10 @@ impl Revisions {
     pub(super) async fn end(&mut self, ended: Ended) {
         let Ended { key, job, outcome } = ended;
         self.jobs.remove(&key);
-        self.bench.counts.profiled(outcome.as_ref().err());
+        let counted = outcome
+            .as_ref()
+            .map_or_else(ProfileOutcome::from, |_found| ProfileOutcome::Done);
+        self.bench.counts.profiled(counted);
         let now = (self.bench.now)();
         let workload = self.world.workloads().remove(&key.0);
         match outcome {

@@ -31,6 +31,7 @@ use self::task::{Finding, Job, JobError, Progress as JobProgress};
 use crate::metrics::Queue;
 use crate::objective::Board;
 use crate::own::Own;
+use crate::pods::shadows;
 use crate::world::{Workload, World};
 
 /// Between two rounds when nothing changes: deadlines are kept to a second.
@@ -327,19 +328,7 @@ impl Revisions {
                 })
             })
             .collect();
-        for pod in self.world.pods() {
-            let meta = &pod.metadata;
-            let shadow = meta
-                .labels
-                .as_ref()
-                .is_some_and(|labels| labels.contains_key(names::SHADOW_LABEL));
-            if !shadow || meta.deletion_timestamp.is_some() {
-                continue;
-            }
-            let (Some(namespace), Some(name)) = (&meta.namespace, &meta.name) else {
-                continue;
-            };
-            let pod = ObjectKey::new(namespace, name);
+        for pod in shadows(&self.world.pods()) {
             if !mine.contains(&pod) {
                 tracing::info!(pod = %pod, known = workloads.len(), "sweeping a stray shadow pod");
                 self.perform(&Action::DeletePod { pod }).await;

@@ -56,30 +56,18 @@ pub(super) struct Run<'a> {
 impl Run<'_> {
     /// Probes until the plan, the time, or a callee ends it.
     pub async fn probe(&mut self, progress: &watch::Sender<Progress>) -> Result<Done, JobError> {
-        let left = self
-            .job
-            .until
-            .duration_since((self.bench.now)())
-            .as_secs_f64()
-            - FIT_S;
         let mut plan = Plan {
             sizes: self.job.sizes.clone(),
             work_guess_ms: self.job.work_guess_ms,
             window_seconds: WINDOW_S,
             settle_seconds: WARM_S * 1.5 + 0.7,
-            budget_seconds: left,
+            budget_seconds: self.left(),
         };
         self.read_cpu().await;
         loop {
             progress.send_replace(Progress::Probing(self.points.len() as u32));
             // The plan counts planned seconds; the clock has the last word.
-            let left = self
-                .job
-                .until
-                .duration_since((self.bench.now)())
-                .as_secs_f64()
-                - FIT_S;
-            if left < plan.settle_seconds + plan.window_seconds {
+            if self.left() < plan.settle_seconds + plan.window_seconds {
                 return Ok(Done::TimeBudget);
             }
             self.know_work(plan.sizes.len()).await;
@@ -111,6 +99,12 @@ impl Run<'_> {
             );
             self.points.push(point);
         }
+    }
+
+    /// Seconds for probing: what is left of the job but for the fit.
+    fn left(&self) -> f64 {
+        let left = self.job.until.duration_since((self.bench.now)());
+        left.as_secs_f64() - FIT_S
     }
 
     async fn drive(

@@ -9,6 +9,7 @@ use msars_domain::{MilliCpu, ObjectKey, Percentile, RequestMix};
 use msars_llp::{Done, Fitted, Point, Profile};
 
 use super::shadow::Blueprint;
+use crate::metrics::ProfileOutcome;
 
 /// What is to be profiled.
 #[derive(Debug, Clone)]
@@ -97,6 +98,20 @@ pub enum JobError {
     /// The job was told to stop: the hold is over, or this replica no longer leads.
     #[error("stopped before the end")]
     Stopped,
+}
+
+impl From<&JobError> for ProfileOutcome {
+    fn from(error: &JobError) -> Self {
+        match error {
+            JobError::Stopped => Self::Stopped,
+            JobError::ImagePull(_) => Self::ImagePull,
+            JobError::NotReady { .. } => Self::NotReady,
+            JobError::Callee(_) => Self::Callee,
+            JobError::Nothing(_) => Self::Nothing,
+            JobError::Apply(_) => Self::Write,
+            JobError::Read { .. } => Self::Read,
+        }
+    }
 }
 
 impl JobError {

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use msars_api::names;
 use msars_client::apply::Applied;
 use msars_domain::{Action, ObjectKey, Signals};
 use msars_gate::let_go;
@@ -12,6 +11,7 @@ use serde_json::Value;
 
 use super::leaving::Stays;
 use super::{Workloads, autoscalers, joined, status};
+use crate::pods::shadows;
 use crate::world::Workload;
 
 /// Between two looks at what must become ready, or has changed.
@@ -113,15 +113,8 @@ impl Workloads {
     }
 
     async fn sweep(&self, ours: impl Fn(&ObjectKey) -> bool, out: &mut Drained) {
-        for pod in self.world.pods() {
-            let meta = &pod.metadata;
-            let labels = meta.labels.as_ref();
-            let shadow = labels.is_some_and(|labels| labels.contains_key(names::SHADOW_LABEL));
-            let (Some(namespace), Some(name)) = (&meta.namespace, &meta.name) else {
-                continue;
-            };
-            let pod = ObjectKey::new(namespace, name);
-            if !shadow || meta.deletion_timestamp.is_some() || !ours(&pod) {
+        for pod in shadows(&self.world.pods()) {
+            if !ours(&pod) {
                 continue;
             }
             match self

@@ -7,7 +7,6 @@ use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota};
 use kube::api::DynamicObject;
 use msars_api::annotations::{Adopt, Mode};
 use msars_api::crd::{ServiceLevelObjective, SloAutoscaler};
-use msars_api::names;
 use msars_domain::{
     CpuBounds, CpuSize, MilliCpu, Millis, ObjectKey, Observation, Percentile, PodState, Qos,
     RateSample, RevisionState, Signals, Wishes,
@@ -19,7 +18,7 @@ use serde_json::Value;
 use super::adopt::{self, Case, Hold, Next};
 use super::{behavior::behavior, pod, rivals, room};
 use crate::autoscalers;
-use crate::pods::Serving;
+use crate::pods::{Serving, shadow};
 use crate::profiles::{self, Known};
 use crate::world::{Workload, hpa};
 
@@ -88,12 +87,10 @@ pub fn percentile(
 
 /// Namespaces in which a shadow pod runs: their windows hold its load.
 pub fn profiling(pods: &[Arc<Pod>]) -> BTreeSet<String> {
-    let shadow = |pod: &&Arc<Pod>| {
-        let labels = pod.metadata.labels.as_ref();
-        labels.is_some_and(|labels| labels.contains_key(names::SHADOW_LABEL))
-    };
-    let namespace = |pod: &Arc<Pod>| pod.metadata.namespace.clone();
-    pods.iter().filter(shadow).filter_map(namespace).collect()
+    pods.iter()
+        .filter(|pod| shadow(pod))
+        .filter_map(|pod| pod.metadata.namespace.clone())
+        .collect()
 }
 
 /// What all workloads of a tick share.

@@ -10,14 +10,14 @@ mod around;
 pub mod behavior;
 pub mod drain;
 pub mod explain;
-pub mod fast;
 pub mod gather;
 pub mod hands;
 pub mod history;
 mod leaving;
 pub mod pod;
 pub mod record;
-mod reflexes;
+mod reflex;
+pub mod reflex_input;
 pub mod rivals;
 pub mod room;
 pub mod spared;
@@ -94,7 +94,7 @@ pub struct Workloads {
     means: Means,
     engine: Engine,
     memory: BTreeMap<ObjectKey, Memory>,
-    pods: fast::Pods,
+    pods: reflex_input::Pods,
     resizable: Option<(bool, Timestamp)>,
     /// Nodes whose kubelet did not answer: told once.
     deaf: BTreeSet<String>,
@@ -139,7 +139,7 @@ impl Workloads {
             means,
             engine: Engine::start(analytic, Limits::default())?,
             memory: BTreeMap::new(),
-            pods: fast::Pods::default(),
+            pods: reflex_input::Pods::default(),
             resizable: None,
             deaf: BTreeSet::new(),
         })

@@ -174,7 +174,7 @@ async fn a_missed_deadline_is_an_error_and_the_next_tick_is_decided() {
 
 #[test]
 fn a_pod_is_told_by_its_share_of_throttled_periods() {
-    use super::super::fast::{Pods, Subject, by_workload, input};
+    use super::super::reflex_input::{Pods, Subject, by_workload, input};
     use crate::kubelet::Periods;
     use msars_plan::reflex;
 

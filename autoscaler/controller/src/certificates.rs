@@ -39,7 +39,7 @@ impl Default for Lives {
 
 /// What could not be done.
 #[derive(Debug, thiserror::Error)]
-pub enum WebhookError {
+pub enum CertificatesError {
     /// The API server refused or did not answer.
     #[error("{step}: {source}")]
     Api {
@@ -53,7 +53,7 @@ pub enum WebhookError {
     Cert(#[from] CertError),
 }
 
-impl WebhookError {
+impl CertificatesError {
     /// A bounded label for metrics.
     pub fn category(&self) -> &'static str {
         match self {
@@ -168,9 +168,9 @@ pub async fn keep(
     namespace: &str,
     lives: Lives,
     now: Timestamp,
-) -> Result<Timestamp, WebhookError> {
+) -> Result<Timestamp, CertificatesError> {
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let failed = |step| move |source| WebhookError::Api { step, source };
+    let failed = |step| move |source| CertificatesError::Api { step, source };
     let found = api
         .get_opt(names::WEBHOOK_SECRET)
         .await
@@ -226,9 +226,9 @@ pub async fn keep(
 }
 
 /// Puts the bundle into the webhook configuration, unless it is there.
-async fn trust(client: &Client, bundle: &str) -> Result<(), WebhookError> {
+async fn trust(client: &Client, bundle: &str) -> Result<(), CertificatesError> {
     let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
-    let failed = |source| WebhookError::Api {
+    let failed = |source| CertificatesError::Api {
         step: "writing the CA bundle of the webhook configuration",
         source,
     };

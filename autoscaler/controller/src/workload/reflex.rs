@@ -10,7 +10,7 @@ use msars_domain::{Action, MilliCpu, ObjectKey};
 use msars_plan::reflex;
 use tokio::sync::watch;
 
-use super::fast::{self, Subject};
+use super::reflex_input::{self, Subject};
 use super::{Last, Memory, Workloads, gather, leads, status};
 use crate::kubelet::{self, Container, Periods};
 use crate::pods::{self, Serving};
@@ -51,9 +51,9 @@ impl Workloads {
             ));
         }
         let periods = read(&self.means.kubelets, nodes, &mut self.deaf).await;
-        let input = fast::input(now, &subjects, &periods, &mut self.pods);
+        let input = reflex_input::input(now, &subjects, &periods, &mut self.pods);
         let actions = reflex(&input, self.engine.limits());
-        for (key, (size, actions)) in fast::by_workload(&input, actions) {
+        for (key, (size, actions)) in reflex_input::by_workload(&input, actions) {
             if leads(claim, (self.means.now)()) {
                 self.grow(&key, size, actions, now).await;
             }
