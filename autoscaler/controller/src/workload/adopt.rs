@@ -7,13 +7,14 @@ use std::fmt;
 
 use msars_api::annotations::Adopt;
 use msars_api::crd::AdoptedAutoscaler;
-use msars_domain::{Action, ObjectKey, Observation, Reading};
+use msars_domain::{Action, Millis, ObjectKey, Observation, Reading, Unknown};
 use msars_plan::{Decision, Guard, Reason};
 use serde_json::{Value, json};
 
 use crate::world::hpa::{self, Hpa};
 
-/// Whether a decision was made from readings that are all known: the ground for taking over.
+/// Whether a decision was made from readings that are all known: the ground for taking over. A latency of too few
+/// requests counts as known, as it does where something shrinks: a quiet workload never has more of them.
 pub fn good(seen: &Observation, decision: &Decision) -> bool {
     let loaded = matches!(
         decision.reason,
@@ -21,12 +22,16 @@ pub fn good(seen: &Observation, decision: &Decision) -> bool {
     );
     let signals = &seen.signals;
     let known = |reading: &Reading<_>| reading.value().is_some();
+    let told = |reading: &Reading<Millis>| match reading {
+        Reading::Known { .. } => true,
+        Reading::Unknown { why } => *why == Unknown::TooFewSamples,
+    };
     let lacks = |guard: &Guard| matches!(guard, Guard::UnknownSignal { .. });
     loaded
         && decision.numbers.need.is_some()
         && known(&signals.rate)
         && known(&signals.peak_rate)
-        && (signals.self_quantile.value().is_some() || signals.request_quantile.value().is_some())
+        && (told(&signals.self_quantile) || told(&signals.request_quantile))
         && !decision.guards.iter().any(lacks)
 }
 

@@ -281,6 +281,11 @@ fn until_it_is_taken_over_a_decision_is_made_and_nothing_written() {
         };
     }
     assert!(!adopt::good(&deaf, &decided(&deaf)));
+    // A quiet workload has too few requests for a quantile, always.
+    deaf.signals.request_quantile = Reading::Unknown {
+        why: Unknown::TooFewSamples,
+    };
+    assert!(adopt::good(&deaf, &decided(&deaf)));
     // Taken over: it acts. Another one later: hands off.
     ours.status.get_or_insert_default().adopted = Some(copy(&hpa(|_| ())));
     let (_workload, seen) = adopting(500.0, &ours, &[]);
