@@ -121,6 +121,12 @@ impl State {
         self.last_up = Some(now);
     }
 
+    /// When another autoscaler is taken over, the fleet that it left counts as recommended, as what is there does at a
+    /// start: what it remembers of its own windows is not known.
+    pub fn took_over(&mut self, now: Timestamp, left: Fleet) {
+        self.recommend(now, left);
+    }
+
     /// Forgets what no window needs any more.
     pub(crate) fn prune(&mut self, now: Timestamp, behavior: &Behavior) {
         let window = behavior

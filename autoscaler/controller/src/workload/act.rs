@@ -36,6 +36,11 @@ impl Hands {
             shrunk: Vec::new(),
         };
         let next = adopt::next(&task.case());
+        let mut state = task.decision.state.clone();
+        if matches!(next, Next::Store(_) | Next::Delete(_)) {
+            state.took_over(task.now, task.decision.current);
+            out.state = state.clone();
+        }
         let stored = task.autoscaler.status.as_ref();
         let tries_again = matches!(next, Next::Delete(_) | Next::Create(_));
         let adoption = if tries_again && status::adoption_failed(stored) {
@@ -46,17 +51,20 @@ impl Hands {
         let said = Said {
             decision: &task.decision,
             seen: &task.seen,
-            state: &task.decision.state,
+            state: &state,
             failed: None,
             adoption: adoption.as_ref(),
             now: task.now,
         };
         let acts = !task.decision.actions.is_empty();
-        if acts || task.old || status::news(task.autoscaler.status.as_ref(), &said) {
+        let due = acts || task.old || status::news(task.autoscaler.status.as_ref(), &said);
+        if due {
             out.written = self.say(&task, &said).await;
         }
         if !acts {
-            self.take_over(&task, next).await;
+            if out.written || !due {
+                self.take_over(&task, next).await;
+            }
             return out;
         }
         if !out.written {

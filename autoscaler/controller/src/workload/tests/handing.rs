@@ -1,12 +1,14 @@
 use msars_api::annotations::Adopt;
 use msars_client::apply::{Applied, apply};
-use msars_plan::State;
+use msars_plan::{Decision, Limits, State, Tick, decide};
 
 use super::super::adopt::{self, Case, Next};
 use super::super::hands::{Hands, Task};
+use super::super::status;
 use super::acting::Script;
 use super::adopting::{adopting, copy, decided, hpa, object, stored_hpa};
 use super::*;
+use crate::engine::analytic;
 use crate::metrics::Metrics;
 use crate::own::Own;
 use crate::world::hpa::{self, Hpa};
@@ -71,6 +73,95 @@ async fn the_whole_spec_is_stored_before_the_delete() {
     let kept = stored.status.unwrap().adopted.unwrap();
     assert_eq!(kept.spec, stored_hpa()["spec"]);
     assert_eq!(kept.at, now().to_string());
+}
+
+/// Ticks of one workload while another autoscaler scales it, then as it is taken over, then alone.
+struct Ticks {
+    ours: SloAutoscaler,
+    state: State,
+    /// Seconds after the takeover.
+    at: i64,
+}
+
+impl Ticks {
+    /// The next decision, 15 s later, with readings of that moment.
+    fn decide(&mut self, all: &[Arc<kube::api::DynamicObject>]) -> (Workload, Observation, Tick) {
+        self.at += 15;
+        let at = now() + jiff::SignedDuration::from_secs(self.at);
+        let (workload, mut seen) = adopting(1.0, &self.ours, all);
+        fn renew<T>(reading: &mut Reading<T>, now: Timestamp) {
+            if let Reading::Known { at, .. } = reading {
+                *at = now;
+            }
+        }
+        let signals = &mut seen.signals;
+        renew(&mut signals.rate, at);
+        renew(&mut signals.peak_rate, at);
+        renew(&mut signals.request_quantile, at);
+        renew(&mut signals.self_quantile, at);
+        let tick = Tick {
+            now: at,
+            seed: 1,
+            observations: vec![seen.clone()],
+            states: vec![self.state.clone()],
+        };
+        (workload, seen, tick)
+    }
+
+    fn made(tick: &Tick) -> Decision {
+        let limits = Limits::default();
+        decide(tick, &mut analytic(&limits), &limits).remove(0)
+    }
+}
+
+#[tokio::test]
+async fn what_the_other_one_left_stays_for_the_window_downward() {
+    let mut hpa = stored_hpa();
+    hpa["spec"]["minReplicas"] = json!(1);
+    let all = [object(&hpa)];
+    let mut ours = autoscaler();
+    ours.metadata.owner_references = Some(vec![crate::own::owner(&adopting(1.0, &ours, &all).0)]);
+    let mut ticks = Ticks {
+        ours,
+        state: State::default(),
+        at: -120,
+    };
+    // Beside the other one, fewer are recommended for longer than its window of 60 s.
+    for _ in 0..7 {
+        let (_workload, _seen, tick) = ticks.decide(&all);
+        ticks.state = Ticks::made(&tick).state;
+    }
+    let (workload, seen, tick) = ticks.decide(&all);
+    let decision = Ticks::made(&tick);
+    assert_eq!((ticks.at, decision.wanted.replicas), (0, 1));
+    let script = Script::new(&[]);
+    *script.stored.lock().unwrap() = ticks.ours.clone();
+    let outcome = hands(&script)
+        .carry(Task {
+            found: adopt::found(&all, &key()),
+            workload,
+            autoscaler: Arc::new(ticks.ours.clone()),
+            seen,
+            decision,
+            before: ticks.state.clone(),
+            old: false,
+            now: tick.now,
+        })
+        .await;
+    let asked = script.asked.lock().unwrap().clone();
+    assert!(asked.iter().any(|one| one == "DELETE carts"), "{asked:?}");
+    ticks.ours = script.stored.lock().unwrap().clone();
+    // The next leader knows it too.
+    ticks.state = status::remembered(ticks.ours.status.as_ref(), now());
+    assert_eq!(ticks.state, outcome.state);
+    let mut shrank = None;
+    while shrank.is_none() && ticks.at < 90 {
+        let (_workload, _seen, tick) = ticks.decide(&[]);
+        let decision = Ticks::made(&tick);
+        shrank = (!decision.actions.is_empty()).then_some(ticks.at);
+        ticks.state = decision.state;
+    }
+    assert_eq!(shrank, Some(60));
 }
 
 #[tokio::test]
