@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::bed::Bed;
 
 /// The controller's user.
-const OURS: &str = "system:serviceaccount:msars-system:msars-autoscaler";
+pub const OURS: &str = "system:serviceaccount:msars-system:msars-autoscaler";
 /// What belongs to users.
 const THEIRS: [&str; 4] = ["deployments", "deployments/scale", "pods", "pods/resize"];
 
@@ -22,6 +22,8 @@ pub struct Mark(u64);
 pub struct Write {
     /// Who asked.
     pub by: String,
+    /// `create`, `update`, `patch`, `delete`, ...
+    pub verb: String,
     /// The resource, with its subresource after a slash.
     pub resource: String,
     /// The object.
@@ -47,6 +49,7 @@ impl Write {
         };
         Some(Self {
             by: text("/user/username")?.to_owned(),
+            verb: text("/verb")?.to_owned(),
             resource,
             name: text("/objectRef/name").unwrap_or_default().to_owned(),
             code: event.pointer("/responseStatus/code")?.as_u64()?,

@@ -11,6 +11,7 @@
     reason = "a test: a panic is its way to fail"
 )]
 
+mod adopt;
 mod audit;
 mod bed;
 mod blind;
@@ -97,6 +98,7 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         blind::BESIDE,
         room::BESIDE,
         owners::BESIDE,
+        adopt::BESIDE,
         succession::STRIKES,
         room::STRIKES,
         podinfo::STRIKES,

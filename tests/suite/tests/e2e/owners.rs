@@ -30,7 +30,8 @@ fn written(bed: &Bed, since: Mark, plot: &Plot) -> Result<Vec<String>> {
     Ok(all.iter().map(crate::audit::Write::words).collect())
 }
 
-fn untouched(bed: &Bed, since: Mark, plot: &Plot, seconds: u64) -> Result<()> {
+/// That nothing is written to a plot for so long.
+pub fn untouched(bed: &Bed, since: Mark, plot: &Plot, seconds: u64) -> Result<()> {
     let what = format!("nothing is written to {}", plot.name());
     stays(&what, seconds, || {
         let all = written(bed, since, plot)?;

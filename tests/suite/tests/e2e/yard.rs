@@ -94,7 +94,12 @@ pub const IDLE: Plot = Plot {
     ..plot(Role::Rabbitmq, 1, (20, 60), 0)
 };
 
-const ALL: [Plot; 7] = [WAVE, RIVALLED, FOREIGN, GREEDY, QUOTED, SILENT, IDLE];
+/// Has an autoscaler of its own, which is taken over.
+pub const ADOPTED: Plot = plot(Role::QueueMaster, 1, (20, 60), 10);
+
+const ALL: [Plot; 8] = [
+    WAVE, RIVALLED, FOREIGN, GREEDY, QUOTED, SILENT, IDLE, ADOPTED,
+];
 
 impl Plot {
     /// The name of its Deployment and Service.

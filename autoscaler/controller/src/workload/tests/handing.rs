@@ -86,14 +86,14 @@ struct Ticks {
 impl Ticks {
     /// The next decision, 15 s later, with readings of that moment.
     fn decide(&mut self, all: &[Arc<kube::api::DynamicObject>]) -> (Workload, Observation, Tick) {
-        self.at += 15;
-        let at = now() + jiff::SignedDuration::from_secs(self.at);
-        let (workload, mut seen) = adopting(1.0, &self.ours, all);
         fn renew<T>(reading: &mut Reading<T>, now: Timestamp) {
             if let Reading::Known { at, .. } = reading {
                 *at = now;
             }
         }
+        self.at += 15;
+        let at = now() + jiff::SignedDuration::from_secs(self.at);
+        let (workload, mut seen) = adopting(1.0, &self.ours, all);
         let signals = &mut seen.signals;
         renew(&mut signals.rate, at);
         renew(&mut signals.peak_rate, at);
