@@ -138,7 +138,7 @@ async fn what_the_other_one_left_stays_for_the_window_downward() {
     *script.stored.lock().unwrap() = ticks.ours.clone();
     let outcome = hands(&script)
         .carry(Task {
-            found: adopt::found(&all, &key()),
+            found: hpa::found(&all, &key()),
             workload,
             autoscaler: Arc::new(ticks.ours.clone()),
             seen,
