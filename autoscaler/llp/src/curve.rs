@@ -1,9 +1,8 @@
 //! The table of a fitted mechanism, corrected by what was measured.
 
 use msars_domain::{Curve, CurveError, Knot, MilliCpu, Millis, Percentile, Rate, SizeCurve};
-use msars_sim::simulate;
 
-use crate::Fitted;
+use crate::{Fitted, point::run};
 
 /// Loads (share of the quota) at which the table has a point.
 const LOADS: [f64; 16] = [
@@ -13,8 +12,6 @@ const LOADS: [f64; 16] = [
 const REQUESTS: usize = 12_000;
 /// Tail samples at which measured and simulated quantiles count alike.
 const TRUST: f64 = 60.0;
-/// Windows simulated per measured point.
-const REPEATS: u64 = 21;
 /// Standard error of the model itself, in logarithms.
 const MODEL_ERROR: f64 = 0.1;
 
@@ -33,10 +30,14 @@ pub struct Profile {
 fn corrected(fitted: &Fitted, p: f64, seed: u64) -> (f64, f64) {
     let mut ratios = Vec::new();
     for point in &fitted.points {
-        let [simulated] = point.predict(&fitted.mechanism, [p.clamp(0.5, 0.99)], REPEATS, seed);
+        let wire = point.wire_ms(fitted.wire_ms);
+        let mut runs = point.predict(&fitted.mechanism, [p.clamp(0.5, 0.99)], seed);
+        runs.sort_by(|a, b| a[0].total_cmp(&b[0]));
         let tail = point.requests as f64 * (1.0 - p).max(0.001);
-        if simulated > 0.0 {
-            ratios.push((tail, (point.quantile(p) / simulated).ln()));
+        if let Some([simulated]) = runs.get(runs.len() / 2)
+            && simulated + wire > 0.0
+        {
+            ratios.push((tail, (point.quantile(p) / (simulated + wire)).ln()));
         }
     }
     let weight: f64 = ratios.iter().map(|r| r.0).sum();
@@ -68,7 +69,7 @@ pub fn curve(
             .iter()
             .filter_map(|load| {
                 let rate = Rate::new(load * full).ok()?;
-                let run = simulate(mechanism, Some(size), rate, REQUESTS, seed);
+                let run = run(mechanism, fitted.waits, size, rate, REQUESTS, seed);
                 let quantile = Millis::new(run.quantile(p) * correction).ok()?;
                 Some(Knot { rate, quantile })
             })

@@ -1,25 +1,15 @@
-//! The mechanism behind the points: work from CPU seconds, spread from low load, workers from the knee.
+//! The mechanism behind the points: work from CPU seconds, spread and workers from every window's quantiles.
 
-use msars_sim::{Mechanism, Wait};
+use msars_sim::Mechanism;
 
-use crate::Point;
-
-/// Worker limits that are tried.
-const WORKERS: [u32; 6] = [32, 16, 8, 4, 2, 1];
-/// Windows simulated per point and candidate.
-const REPEATS: u64 = 15;
-/// z of the 90th percentile of the standard normal.
-const Z90: f64 = 1.2816;
-/// A smaller worker limit must explain the points this much better (share of squared error).
-const CLEARLY_BETTER: f64 = 0.5;
+use crate::likely::likely;
+use crate::{Point, Waits};
 
 /// What is known without measuring.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Setting {
     /// Cores that the pod's threads can use at once.
     pub cores: f64,
-    /// The callee wait, from spans or caller metrics.
-    pub callee: Option<Wait>,
 }
 
 /// A mechanism with the points that it explains.
@@ -27,6 +17,10 @@ pub struct Setting {
 pub struct Fitted {
     /// The fitted mechanism.
     pub mechanism: Mechanism,
+    /// What a client sees beside the service, in ms.
+    pub wire_ms: f64,
+    /// The waits for callees that hold its workers, as its fullest window had them.
+    pub waits: Option<Waits>,
     /// Standard error of the mean work, as a share of it.
     pub work_error: f64,
     /// The usable points.
@@ -59,73 +53,28 @@ pub(crate) fn work_ms(points: &[Point]) -> Option<f64> {
     (requests > 0.0).then(|| cpu * 1000.0 / requests)
 }
 
-/// Weighted mean over points of `value`, by requests.
-fn weighted(points: &[&Point], value: impl Fn(&Point) -> f64) -> f64 {
-    let (sum, weight) = points.iter().fold((0.0, 0.0), |(s, w), p| {
-        let n = p.requests as f64;
-        (s + n * value(p), w + n)
-    });
-    if weight > 0.0 { sum / weight } else { 0.0 }
-}
-
-/// Spread of the work: closed form at low load, then two corrections by what the simulation predicts there, which
-/// takes queueing and throttling out of the measured spread.
-fn sigma(points: &[&Point], start: Mechanism, seed: u64) -> f64 {
-    let measured = weighted(points, |p| (p.p90_ms / p.p50_ms).ln());
-    let mut sigma = (measured / Z90).clamp(0.05, 2.0);
-    for _ in 0..2 {
-        let mechanism = Mechanism { sigma, ..start };
-        let predicted = weighted(points, |p| {
-            let [p50, p90] = p.predict(&mechanism, [0.5, 0.9], REPEATS, seed);
-            (p90 / p50).ln()
-        });
-        sigma = (sigma + (measured - predicted) / Z90).clamp(0.05, 2.0);
-    }
-    sigma
-}
-
-/// Squared log error of p50 and p90 over the points, each weighted by its requests.
-fn misfit(points: &[&Point], mechanism: &Mechanism, seed: u64) -> f64 {
-    weighted(points, |p| {
-        let [p50, p90] = p.predict(mechanism, [0.5, 0.9], REPEATS, seed);
-        (p.p50_ms / p50).ln().powi(2) + (p.p90_ms / p90).ln().powi(2)
-    })
-}
-
 /// Fits the mechanism to the measured points. Deterministic in `seed`.
 pub fn fit(measured: &[Point], setting: &Setting, seed: u64) -> Result<Fitted, FitError> {
     let none = FitError::NoUsablePoint(measured.len());
     let work = work_ms(measured).ok_or(none)?;
     let mut points: Vec<Point> = measured.iter().copied().filter(Point::usable).collect();
     points.sort_by(|a, b| a.load(work).total_cmp(&b.load(work)));
-    let lowest = points.first().map_or(0.0, |p| p.load(work));
-    let (low, high): (Vec<&Point>, Vec<&Point>) = points
-        .iter()
-        .partition(|p| p.load(work) <= (lowest * 1.2).max(0.35));
-    let mut mechanism = Mechanism {
+    let start = Mechanism {
         work_ms: work,
-        sigma: 0.5,
-        workers: WORKERS[0],
+        sigma: 0.0,
+        workers: 1,
         cores: setting.cores,
-        callee: setting.callee,
+        callee: None,
     };
-    mechanism.sigma = sigma(&low, mechanism, seed);
-    let mut best = f64::INFINITY;
-    for workers in WORKERS {
-        let candidate = Mechanism {
-            workers,
-            ..mechanism
-        };
-        let error = misfit(&high, &candidate, seed);
-        if error < best * CLEARLY_BETTER {
-            best = error;
-            mechanism = candidate;
-        }
-    }
+    let (mechanism, wire_ms) = likely(&points, start, seed);
     let requests: f64 = points.iter().map(|p| p.requests as f64).sum();
     let deviation = ((mechanism.sigma * mechanism.sigma).exp() - 1.0).sqrt();
+    let fullest = points.iter().max_by_key(|point| point.requests);
+    let waits = fullest.and_then(|point| point.waits);
     Ok(Fitted {
         mechanism,
+        wire_ms,
+        waits,
         work_error: deviation / requests.sqrt(),
         points,
     })

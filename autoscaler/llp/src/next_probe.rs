@@ -12,6 +12,10 @@ const SATURATED: f64 = 0.95;
 const KNEE: f64 = 6.0;
 /// Requests from which a window's p99 is more than its slowest request or two; below, the p90 is compared.
 const TAIL_REQUESTS: u64 = 300;
+/// Requests that a window should see: the spread of a slow service's work is lost in fewer.
+const WANTED: f64 = 120.0;
+/// How many times as long a window may be for them.
+const LONGER: f64 = 2.0;
 /// Share of errors that ends a size.
 const ERRORS: f64 = 0.05;
 
@@ -22,7 +26,7 @@ pub struct Plan {
     pub sizes: Vec<MilliCpu>,
     /// Mean work in ms expected before anything is measured (the last revision's); > 0.
     pub work_guess_ms: f64,
-    /// Length of a window in seconds.
+    /// Length of a window in seconds; up to twice as long where it would see few requests.
     pub window_seconds: f64,
     /// Resize and warm-up before a window, in seconds.
     pub settle_seconds: f64,
@@ -52,6 +56,8 @@ pub enum Next {
         size: MilliCpu,
         /// Rate to offer.
         rate: Rate,
+        /// Length of the window.
+        seconds: f64,
     },
     /// Stop.
     Done {
@@ -107,12 +113,18 @@ pub fn next_probe(plan: &Plan, points: &[Point]) -> Next {
             if at_size.len() > step || ended(&at_size, work) {
                 continue;
             }
-            if spent + plan.settle_seconds + plan.window_seconds > plan.budget_seconds {
+            let Ok(rate) = Rate::new(load * size.cores() * 1000.0 / work) else {
+                return done(Done::Enough);
+            };
+            let shortest = plan.window_seconds;
+            let seconds = (WANTED / rate.get().max(1e-3)).clamp(shortest, LONGER * shortest);
+            if spent + plan.settle_seconds + seconds > plan.budget_seconds {
                 return done(Done::TimeBudget);
             }
-            return match Rate::new(load * size.cores() * 1000.0 / work) {
-                Ok(rate) => Next::Probe { size, rate },
-                Err(_) => done(Done::Enough),
+            return Next::Probe {
+                size,
+                rate,
+                seconds,
             };
         }
     }

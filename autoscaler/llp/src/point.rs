@@ -1,7 +1,28 @@
 //! One measured window.
 
 use msars_domain::{MilliCpu, Rate};
-use msars_sim::{Mechanism, simulate};
+use msars_sim::{Demand, Mechanism, Run, lognormal, serve, stream};
+
+use crate::Waits;
+
+/// Requests simulated per point and candidate, about.
+const SIMULATED: u64 = 2_500;
+/// Windows simulated per point and candidate: at least, at most. A long window varies less.
+const REPEATS: (u64, u64) = (7, 19);
+/// Requests of a simulated window at most: what a longer one would vary less is below the model's own error.
+const MOST: u64 = 5_000;
+
+/// Which times a point's quantiles are of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Times {
+    /// Self times, from the service's own histogram.
+    Own,
+    /// A client's latencies, waits included.
+    Client,
+    /// Without the mean wait only, so that the waits' spread is still in them, or with a p99 out of few requests: p50
+    /// and p90 count.
+    Reduced,
+}
 
 /// What one window at one size and rate showed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,11 +39,15 @@ pub struct Point {
     pub errors: u64,
     /// CPU used by the container in the window, in seconds.
     pub cpu_seconds: f64,
-    /// Median self time in ms.
+    /// Which times the quantiles are of.
+    pub times: Times,
+    /// What is known of the waits for callees.
+    pub waits: Option<Waits>,
+    /// Their median in ms.
     pub p50_ms: f64,
-    /// p90 of self time in ms.
+    /// Their p90 in ms.
     pub p90_ms: f64,
-    /// p99 of self time in ms.
+    /// Their p99 in ms.
     pub p99_ms: f64,
     /// Whether a callee missed its own objective or had no headroom meanwhile.
     pub callee_in_trouble: bool,
@@ -59,27 +84,58 @@ impl Point {
         (low.1.ln() + share * (high.1.ln() - low.1.ln())).exp()
     }
 
-    /// What the mechanism would show in such windows: the median over `repeats` windows of each of `ps`, so that
-    /// a short window's bias (it starts from an empty pod) is in the prediction too.
+    /// What of `wire_ms`, a client's time beside the service, is in the times.
+    pub(crate) fn wire_ms(&self, wire_ms: f64) -> f64 {
+        if self.times == Times::Own {
+            0.0
+        } else {
+            wire_ms
+        }
+    }
+
+    /// What the mechanism would show in such windows: per repeat the times in ms at `ps`. Each starts from an empty
+    /// pod, so that a short window's bias is in the prediction too.
     pub(crate) fn predict<const N: usize>(
         &self,
         mechanism: &Mechanism,
         ps: [f64; N],
-        repeats: u64,
         seed: u64,
-    ) -> [f64; N] {
-        let mut seen: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
-        for repeat in 0..repeats {
+    ) -> Vec<[f64; N]> {
+        let requests = self.requests.clamp(1, MOST);
+        let repeats = (SIMULATED / requests).clamp(REPEATS.0, REPEATS.1);
+        let one = |repeat| {
             let seed = seed.wrapping_mul(1009).wrapping_add(repeat);
-            let requests = (self.requests.clamp(1, 20_000)) as usize;
-            let run = simulate(mechanism, Some(self.size), self.rate, requests, seed);
-            for (list, p) in seen.iter_mut().zip(ps) {
-                list.push(run.quantile(p));
+            let run = run(
+                mechanism,
+                self.waits,
+                self.size,
+                self.rate,
+                requests as usize,
+                seed,
+            );
+            match self.times {
+                Times::Client => run.latencies(ps),
+                Times::Own | Times::Reduced => ps.map(|p| run.quantile(p)),
             }
-        }
-        seen.map(|mut list| {
-            list.sort_by(f64::total_cmp);
-            list.get(list.len() / 2).copied().unwrap_or(0.0)
-        })
+        };
+        (0..repeats).map(one).collect()
     }
+}
+
+/// A mechanism with its workers held while a request waits.
+pub(crate) fn run(
+    mechanism: &Mechanism,
+    waits: Option<Waits>,
+    size: MilliCpu,
+    rate: Rate,
+    requests: usize,
+    seed: u64,
+) -> Run {
+    let mut works = stream(seed, 2);
+    let mut draws = stream(seed, 3);
+    let demand = |_arrived| Demand {
+        work_ms: lognormal(&mut works, mechanism.work_ms, mechanism.sigma),
+        wait_ms: waits.map_or(0.0, |waits| waits.draw(&mut draws)),
+    };
+    serve(mechanism, Some(size), rate, requests, seed, demand)
 }

@@ -26,6 +26,8 @@ fn measure(truth: &Mechanism, size: MilliCpu, rate: Rate, seed: u64) -> Point {
         requests: requests as u64,
         errors: 0,
         cpu_seconds: run.cpu_seconds,
+        times: msars_llp::Times::Own,
+        waits: None,
         p50_ms: run.quantile(0.5),
         p90_ms: run.quantile(0.9),
         p99_ms: run.quantile(0.99),
@@ -42,7 +44,7 @@ fn profile(truth: &Mechanism, seed: u64) -> Vec<Point> {
         budget_seconds: 60.0,
     };
     let mut points = Vec::new();
-    while let Next::Probe { size, rate } = next_probe(&plan, &points) {
+    while let Next::Probe { size, rate, .. } = next_probe(&plan, &points) {
         points.push(measure(truth, size, rate, seed * 100 + points.len() as u64));
     }
     points
@@ -71,10 +73,7 @@ fn median_and_p90(mut errors: Vec<f64>) -> (f64, f64) {
 
 #[test]
 fn work_and_capacity_are_found_at_a_size_and_rate_not_profiled() {
-    let setting = Setting {
-        cores: 2.0,
-        callee: None,
-    };
+    let setting = Setting { cores: 2.0 };
     for factor in [1.0, 3.0, 0.5] {
         let truth = Mechanism {
             work_ms: 3.0 * factor,
@@ -107,10 +106,7 @@ fn work_and_capacity_are_found_at_a_size_and_rate_not_profiled() {
 
 #[test]
 fn few_workers_are_told_from_many() {
-    let setting = Setting {
-        cores: 2.0,
-        callee: None,
-    };
+    let setting = Setting { cores: 2.0 };
     let few = Mechanism { workers: 1, ..BASE };
     let found: Vec<u32> = (1..=9)
         .map(|seed| fit(&profile(&few, seed), &setting, seed).unwrap())
@@ -139,15 +135,14 @@ fn windows_of_a_real_node_are_not_taken_for_one_worker() {
         requests,
         errors: 0,
         cpu_seconds: 0.002_713 * requests as f64,
+        times: msars_llp::Times::Reduced,
+        waits: None,
         p50_ms,
         p90_ms,
         p99_ms,
         callee_in_trouble: false,
     });
-    let setting = Setting {
-        cores: 2.0,
-        callee: None,
-    };
+    let setting = Setting { cores: 2.0 };
     let fitted = fit(&points, &setting, 7).unwrap();
     assert!(fitted.mechanism.workers > 1, "{:?}", fitted.mechanism);
     let p99 = Percentile::new(0.99).unwrap();
@@ -162,10 +157,7 @@ fn windows_of_a_real_node_are_not_taken_for_one_worker() {
 
 #[test]
 fn points_without_requests_fit_nothing() {
-    let setting = Setting {
-        cores: 2.0,
-        callee: None,
-    };
+    let setting = Setting { cores: 2.0 };
     let mut point = measure(&BASE, MilliCpu(200), Rate::new(10.0).unwrap(), 1);
     point.cpu_seconds = f64::NAN;
     let refused = fit(&[point], &setting, 1).unwrap_err();

@@ -1,6 +1,10 @@
 //! The order of probes and every reason to stop.
 
-#![allow(clippy::unwrap_used, reason = "test helpers outside #[test] functions")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "test helpers outside #[test] functions"
+)]
 
 use msars_domain::{MilliCpu, Rate};
 use msars_llp::{Done, Next, Plan, Point, next_probe};
@@ -26,6 +30,8 @@ fn point(size: u32, load: f64, p99_ms: f64) -> Point {
         requests: 1000,
         errors: 0,
         cpu_seconds: 4.0,
+        times: msars_llp::Times::Own,
+        waits: None,
         p50_ms: 4.0,
         p90_ms: 7.0,
         p99_ms,
@@ -37,6 +43,7 @@ fn probe(size: u32, rate: f64) -> Next {
     Next::Probe {
         size: MilliCpu(size),
         rate: Rate::new(rate).unwrap(),
+        seconds: 4.0,
     }
 }
 
@@ -115,11 +122,35 @@ fn probes_follow_the_information_and_stop_for_a_reason() {
     ];
     for (name, points, expected) in table {
         match (next_probe(&plan(), &points), expected) {
-            (Next::Probe { size, rate }, Next::Probe { size: s, rate: r }) => {
+            (
+                Next::Probe { size, rate, .. },
+                Next::Probe {
+                    size: s, rate: r, ..
+                },
+            ) => {
                 assert_eq!(size, s, "{name}");
                 assert!((rate.get() - r.get()).abs() < 1e-6, "{name}: {rate:?}");
             }
             (found, expected) => assert_eq!(found, expected, "{name}"),
         }
+    }
+}
+
+#[test]
+fn a_window_that_would_see_few_requests_is_longer() {
+    let seconds = |work_guess_ms| {
+        let plan = Plan {
+            work_guess_ms,
+            ..plan()
+        };
+        match next_probe(&plan, &[]) {
+            Next::Probe { seconds, .. } => seconds,
+            done @ Next::Done { .. } => panic!("{done:?}"),
+        }
+    };
+    // 20 % of 800m: 80, 20 and 16 requests per second.
+    for (work, expected) in [(2.0, 4.0), (8.0, 6.0), (10.0, 7.5), (40.0, 8.0)] {
+        let found = seconds(work);
+        assert!((found - expected).abs() < 1e-9, "{work} ms: {found} s");
     }
 }

@@ -6,4 +6,4 @@
 
 mod pod;
 
-pub use pod::{Mechanism, Run, Wait, simulate};
+pub use pod::{Demand, Mechanism, Run, Wait, lognormal, serve, simulate, stream};

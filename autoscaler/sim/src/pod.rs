@@ -44,6 +44,8 @@ pub struct Mechanism {
 pub struct Run {
     /// Self times in ms, ascending: queueing, work and throttling, without the callee wait.
     pub self_ms: Vec<f64>,
+    /// Latencies in ms, in order of arrival: self time and callee wait, as a client sees them.
+    pub latency_ms: Vec<f64>,
     /// CPU used in seconds.
     pub cpu_seconds: f64,
     /// From the run's begin to the last completion, in seconds.
@@ -53,15 +55,35 @@ pub struct Run {
 impl Run {
     /// The self time in ms at the share `p` of requests; 0 without requests.
     pub fn quantile(&self, p: f64) -> f64 {
-        let last = self.self_ms.len().saturating_sub(1);
-        let at = ((self.self_ms.len() as f64 * p).ceil() as usize).saturating_sub(1);
-        self.self_ms.get(at.min(last)).copied().unwrap_or(0.0)
+        at_share(&self.self_ms, p)
+    }
+
+    /// The latencies in ms at the shares `ps` of requests; 0 without requests.
+    pub fn latencies<const N: usize>(&self, ps: [f64; N]) -> [f64; N] {
+        let mut ascending = self.latency_ms.clone();
+        ascending.sort_by(f64::total_cmp);
+        ps.map(|p| at_share(&ascending, p))
     }
 
     /// The mean self time in ms; 0 without requests.
     pub fn mean(&self) -> f64 {
         self.self_ms.iter().sum::<f64>() / self.self_ms.len().max(1) as f64
     }
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Demand {
+    /// CPU work in ms of one core.
+    pub work_ms: f64,
+    /// Wait for callees in ms.
+    pub wait_ms: f64,
+}
+
+fn at_share(ascending: &[f64], p: f64) -> f64 {
+    let last = ascending.len().saturating_sub(1);
+    let at = ((ascending.len() as f64 * p).ceil() as usize).saturating_sub(1);
+    ascending.get(at.min(last)).copied().unwrap_or(0.0)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -96,7 +118,7 @@ struct Request {
 }
 
 /// A lognormal draw with the given mean.
-fn lognormal(rng: &mut ChaCha8Rng, mean: f64, sigma: f64) -> f64 {
+pub fn lognormal(rng: &mut ChaCha8Rng, mean: f64, sigma: f64) -> f64 {
     let z: f64 = StandardNormal.sample(rng);
     mean * (sigma * z - sigma * sigma / 2.0).exp()
 }
@@ -113,7 +135,8 @@ struct Pod {
     queue: VecDeque<usize>,
     running: BinaryHeap<Due>,
     waiting: BinaryHeap<Due>,
-    out: Vec<f64>,
+    self_ms: Vec<f64>,
+    latency_ms: Vec<f64>,
 }
 
 impl Pod {
@@ -187,7 +210,9 @@ impl Pod {
             }
             return;
         }
-        self.out.push(self.now - request.arrived - request.wait);
+        let latency = self.now - request.arrived;
+        self.latency_ms[id] = latency;
+        self.self_ms.push(latency - request.wait);
         if held || request.wait <= 0.0 {
             self.free_worker();
         }
@@ -224,12 +249,38 @@ pub fn simulate(
     requests: usize,
     seed: u64,
 ) -> Run {
-    let stream = |n: u64| {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        rng.set_stream(n);
-        rng
+    let mut waits = stream(seed, 3);
+    let mut wait = |_arrived: f64| {
+        mechanism
+            .callee
+            .map_or(0.0, |c| lognormal(&mut waits, c.mean_ms, c.sigma))
     };
-    let (mut gaps, mut works, mut waits) = (stream(1), stream(2), stream(3));
+    let mut works = stream(seed, 2);
+    let demand = |arrived| Demand {
+        work_ms: lognormal(&mut works, mechanism.work_ms, mechanism.sigma),
+        wait_ms: wait(arrived),
+    };
+    serve(mechanism, size, rate, requests, seed, demand)
+}
+
+/// Random numbers of their own for each purpose of a run.
+pub fn stream(seed: u64, number: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(number);
+    rng
+}
+
+/// [`simulate`] with what each request asks for drawn by `demand` from its time of arrival in ms, instead of by the
+/// mechanism's work and wait.
+pub fn serve(
+    mechanism: &Mechanism,
+    size: Option<MilliCpu>,
+    rate: Rate,
+    requests: usize,
+    seed: u64,
+    mut demand: impl FnMut(f64) -> Demand,
+) -> Run {
+    let mut gaps = stream(seed, 1);
     let quota = size.map(|s| s.cores().max(0.001) * PERIOD);
     let mut pod = Pod {
         mechanism: *mechanism,
@@ -237,13 +288,14 @@ pub fn simulate(
         now: 0.0,
         virt: 0.0,
         left: quota.unwrap_or(f64::INFINITY),
-        period_end: stream(4).random::<f64>() * PERIOD,
+        period_end: stream(seed, 4).random::<f64>() * PERIOD,
         free: mechanism.workers.max(1),
         requests: Vec::with_capacity(requests),
         queue: VecDeque::new(),
         running: BinaryHeap::new(),
         waiting: BinaryHeap::new(),
-        out: Vec::with_capacity(requests),
+        self_ms: Vec::with_capacity(requests),
+        latency_ms: vec![0.0; requests],
     };
     let gap_ms = 1000.0 / rate.get().max(1e-6);
     let mut gap = || {
@@ -252,7 +304,7 @@ pub fn simulate(
     };
     let mut arrival = gap();
     let mut cpu_ms = 0.0;
-    while pod.out.len() < requests {
+    while pod.self_ms.len() < requests {
         if pod.requests.len() == requests {
             arrival = f64::INFINITY;
         }
@@ -269,23 +321,21 @@ pub fn simulate(
                 pod.run(due.id);
             }
         } else if arrival <= at {
-            let work = lognormal(&mut works, mechanism.work_ms, mechanism.sigma);
-            let wait = mechanism
-                .callee
-                .map_or(0.0, |c| lognormal(&mut waits, c.mean_ms, c.sigma));
-            cpu_ms += work;
+            let Demand { work_ms, wait_ms } = demand(at);
+            cpu_ms += work_ms;
             pod.arrive(Request {
                 arrived: at,
-                work,
-                wait,
+                work: work_ms,
+                wait: wait_ms,
                 second_half: false,
             });
             arrival = at + gap();
         }
     }
-    pod.out.sort_by(f64::total_cmp);
+    pod.self_ms.sort_by(f64::total_cmp);
     Run {
-        self_ms: pod.out,
+        self_ms: pod.self_ms,
+        latency_ms: pod.latency_ms,
         cpu_seconds: cpu_ms / 1000.0,
         seconds: pod.now / 1000.0,
     }

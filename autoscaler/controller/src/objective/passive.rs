@@ -1,7 +1,7 @@
 //! Learning from live pods: one long window instead of many short ones. Pure.
 
 use msars_domain::{MilliCpu, Millis, Percentile, Reading, Signals};
-use msars_llp::{FitError, Fitted, Point, Profile, Setting, curve, fit};
+use msars_llp::{FitError, Fitted, Point, Profile, Setting, Times, curve, fit};
 
 /// The percentiles that a fit needs.
 pub const NEEDED: [f64; 3] = [0.5, 0.9, 0.99];
@@ -28,7 +28,7 @@ fn value<T: Copy>(reading: &Reading<T>) -> Option<T> {
 }
 
 /// One point of one pod, out of the same workload's signals at p50, p90 and p99. A p99 that too few requests stand
-/// behind is replaced by the p90: the fit does not use it, and the tail comes from the simulation. Where the workload
+/// behind is replaced by the p90, and the fit does not use it. Where the workload
 /// exports no self time, the mean wait for callees is taken out of its request time; where that mean is more than half
 /// of the median, the rest says nothing about the spread, and the usual one around the measured work stands for it.
 pub fn point(signals: [&Signals; 3], window: Window) -> Option<Point> {
@@ -54,6 +54,12 @@ pub fn point(signals: [&Signals; 3], window: Window) -> Option<Point> {
     } else {
         (p50, p90)
     };
+    let own = |signals: &Signals| signals.self_quantile.value().is_some();
+    let times = if signals.into_iter().all(own) {
+        Times::Own
+    } else {
+        Times::Reduced
+    };
     let errors = value(&signals[0].error_share).unwrap_or(0.0);
     Some(Point {
         size: window.size,
@@ -62,6 +68,8 @@ pub fn point(signals: [&Signals; 3], window: Window) -> Option<Point> {
         requests: requests as u64,
         errors: (errors * requests).round() as u64,
         cpu_seconds: cores * window.seconds / pods,
+        times,
+        waits: None,
         p50_ms: p50,
         p90_ms: p90.max(p50),
         p99_ms: time(signals[2]).unwrap_or(p90).max(p90),
@@ -82,10 +90,7 @@ pub fn learn(
     percentile: Percentile,
     grid: &[MilliCpu],
 ) -> Result<(Fitted, Profile), FitError> {
-    let setting = Setting {
-        cores,
-        callee: None,
-    };
+    let setting = Setting { cores };
     let fitted = fit(&[point], &setting, SEED)?;
     let profile =
         curve(&fitted, percentile, grid, SEED).map_err(|_empty| FitError::NoUsablePoint(1))?;

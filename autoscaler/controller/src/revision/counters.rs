@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use msars_domain::Percentile;
+use msars_llp::{Times, Waits};
 use msars_observe::Buckets;
 
 /// Counters of a copy at one moment.
@@ -15,13 +16,15 @@ pub struct Counters {
     pub self_times: Option<Buckets>,
     /// Seconds waited for callees.
     pub waited: Option<f64>,
+    /// Times of calls so far, where the copy has made any.
+    pub call_times: Option<Buckets>,
     /// Calls that failed.
     pub failed_calls: Option<f64>,
 }
 
 /// p50, p90 and p99 of the self times between two readings in ms, where the copy exports them and enough were seen
 /// for a median.
-pub fn own_times(before: Option<&Counters>, after: Option<&Counters>) -> Option<[f64; 3]> {
+fn own_times(before: Option<&Counters>, after: Option<&Counters>) -> Option<[f64; 3]> {
     let before = before?.self_times.as_ref()?;
     let times = after?.self_times.as_ref()?.since(before).ok()?;
     let read = |share: f64| {
@@ -32,14 +35,51 @@ pub fn own_times(before: Option<&Counters>, after: Option<&Counters>) -> Option<
     (times.count() >= 20.0).then_some(found)
 }
 
+/// How long calls took between two readings, where the copy exports them as a histogram. A copy that had called nobody
+/// before has no such series yet.
+fn calls(before: Option<&Counters>, after: Option<&Counters>, requests: u64) -> Option<Waits> {
+    let times = after?.call_times.as_ref()?;
+    let times = match before?.call_times.as_ref() {
+        Some(before) => times.since(before).ok()?,
+        None => times.clone(),
+    };
+    let per_request = times.count() / requests.max(1) as f64;
+    Waits::new(per_request, |share| {
+        // The ends of the distribution lie in the first and last bucket that hold a call.
+        let percentile = Percentile::new(share.clamp(1e-6, 1.0 - 1e-6)).ok()?;
+        Some(times.quantile(percentile)?.value * 1000.0)
+    })
+}
+
+/// The times of a window in ms at p50, p90 and p99, which they are, and the waits behind them: self times of the copy
+/// where it exports them, else a client's `latencies_ms` with the histogram of calls; where that is missing too, less
+/// the mean wait, should there be one.
+pub fn times(
+    before: Option<&Counters>,
+    after: Option<&Counters>,
+    requests: u64,
+    latencies_ms: [f64; 3],
+) -> (Times, Option<Waits>, [f64; 3]) {
+    let waits = calls(before, after, requests);
+    if let Some(own) = own_times(before, after) {
+        return (Times::Own, waits, own);
+    }
+    let waited = Waited::between(before, after);
+    if waits.is_some() || waited.seconds <= 0.0 {
+        return (Times::Client, waits, latencies_ms);
+    }
+    let reduced = waited.self_times(requests, latencies_ms);
+    (Times::Reduced, None, reduced)
+}
+
 /// What a window's requests waited for.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Waits {
+pub struct Waited {
     seconds: f64,
     failed: f64,
 }
 
-impl Waits {
+impl Waited {
     /// Differences of two readings; what is not known is zero: all time then counts as self time, which errs on the
     /// side of a slower service.
     pub fn between(before: Option<&Counters>, after: Option<&Counters>) -> Self {
@@ -54,7 +94,7 @@ impl Waits {
     }
 
     /// Client latencies in ms less the mean wait per request, at least a tenth of what the client saw.
-    pub fn self_times(&self, requests: u64, latencies_ms: [f64; 3]) -> [f64; 3] {
+    fn self_times(&self, requests: u64, latencies_ms: [f64; 3]) -> [f64; 3] {
         let mean_ms = self.seconds * 1000.0 / requests.max(1) as f64;
         latencies_ms.map(|latency| (latency - mean_ms).max(latency / 10.0))
     }
@@ -85,13 +125,47 @@ mod tests {
     }
 
     #[test]
+    fn waits_are_told_by_the_histogram_of_calls_and_by_their_mean_without_one() {
+        let counters = |waited, calls: Option<[f64; 3]>| Counters {
+            waited: Some(waited),
+            call_times: calls.and_then(|calls| {
+                Buckets::new(["0.001", "0.1", "+Inf"].into_iter().zip(calls)).ok()
+            }),
+            ..Counters::default()
+        };
+        let latencies = [5.0, 10.0, 80.0];
+        let before = counters(1.0, Some([5.0, 5.0, 5.0]));
+        let after = counters(2.0, Some([95.0, 105.0, 105.0]));
+        let (kind, waits, found) = times(Some(&before), Some(&after), 100, latencies);
+        assert_eq!((kind, found), (Times::Client, latencies));
+        let first = counters(0.0, None);
+        let same = times(
+            Some(&first),
+            Some(&counters(1.0, Some([90.0, 100.0, 100.0]))),
+            100,
+            latencies,
+        );
+        assert_eq!(waits, same.1, "the first call of all is within the window");
+        assert!(waits.is_some());
+        let (kind, waits, [p50, ..]) =
+            times(Some(&first), Some(&counters(0.2, None)), 100, latencies);
+        assert_eq!((kind, waits), (Times::Reduced, None));
+        assert!((p50 - 3.0).abs() < 1e-9, "{p50}");
+        assert_eq!(
+            times(Some(&first), Some(&first), 100, latencies).0,
+            Times::Client
+        );
+        assert_eq!(times(None, None, 100, latencies).0, Times::Client);
+    }
+
+    #[test]
     fn waits_are_taken_out_but_never_all_of_the_time() {
         let at = |waited, failed| Counters {
             waited: Some(waited),
             failed_calls: Some(failed),
             ..Counters::default()
         };
-        let waits = Waits::between(Some(&at(1.0, 0.0)), Some(&at(1.4, 5.0)));
+        let waits = Waited::between(Some(&at(1.0, 0.0)), Some(&at(1.4, 5.0)));
         let [p50, p90, p99] = waits.self_times(100, [5.0, 10.0, 4.1]);
         assert!(
             (p50 - 1.0).abs() < 1e-9 && (p90 - 6.0).abs() < 1e-9,
@@ -99,6 +173,6 @@ mod tests {
         );
         assert!((p99 - 0.41).abs() < 1e-9, "{p99}");
         assert!(waits.errors_rose(100));
-        assert!(!Waits::between(None, Some(&at(9.0, 9.0))).errors_rose(100));
+        assert!(!Waited::between(None, Some(&at(9.0, 9.0))).errors_rose(100));
     }
 }

@@ -99,10 +99,7 @@ async fn measure(
     let probed = (bench.now)();
     run.settle_cpu().await;
     let points = run.points;
-    let setting = Setting {
-        cores: bench.cores,
-        callee: None,
-    };
+    let setting = Setting { cores: bench.cores };
     let (percentile, grid) = (job.percentile, job.grid.clone());
     let measured = points.clone();
     let fitting = tokio::task::spawn_blocking(move || {

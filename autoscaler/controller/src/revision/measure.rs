@@ -245,6 +245,8 @@ impl Bench {
                     counters.own_cpu = counters.cpu.is_some();
                     counters.self_times =
                         exposition::histogram(&text, &names.self_seconds, &[]).ok();
+                    counters.call_times =
+                        exposition::histogram(&text, &names.call_seconds, &[]).ok();
                     let waited = format!("{}_sum", names.call_seconds);
                     counters.waited = exposition::sum(&text, &waited, &[]);
                     let all = exposition::sum(&text, &names.calls, &[]);

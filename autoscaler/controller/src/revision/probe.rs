@@ -8,13 +8,13 @@ use msars_domain::{MilliCpu, Millis};
 use msars_llp::{Done, Next, Plan, Point, next_probe};
 use tokio::sync::watch;
 
-use super::counters::{Counters, Waits, own_times};
+use super::counters::{Counters, Waited, times};
 use super::cpu::CpuLog;
 use super::measure::{Bench, Subject};
 use super::size::{Resized, resize, without};
 use super::task::{Job, JobError, Progress};
 
-/// Length of a measured window in seconds.
+/// Shortest length of a measured window in seconds.
 const WINDOW_S: f64 = 4.0;
 /// Length of one warm-up in seconds.
 const WARM_S: f64 = 1.8;
@@ -71,9 +71,13 @@ impl Run<'_> {
                 return Ok(Done::TimeBudget);
             }
             self.know_work(plan.sizes.len()).await;
-            let (size, rate) = match next_probe(&plan, &self.points) {
+            let (size, rate, seconds) = match next_probe(&plan, &self.points) {
                 Next::Done { reason } => return Ok(reason),
-                Next::Probe { size, rate } => (size, rate.get()),
+                Next::Probe {
+                    size,
+                    rate,
+                    seconds,
+                } => (size, rate.get(), seconds),
             };
             if size != self.size {
                 let change = (self.size, size);
@@ -90,7 +94,9 @@ impl Run<'_> {
                 }
             }
             self.warm_up(rate).await?;
-            let point = self.window(rate).await?;
+            // The clock cuts a longer window, not the shortest.
+            let seconds = seconds.min(self.left()).max(WINDOW_S);
+            let point = self.window(rate, seconds).await?;
             tracing::info!(
                 workload = %self.job.blueprint.workload, revision = self.job.blueprint.revision,
                 size = %point.size, rate, requests = point.requests, errors = point.errors,
@@ -163,17 +169,18 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn window(&mut self, rate: f64) -> Result<Point, JobError> {
-        let before = self.read_cpu().await;
+    async fn window(&mut self, rate: f64, seconds: f64) -> Result<Point, JobError> {
+        let mut before = self.read_cpu().await;
         let seed = 1 + self.points.len() as u64;
-        let mut result = self.drive(rate, WINDOW_S, WINDOW_S, seed).await?;
+        let mut result = self.drive(rate, seconds, seconds, seed).await?;
         let late = |result: &RunResult| result.driver.lag_p99.get() > DRIVER_LATE_MS;
         if late(&result) {
             tracing::info!(
                 lag = result.driver.lag_p99.get(),
                 "driver was late: the window is measured again"
             );
-            result = self.drive(rate, WINDOW_S, WINDOW_S, seed).await?;
+            before = self.read_cpu().await;
+            result = self.drive(rate, seconds, seconds, seed).await?;
         }
         let after = self.read_cpu().await;
         let sent = result.total.sent;
@@ -188,21 +195,23 @@ impl Run<'_> {
                 .as_ref()
                 .map_or(f64::NAN, |latency| pick(latency).get())
         };
-        let (p50, p90, p99) = (read(|l| l.p50), read(|l| l.p90), read(|l| l.p99));
-        let waits = Waits::between(before.as_ref(), after.as_ref());
-        let [p50_ms, p90_ms, p99_ms] = own_times(before.as_ref(), after.as_ref())
-            .unwrap_or_else(|| waits.self_times(sent, [p50, p90, p99]));
+        let latencies = [read(|l| l.p50), read(|l| l.p90), read(|l| l.p99)];
+        let (before, after) = (before.as_ref(), after.as_ref());
+        let waited = Waited::between(before, after);
+        let (times, waits, [p50_ms, p90_ms, p99_ms]) = times(before, after, sent, latencies);
         Ok(Point {
             size: self.size,
             rate: result.offered,
-            window_seconds: WINDOW_S,
+            window_seconds: seconds,
             requests: sent,
             errors: result.total.failed,
             cpu_seconds: per_request * sent as f64,
+            times,
+            waits,
             p50_ms,
             p90_ms,
             p99_ms,
-            callee_in_trouble: waits.errors_rose(sent) || self.bench.strained(&self.job.spared),
+            callee_in_trouble: waited.errors_rose(sent) || self.bench.strained(&self.job.spared),
         })
     }
 
