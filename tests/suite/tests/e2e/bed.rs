@@ -197,9 +197,14 @@ impl Bed {
         })
     }
 
+    /// What the live load has said, one line per second.
+    pub fn load_log(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(&self.log)?)
+    }
+
     /// Requests of the live load so far: sent, and failed or dropped.
     pub fn requests(&self) -> Result<(u64, u64)> {
-        let text = std::fs::read_to_string(&self.log)?;
+        let text = self.load_log()?;
         let (mut sent, mut failed) = (0, 0);
         for line in text.lines() {
             let words: Vec<&str> = line.split(' ').collect();

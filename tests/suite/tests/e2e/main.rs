@@ -31,6 +31,7 @@ mod room;
 mod rotation;
 mod rules;
 mod states;
+mod strained;
 mod strikes;
 mod succession;
 mod truth;
@@ -92,6 +93,7 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         ends::CASES,
         truth::CASES,
         many::CASES,
+        strained::CASES,
         faults::CASES,
         rotation::CASES,
         blind::STRIKES,
