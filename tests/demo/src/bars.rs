@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::births::Birth;
 use crate::report::{Report, Revision};
+use crate::takeover;
 
 /// One demand and what was found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -144,6 +145,7 @@ pub fn judge(report: &Report) -> Vec<Bar> {
             report.resizes.in_place > 0 && report.resizes.container_restarts == 0,
         ),
         followed(report),
+        takeover::bar(report.adoption.as_ref()),
         bar(
             "replicas, sizes and holds agree with the API server's log".to_owned(),
             format!("{} contradictions", report.contradictions.len()),
@@ -224,7 +226,7 @@ pub fn missed(bars: &[Bar]) -> Vec<String> {
 pub(crate) mod tests {
     use super::{judge, median, missed};
     use crate::births::Birth;
-    use crate::report::{Report, Requests, Revision, Surge, Undo};
+    use crate::report::{Adoption, Report, Requests, Revision, Surge, Undo};
     use crate::scaling::{Resizes, Scaled, Scales};
 
     fn birth(size: u32) -> Birth {
@@ -283,6 +285,16 @@ pub(crate) mod tests {
                 falls_s: 325.0,
                 over_s: 340.0,
                 replicas: (2, 4, 2),
+            }),
+            adoption: Some(Adoption {
+                workload: "user".into(),
+                recommended_replicas: Some(2),
+                recommended_written: Some(0),
+                adopted_s: Some(14.0),
+                stored_before_delete: true,
+                returned_s: Some(9.0),
+                returned_identical: true,
+                ..Adoption::default()
             }),
             resizes: Resizes {
                 in_place: 3,
@@ -346,7 +358,33 @@ pub(crate) mod tests {
                 "{word}: {missed:?}"
             );
         }
-        assert_eq!(missed(&judge(&Report::default())).len(), 9);
+        assert_eq!(missed(&judge(&Report::default())).len(), 10);
+    }
+
+    #[test]
+    fn each_fault_of_a_takeover_misses_its_bar() {
+        type Spoil = fn(&mut Adoption);
+        let table: [(&str, Spoil); 7] = [
+            ("0 writes", |a| a.recommended_replicas = None),
+            ("1 writes", |a| a.recommended_written = Some(1)),
+            ("unknown writes", |a| a.recommended_written = None),
+            ("gone never", |a| a.adopted_s = None),
+            ("stored before: no", |a| a.stored_before_delete = false),
+            ("back never", |a| a.returned_s = None),
+            ("as it was: no", |a| a.returned_identical = false),
+        ];
+        for (words, spoil) in table {
+            let mut report = good();
+            report.adoption.iter_mut().for_each(spoil);
+            let missed = missed(&judge(&report));
+            assert!(
+                missed.len() == 1 && missed[0].contains(words),
+                "{words}: {missed:?}"
+            );
+        }
+        let mut report = good();
+        report.adoption = None;
+        assert!(missed(&judge(&report))[0].contains("no takeover"));
     }
 
     #[test]

@@ -4,12 +4,14 @@
 //! alone, and calls nothing good by itself: [`bars`] compares figures, [`audit`] recomputes them from the API server's
 //! own log.
 //!
-//! Order of reading: `story` (every number of the scenario) → `scenario` (the steps) → `change`, `undo`, `surge` →
-//! `collect` → `reconcile`, `agree` → `report` → `page`. Pure, with tests on fixtures: `agree`, `audit`, `bars`,
-//! `births`, `bound`, `entry`, `figures`, `fleet`, `logs`, `page`, `reconcile`, `report`, `scaling`, `stored`, `story`.
+//! Order of reading: `story` (every number of the scenario) → `scenario` (the steps) → `change`, `undo`, `surge`,
+//! `adoption` → `collect` → `reconcile`, `agree` → `report` → `page`. Pure, with tests on fixtures: `agree`, `audit`,
+//! `bars`, `births`, `bound`, `entry`, `figures`, `fleet`, `logs`, `page`, `reconcile`, `report`, `scaling`, `stored`,
+//! `story`, `takeover`.
 //! A further step is a function over [`stage::Stage`] that `scenario::play` calls; what it found is a field of
 //! [`report::Report`].
 
+pub mod adoption;
 pub mod agree;
 pub mod audit;
 pub mod bars;
@@ -35,5 +37,6 @@ pub mod stage;
 pub mod stored;
 pub mod story;
 pub mod surge;
+pub mod takeover;
 pub mod timeline;
 pub mod undo;

@@ -6,7 +6,7 @@ use msars_report::{STYLE, escape, figure};
 
 use crate::bars::several;
 use crate::figures;
-use crate::report::{Report, Revision};
+use crate::report::{Adoption, Report, Revision};
 use crate::story::WORKLOAD;
 
 const LAYOUT: &str = "\
@@ -52,6 +52,9 @@ pub fn html(report: &Report) -> String {
             if undo.held { "held" } else { "not held" },
             undo.seconds
         );
+    }
+    if let Some(told) = &report.adoption {
+        adopted(&mut out, told);
     }
     list(
         &mut out,
@@ -191,6 +194,46 @@ fn card(out: &mut String, revision: &Revision) {
         "<h3>Latency budgets per visit</h3><p>Grey: before. Blue: for the new version.</p>{}\n</section>",
         figures::budgets(revision)
     );
+}
+
+/// An autoscaler that was taken over.
+fn adopted(out: &mut String, told: &Adoption) {
+    let seconds =
+        |value: Option<f64>| value.map_or("never".to_owned(), |value| format!("{value:.1} s"));
+    let yes = |value: bool| if value { "yes" } else { "no" };
+    let count = |value: Option<String>| value.unwrap_or_else(|| "unknown".to_owned());
+    let rows = [
+        (
+            "replicas recommended beside it",
+            count(told.recommended_replicas.map(|count| count.to_string())),
+        ),
+        (
+            "writes meanwhile",
+            count(told.recommended_written.map(|count| count.to_string())),
+        ),
+        ("taken over after", seconds(told.adopted_s)),
+        (
+            "stored before it was deleted",
+            yes(told.stored_before_delete).to_owned(),
+        ),
+        ("back after", seconds(told.returned_s)),
+        (
+            "with the same spec, labels and annotations",
+            yes(told.returned_identical).to_owned(),
+        ),
+    ];
+    let _ = writeln!(
+        out,
+        "<section class=\"card\"><h2>An autoscaler taken over, and handed back</h2>\n<p>The team of {} had a \
+         HorizontalPodAutoscaler of its own. In the mode <code>recommend</code> it went on to scale; with \
+         <code>msars.io/adopt: hpa</code> its bounds and behaviour were taken over; with the mode <code>off</code> it came \
+         back.</p>\n<table>",
+        escape(&told.workload)
+    );
+    for (name, value) in rows {
+        let _ = writeln!(out, "<tr><th>{name}</th><td>{}</td></tr>", escape(&value));
+    }
+    out.push_str("</table></section>\n");
 }
 
 fn list(out: &mut String, title: &str, lines: &[String], none: &str) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::bars::Bar;
 use crate::births::Birth;
@@ -113,6 +114,31 @@ pub struct Surge {
     pub replicas: (u32, u32, u32),
 }
 
+/// A team's own HorizontalPodAutoscaler that is recommended beside, taken over, and handed back.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Adoption {
+    /// The Deployment; its autoscaler has the same name.
+    pub workload: String,
+    /// Replicas that were recommended beside it; none when nothing was.
+    pub recommended_replicas: Option<u32>,
+    /// The product's writes to the workload and its pods meanwhile, by the API server's log; none when not known.
+    pub recommended_written: Option<usize>,
+    /// Seconds from the wish until it was gone; none when it stayed.
+    pub adopted_s: Option<f64>,
+    /// Its whole spec was stored before it was deleted, by the API server's log.
+    pub stored_before_delete: bool,
+    /// Seconds from the wish until it was there again; none when it did not come.
+    pub returned_s: Option<f64>,
+    /// Spec, labels and annotations are as before.
+    pub returned_identical: bool,
+    /// Its spec before, as kubectl showed it.
+    pub spec: Value,
+    /// Seconds since the start: the first step, and the end of the last.
+    pub from_s: f64,
+    /// See `from_s`.
+    pub to_s: f64,
+}
+
 /// A window of the live load.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Seen {
@@ -143,6 +169,8 @@ pub struct Report {
     pub slo: Slo,
     /// The sudden load.
     pub surge: Option<Surge>,
+    /// The takeover of an autoscaler.
+    pub adoption: Option<Adoption>,
     /// Writes to the size of serving pods.
     pub resizes: Resizes,
     /// The autoscaler's writes of replicas.

@@ -18,7 +18,8 @@ use crate::stage::Stage;
 use crate::story::{BIRTH_LAG_S, CHANGES, DAY_S, LAST_LOAD, NAMESPACE, WORKLOAD, hints};
 use crate::timeline::Timeline;
 use crate::{
-    agree, audit, bars, births, change, collect, fleet, images, install, page, scaling, surge, undo,
+    adoption, agree, audit, bars, births, change, collect, fleet, images, install, page, scaling,
+    surge, takeover, undo,
 };
 
 /// How a run is asked for.
@@ -101,7 +102,7 @@ pub fn run(wish: &Wish) -> Result<Report> {
     written
 }
 
-/// The story. A further step goes between the surge and the end of the load.
+/// The story. A further step goes between the takeover and the end of the load.
 fn play(stage: &Stage<'_>, wish: &Wish) -> Result<Report> {
     stage.say("the cluster is up");
     install::install(stage)?;
@@ -129,6 +130,7 @@ fn play(stage: &Stage<'_>, wish: &Wish) -> Result<Report> {
     let running = running.map_or("", |revision| revision.revision.as_str());
     let (load, surge) = surge::surge(stage, running)?;
     report.surge = Some(surge);
+    report.adoption = Some(adoption::adoption(stage)?);
     stage.pass("the last windows of the load", LAST_LOAD)?;
     parts.push(load.finish(stage)?);
 
@@ -154,6 +156,9 @@ fn play(stage: &Stage<'_>, wish: &Wish) -> Result<Report> {
     reconcile(&mut report, &writes, &audit::holds(&writes), zero);
     let fleet = fleet::read(&log, NAMESPACE);
     report.contradict(agree::contradictions(&fleet, &shown));
+    if let Some(told) = &mut report.adoption {
+        takeover::read(told, &log, NAMESPACE, &fleet);
+    }
     let end = parts.last().map_or(shown.from, |part| part.ended);
     sized(&mut report, &fleet, zero, end);
     report.seconds = stage.timeline.seconds();

@@ -61,6 +61,19 @@ pub const OUT_LIMIT: Duration = Duration::from_secs(100);
 /// Until replicas fell after it: the memory of the peak, the windows of rate and quantile, and two ticks.
 pub const IN_LIMIT: Duration = Duration::from_mins(4);
 
+/// The workload whose own autoscaler is taken over: no other figure is about it.
+pub const ADOPTED: Role = Role::User;
+/// Fewest and most replicas of that autoscaler; more than the load needs.
+pub const HPA_REPLICAS: (u32, u32) = (2, 4);
+/// Its window downward, seconds.
+pub const HPA_WINDOW_S: u32 = 60;
+/// Until it has looked at its target, 15 s after it was made, and a tick only recommends.
+pub const BESIDE_LIMIT: Duration = Duration::from_mins(1);
+/// Until it is taken over: a round of the objectives, a tick, and another one where a metric was late.
+pub const ADOPT_LIMIT: Duration = Duration::from_mins(1);
+/// Until it is back: a tick, and another one where somebody was faster.
+pub const RETURN_LIMIT: Duration = Duration::from_secs(45);
+
 /// Until our own Deployments are Available: the webhook's pods start when the leader has made their certificate.
 pub const INSTALL_LIMIT: Duration = Duration::from_mins(4);
 /// Until the shop is Available.
