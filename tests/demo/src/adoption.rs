@@ -159,7 +159,7 @@ fn beside(stage: &Stage<'_>) -> Result<u32> {
     })
 }
 
-/// Waits until the other one is gone, and what was stored of it is said to be in force.
+/// Waits until the other one is gone.
 fn gone(stage: &Stage<'_>) -> Result<()> {
     let what = format!("HorizontalPodAutoscaler {ADOPTED} taken over");
     stage.until(&what, ADOPT_LIMIT, || {
