@@ -1,21 +1,8 @@
 //! What a run must show to be called good. Pure.
 
-use serde::{Deserialize, Serialize};
-
 use crate::births::Birth;
-use crate::report::{Report, Revision};
+use crate::report::{Bar, Report, Revision};
 use crate::takeover;
-
-/// One demand and what was found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Bar {
-    /// What is demanded.
-    pub wanted: String,
-    /// What was found.
-    pub found: String,
-    /// Whether that is enough.
-    pub met: bool,
-}
 
 /// Fewest revisions released as profiled.
 const PROFILED: usize = 2;

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::bars::Bar;
 use crate::births::Birth;
 use crate::scaling::{Resizes, Scaled, Scales, Step};
 use crate::stored::Profile;
@@ -150,6 +149,17 @@ pub struct Seen {
     pub p99_ms: Option<f64>,
     /// Failed requests.
     pub failed: u64,
+}
+
+/// One demand and what was found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Bar {
+    /// What is demanded.
+    pub wanted: String,
+    /// What was found.
+    pub found: String,
+    /// Whether that is enough.
+    pub met: bool,
 }
 
 /// The whole report.

@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::bars::Bar;
 use crate::entry::{Entry, entries};
 use crate::fleet::Fleet;
-use crate::report::Adoption;
+use crate::report::{Adoption, Bar};
 
 /// Adds what the log says. Writes count from the status that only recommends, the first since the autoscaler was made,
 /// until the autoscaler is deleted; none are known where one of the two is missing.
