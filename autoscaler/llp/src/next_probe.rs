@@ -24,6 +24,8 @@ const ERRORS: f64 = 0.05;
 pub struct Plan {
     /// Sizes in the order of visit; two or more for a profile.
     pub sizes: Vec<MilliCpu>,
+    /// Rates to offer at every size, rising (`msars.io/profile-rates`); empty: chosen by load.
+    pub rates: Vec<Rate>,
     /// Mean work in ms expected before anything is measured (the last revision's); > 0.
     pub work_guess_ms: f64,
     /// Length of a window in seconds; up to twice as long where it would see few requests.
@@ -98,6 +100,32 @@ fn steps(points: &[Point], size: MilliCpu, work: f64) -> Vec<&Point> {
     at_size[wasted..].to_vec()
 }
 
+impl Plan {
+    fn steps(&self) -> usize {
+        if self.rates.is_empty() {
+            LOADS.len()
+        } else {
+            self.rates.len()
+        }
+    }
+
+    /// The windows of one size that count as steps; rates that were asked for are no guesses.
+    fn visited<'a>(&self, points: &'a [Point], size: MilliCpu, work: f64) -> Vec<&'a Point> {
+        if self.rates.is_empty() {
+            return steps(points, size, work);
+        }
+        points.iter().filter(|p| p.size == size).collect()
+    }
+
+    fn rate(&self, step: usize, size: MilliCpu, work: f64) -> Option<Rate> {
+        if self.rates.is_empty() {
+            let load = LOADS.get(step)?;
+            return Rate::new(load * size.cores() * 1000.0 / work).ok();
+        }
+        self.rates.get(step).copied()
+    }
+}
+
 /// Chooses the next window from the points so far, in the order in which they were measured.
 pub fn next_probe(plan: &Plan, points: &[Point]) -> Next {
     let done = |reason| Next::Done { reason };
@@ -107,13 +135,13 @@ pub fn next_probe(plan: &Plan, points: &[Point]) -> Next {
     let settle = plan.settle_seconds * points.len() as f64;
     let spent = settle + points.iter().map(|p| p.window_seconds).sum::<f64>();
     let work = work_ms(points).unwrap_or(plan.work_guess_ms).max(1e-3);
-    for (step, load) in LOADS.iter().enumerate() {
+    for step in 0..plan.steps() {
         for &size in &plan.sizes {
-            let at_size = steps(points, size, work);
+            let at_size = plan.visited(points, size, work);
             if at_size.len() > step || ended(&at_size, work) {
                 continue;
             }
-            let Ok(rate) = Rate::new(load * size.cores() * 1000.0 / work) else {
+            let Some(rate) = plan.rate(step, size, work) else {
                 return done(Done::Enough);
             };
             let shortest = plan.window_seconds;

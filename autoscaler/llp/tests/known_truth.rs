@@ -38,6 +38,7 @@ fn measure(truth: &Mechanism, size: MilliCpu, rate: Rate, seed: u64) -> Point {
 fn profile(truth: &Mechanism, seed: u64) -> Vec<Point> {
     let plan = Plan {
         sizes: vec![MilliCpu(800), MilliCpu(200)],
+        rates: Vec::new(),
         work_guess_ms: 3.0,
         window_seconds: WINDOW,
         settle_seconds: 2.0,

@@ -12,6 +12,7 @@ use msars_llp::{Done, Next, Plan, Point, next_probe};
 fn plan() -> Plan {
     Plan {
         sizes: vec![MilliCpu(800), MilliCpu(200)],
+        rates: Vec::new(),
         work_guess_ms: 2.0,
         window_seconds: 4.0,
         settle_seconds: 1.0,
@@ -153,4 +154,37 @@ fn a_window_that_would_see_few_requests_is_longer() {
         let found = seconds(work);
         assert!((found - expected).abs() < 1e-9, "{work} ms: {found} s");
     }
+}
+
+#[test]
+fn rates_that_were_asked_for_are_offered_at_every_size_until_it_is_saturated() {
+    let plan = Plan {
+        rates: [10.0, 48.0, 120.0]
+            .map(|rate| Rate::new(rate).unwrap())
+            .to_vec(),
+        ..plan()
+    };
+    let mut points = Vec::new();
+    // 200m carry 50 requests per second: 48 are above 95 % of that, so that 120 are offered to the larger size alone.
+    for (size, rate) in [
+        (800, 10.0),
+        (200, 10.0),
+        (800, 48.0),
+        (200, 48.0),
+        (800, 120.0),
+    ] {
+        match next_probe(&plan, &points) {
+            Next::Probe {
+                size: at,
+                rate: offered,
+                ..
+            } => {
+                assert_eq!((at.0, offered.get()), (size, rate), "{}", points.len());
+            }
+            done @ Next::Done { .. } => panic!("{size}m at {rate}/s: {done:?}"),
+        }
+        points.push(point(size, rate / (MilliCpu(size).cores() * 250.0), 10.0));
+    }
+    let reason = Done::Enough;
+    assert_eq!(next_probe(&plan, &points), Next::Done { reason });
 }

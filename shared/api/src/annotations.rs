@@ -285,7 +285,7 @@ pub fn parse(annotations: &BTreeMap<String, String>) -> (Settings, Vec<Warning>)
         profile_rates: r
             .read(
                 PROFILE_RATES,
-                "like 10, 20, 40 (per second)",
+                "like 10, 20, 40 (per second, at most 16 rates up to 2000)",
                 "rates of our choice",
                 rates,
             )

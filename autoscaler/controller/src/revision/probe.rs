@@ -58,6 +58,7 @@ impl Run<'_> {
     pub async fn probe(&mut self, progress: &watch::Sender<Progress>) -> Result<Done, JobError> {
         let mut plan = Plan {
             sizes: self.job.sizes.clone(),
+            rates: self.job.rates.clone(),
             work_guess_ms: self.job.work_guess_ms,
             window_seconds: WINDOW_S,
             settle_seconds: WARM_S * 1.5 + 0.7,

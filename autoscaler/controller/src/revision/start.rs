@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use msars_domain::{MilliCpu, ObjectKey, Percentile, RequestMix};
+use msars_domain::{MilliCpu, ObjectKey, Percentile, Rate, RequestMix};
 use serde_json::Value;
 
 use super::shadow::Blueprint;
@@ -46,6 +46,10 @@ pub fn job(workload: &Workload, limits: Limits, now: Timestamp) -> Result<Job, S
     let port = port(template, &container).ok_or("the serving container has no port")?;
     let sizes = profiles::probed(workload, cores);
     let first = *sizes.first().ok_or("no size is allowed")?;
+    let asked = workload.settings.profile_rates.iter();
+    let rates = asked
+        .map(|rate| Rate::new(*rate).map_err(|error| error.to_string()))
+        .collect::<Result<Vec<Rate>, String>>()?;
     let request_share = cpu.limit.map_or(1.0, |limit| {
         f64::from(cpu.request.0) / f64::from(limit.0.max(1))
     });
@@ -64,6 +68,7 @@ pub fn job(workload: &Workload, limits: Limits, now: Timestamp) -> Result<Job, S
         metrics: metrics(template, port),
         grid: widened(profiles::grid(workload, cores), &sizes),
         sizes,
+        rates,
         percentile: Percentile::new(limits.percentile).map_err(|error| error.to_string())?,
         work_guess_ms: limits.work_guess_ms,
         spared: limits.spared,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use msars_api::crd::PhaseSeconds;
 use msars_client::apply::ApplyError;
-use msars_domain::{MilliCpu, ObjectKey, Percentile, RequestMix};
+use msars_domain::{MilliCpu, ObjectKey, Percentile, Rate, RequestMix};
 use msars_llp::{Done, Fitted, Point, Profile};
 
 use super::shadow::Blueprint;
@@ -24,6 +24,8 @@ pub struct Job {
     pub metrics: Option<(u16, String)>,
     /// Sizes to visit, two or more.
     pub sizes: Vec<MilliCpu>,
+    /// Rates to offer at every size, rising; empty leaves the choice to the plan.
+    pub rates: Vec<Rate>,
     /// Sizes of the curve.
     pub grid: Vec<MilliCpu>,
     /// The percentile of the curve.

@@ -195,6 +195,7 @@ impl World {
     pub fn profile(&self, seed: u64, see: See) -> Vec<Point> {
         let plan = Plan {
             sizes: SIZES.to_vec(),
+            rates: Vec::new(),
             work_guess_ms: self.work(),
             window_seconds: WINDOW,
             settle_seconds: 3.4,

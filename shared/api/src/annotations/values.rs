@@ -53,18 +53,22 @@ fn seconds(text: &str) -> Option<u32> {
 }
 
 /// Rates separated by commas or spaces, `/s` after a rate allowed.
+/// Largest rate and most rates that a LoadLatencyProfile takes.
+const MOST_RATE: f64 = 2000.0;
+const MOST_RATES: usize = 16;
+
 pub(super) fn rates(text: &str) -> Option<Vec<f64>> {
     let mut rates = Vec::new();
     for part in text.split([',', ' ']).filter(|part| !part.is_empty()) {
         let rate: f64 = part.strip_suffix("/s").unwrap_or(part).parse().ok()?;
-        if !(rate > 0.0 && rate <= 1e6) {
+        if !(rate > 0.0 && rate <= MOST_RATE) {
             return None;
         }
         rates.push(rate);
     }
     rates.sort_by(f64::total_cmp);
     rates.dedup();
-    (1..=32).contains(&rates.len()).then_some(rates)
+    (1..=MOST_RATES).contains(&rates.len()).then_some(rates)
 }
 
 pub(super) fn positive(text: &str) -> Option<u32> {
