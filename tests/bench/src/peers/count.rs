@@ -142,7 +142,8 @@ pub fn violated_s(run: &RunResult, percentile: f64, target_ms: f64, span: Range<
     let begins = |w: &&Window| span.contains(&w.start.duration_since(run.started).as_secs_f64());
     let missed = |w: &&Window| missed(w, percentile, target_ms);
     let bad = run.windows.iter().filter(begins).filter(missed);
-    bad.map(seconds).sum()
+    // The sum of nothing is -0.0.
+    bad.map(seconds).sum::<f64>() + 0.0
 }
 
 fn seconds(window: &Window) -> f64 {
