@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
+use msars_api::annotations::cpu_millis;
 use msars_api::names;
 use msars_domain::ObjectKey;
 
@@ -32,6 +33,27 @@ pub fn serving(pods: &[Arc<Pod>]) -> BTreeMap<ObjectKey, Vec<Serving>> {
         }
     }
     out
+}
+
+/// The CPU limit that a container has, else the one it will be started with; thousandths of a core.
+pub fn limit(pod: &Pod, container: &str) -> Option<u32> {
+    let of = |resources: &ResourceRequirements| {
+        let limit = resources.limits.as_ref()?.get("cpu")?;
+        cpu_millis(&limit.0)
+    };
+    let status = pod.status.as_ref().and_then(|status| {
+        let statuses = status.container_statuses.as_ref()?.iter();
+        let found = statuses.into_iter().find(|found| found.name == container)?;
+        found.resources.as_ref()
+    });
+    let spec = || {
+        let mut containers = pod.spec.as_ref()?.containers.iter();
+        containers
+            .find(|found| found.name == container)?
+            .resources
+            .as_ref()
+    };
+    status.and_then(of).or_else(|| spec().and_then(of))
 }
 
 /// Whether it is a copy of a template under measurement, or the pod that drives one.

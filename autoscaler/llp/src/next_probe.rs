@@ -26,6 +26,8 @@ pub struct Plan {
     pub sizes: Vec<MilliCpu>,
     /// Rates to offer at every size, rising (`msars.io/profile-rates`); empty: chosen by load.
     pub rates: Vec<Rate>,
+    /// The most that may be offered: what callees have room for.
+    pub most: Option<Rate>,
     /// Mean work in ms expected before anything is measured (the last revision's); > 0.
     pub work_guess_ms: f64,
     /// Length of a window in seconds; up to twice as long where it would see few requests.
@@ -47,6 +49,8 @@ pub enum Done {
     Errors,
     /// A callee suffers: no more load is put on it.
     CalleeInTrouble,
+    /// Callees have no room for the lowest rate: nothing was offered.
+    CalleesFull,
 }
 
 /// The next step.
@@ -141,9 +145,15 @@ pub fn next_probe(plan: &Plan, points: &[Point]) -> Next {
             if at_size.len() > step || ended(&at_size, work) {
                 continue;
             }
-            let Some(rate) = plan.rate(step, size, work) else {
+            let Some(mut rate) = plan.rate(step, size, work) else {
                 return done(Done::Enough);
             };
+            if let Some(most) = plan.most.filter(|most| most.get() < rate.get()) {
+                if points.is_empty() {
+                    return done(Done::CalleesFull);
+                }
+                rate = most;
+            }
             let shortest = plan.window_seconds;
             let seconds = (WANTED / rate.get().max(1e-3)).clamp(shortest, LONGER * shortest);
             if spent + plan.settle_seconds + seconds > plan.budget_seconds {

@@ -39,6 +39,7 @@ fn profile(truth: &Mechanism, seed: u64) -> Vec<Point> {
     let plan = Plan {
         sizes: vec![MilliCpu(800), MilliCpu(200)],
         rates: Vec::new(),
+        most: None,
         work_guess_ms: 3.0,
         window_seconds: WINDOW,
         settle_seconds: 2.0,

@@ -13,6 +13,7 @@ fn plan() -> Plan {
     Plan {
         sizes: vec![MilliCpu(800), MilliCpu(200)],
         rates: Vec::new(),
+        most: None,
         work_guess_ms: 2.0,
         window_seconds: 4.0,
         settle_seconds: 1.0,
@@ -187,4 +188,21 @@ fn rates_that_were_asked_for_are_offered_at_every_size_until_it_is_saturated() {
     }
     let reason = Done::Enough;
     assert_eq!(next_probe(&plan, &points), Next::Done { reason });
+}
+
+#[test]
+fn callees_bound_what_is_offered_and_a_full_one_gets_nothing() {
+    let bound = |most| Plan {
+        most: Rate::new(most).ok(),
+        ..plan()
+    };
+    // The guess of 2 ms gives 80 requests per second at first.
+    let full = Next::Done {
+        reason: Done::CalleesFull,
+    };
+    assert_eq!(next_probe(&bound(79.0), &[]), full);
+    assert_eq!(next_probe(&bound(81.0), &[]), probe(800, 80.0));
+    // 60 % of 800m at 4 ms are 120.
+    let points = [point(800, 0.2, 10.0), point(200, 0.2, 12.0)];
+    assert_eq!(next_probe(&bound(81.0), &points), probe(800, 81.0));
 }

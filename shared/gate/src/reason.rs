@@ -278,7 +278,7 @@ impl ReleaseReason {
             Self::SkipGate => format!("{} is set", a::SKIP_GATE),
             Self::Own => "msars released it".into(),
             Self::Queue => "other profiles leave no time for it before the deadline".into(),
-            Self::Callee => "a callee came into trouble while it was profiled".into(),
+            Self::Callee => "a callee has no room for the load of its profile".into(),
             Self::ImagePull => "its image can't be pulled".into(),
             Self::NotReady => "its copy was not Ready in time".into(),
             Self::Errors => "its copy could not be measured".into(),

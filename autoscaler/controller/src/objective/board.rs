@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use msars_domain::ObjectKey;
+use msars_domain::{ObjectKey, Rate};
 use tokio::sync::Notify;
+
+use super::room::most;
 
 /// What objectives and revisions tell each other.
 #[derive(Debug, Default)]
@@ -19,7 +21,10 @@ pub(super) struct Posted {
     pub split: BTreeSet<(ObjectKey, String)>,
     pub percentile: BTreeMap<ObjectKey, f64>,
     pub profiling: BTreeSet<ObjectKey>,
-    pub callees: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
+    /// What a workload's requests reach, and how often.
+    pub callees: BTreeMap<ObjectKey, BTreeMap<ObjectKey, f64>>,
+    /// Requests per second that a workload has room for on top of those it serves.
+    pub room: BTreeMap<ObjectKey, f64>,
     pub observed: BTreeMap<ObjectKey, f64>,
     pub strained: BTreeMap<ObjectKey, BTreeMap<ObjectKey, Strain>>,
 }
@@ -51,7 +56,7 @@ impl Board {
         self.with(|posted| {
             let callees = posted.callees.get(workload).into_iter().flatten();
             callees
-                .map(|key| {
+                .map(|(key, _)| {
                     let before = posted.observed.get(key).copied().unwrap_or(0.0);
                     (key.clone(), before)
                 })
@@ -59,12 +64,18 @@ impl Board {
         })
     }
 
+    /// The most that a copy of a workload may be offered before one of its callees fills up, and which; none when no
+    /// callee's room is known.
+    pub fn most(&self, workload: &ObjectKey) -> Option<(Rate, ObjectKey)> {
+        self.with(|posted| most(posted.callees.get(workload)?, &posted.room))
+    }
+
     /// Everything that the requests of workloads that are being profiled reach.
     pub fn reached(&self) -> BTreeSet<ObjectKey> {
         self.with(|posted| {
             let profiled = posted.profiling.iter();
             let reached = profiled.filter_map(|key| posted.callees.get(key));
-            reached.flatten().cloned().collect()
+            reached.flat_map(BTreeMap::keys).cloned().collect()
         })
     }
 

@@ -1,15 +1,18 @@
 //! Looking at Prometheus: calls, end-to-end latency, live work.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Pod as ApiPod;
 use msars_api::crd::Observed;
-use msars_domain::{Call, Millis, ObjectKey};
+use msars_domain::{MilliCpu, Millis, ObjectKey};
 use msars_observe::{Entry, GraphError, Pod, Scope};
 
 use super::application::{Application, Declare, declare};
 use super::assemble::{Class, round};
 use super::board::{FELT, STRAIN};
 use super::classes::{classes, needs_no_calls};
+use super::room::{reached, room};
 use super::tail::{fill_unmeasured, tail_factor};
 use super::{Objectives, SignalMap, Strain};
 use crate::pods;
@@ -168,7 +171,23 @@ impl Objectives {
             })
             .collect();
         let callees = reached(namespace, &memory.classes);
+        let limits = limits(&self.world.pods(), application, workloads);
+        let rooms: Vec<(ObjectKey, Option<f64>)> = application
+            .members
+            .iter()
+            .map(|key| {
+                let limits = limits.get(key).copied();
+                let seen = signals.get(key);
+                (key.clone(), seen.and_then(|seen| room(seen, limits)))
+            })
+            .collect();
         self.board.with(|posted| {
+            for (key, room) in rooms {
+                match room {
+                    Some(room) => posted.room.insert(key, room),
+                    None => posted.room.remove(&key),
+                };
+            }
             posted.strained.insert(application.key.clone(), strained);
             posted.callees.extend(callees);
             posted.observed.extend(observed);
@@ -233,25 +252,22 @@ impl Objectives {
     }
 }
 
-/// Every workload of the chains with all that its requests reach.
-fn reached(namespace: &str, classes: &[Class]) -> BTreeMap<ObjectKey, BTreeSet<ObjectKey>> {
-    fn walk(
-        namespace: &str,
-        call: &Call,
-        out: &mut BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
-    ) -> BTreeSet<ObjectKey> {
-        let mut below = BTreeSet::new();
-        for child in &call.children {
-            below.insert(ObjectKey::new(namespace, &child.service));
-            below.extend(walk(namespace, child, out));
-        }
-        let key = ObjectKey::new(namespace, &call.service);
-        out.entry(key).or_default().extend(below.iter().cloned());
-        below
-    }
-    let mut out = BTreeMap::new();
-    for class in classes {
-        walk(namespace, &class.chain.root, &mut out);
-    }
-    out
+/// CPU limits of each member's Ready pods together; none where a pod has no limit.
+fn limits(
+    pods: &[Arc<ApiPod>],
+    application: &Application,
+    workloads: &BTreeMap<ObjectKey, Workload>,
+) -> BTreeMap<ObjectKey, MilliCpu> {
+    let serving = pods::serving(pods);
+    let of = |key: &ObjectKey| {
+        let (container, _) = workloads.get(key)?.serving.as_ref()?;
+        let ready = serving
+            .get(key)?
+            .iter()
+            .filter(|pod| pod.ready_since.is_some());
+        let limits = ready.map(|found| pods::limit(&found.pod, container));
+        let sum = limits.sum::<Option<u32>>()?;
+        Some((key.clone(), MilliCpu(sum)))
+    };
+    application.members.iter().filter_map(of).collect()
 }

@@ -8,6 +8,7 @@ mod live;
 mod look;
 pub mod passive;
 mod report;
+mod room;
 mod solve;
 mod tail;
 

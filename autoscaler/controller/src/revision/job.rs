@@ -92,8 +92,13 @@ async fn measure(
         points: Vec::new(),
     };
     let done = run.probe(progress).await?;
-    if done == Done::CalleeInTrouble {
-        return Err(JobError::Callee(run.points.len()));
+    match done {
+        Done::CalleeInTrouble => return Err(JobError::Callee(run.points.len())),
+        Done::CalleesFull => {
+            let full = job.most.as_ref().map(|(_, callee)| callee.name.clone());
+            return Err(JobError::CalleeFull(full.unwrap_or_default()));
+        }
+        Done::Enough | Done::TimeBudget | Done::Errors => {}
     }
     progress.send_replace(Progress::Fitting);
     let probed = (bench.now)();

@@ -37,6 +37,7 @@ impl Revisions {
             work_guess_ms: guess,
             cores: self.bench.cores,
             spared,
+            most: self.board.most(&workload.key),
             until: until - LAST,
         };
         let job = match start::job(workload, limits, now) {
@@ -125,7 +126,7 @@ impl Revisions {
                 tracing::warn!(workload = %key.0, revision = key.1, %error, category = error.category(), "no profile");
                 let trouble = match error {
                     JobError::ImagePull(_) => Trouble::ImagePull,
-                    JobError::Callee(_) => Trouble::Callee,
+                    JobError::Callee(_) | JobError::CalleeFull(_) => Trouble::Callee,
                     _ => Trouble::Errors,
                 };
                 store::failure(&self.own, &key, &error, now).await;

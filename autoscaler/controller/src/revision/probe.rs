@@ -59,6 +59,7 @@ impl Run<'_> {
         let mut plan = Plan {
             sizes: self.job.sizes.clone(),
             rates: self.job.rates.clone(),
+            most: self.job.most.as_ref().map(|(rate, _)| *rate),
             work_guess_ms: self.job.work_guess_ms,
             window_seconds: WINDOW_S,
             settle_seconds: WARM_S * 1.5 + 0.7,

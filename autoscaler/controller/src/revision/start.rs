@@ -25,6 +25,8 @@ pub struct Limits {
     pub cores: f64,
     /// Callees that are not to be strained, with their self time in ms before the profile.
     pub spared: BTreeMap<ObjectKey, f64>,
+    /// The most that callees have room for, and which of them bounds it.
+    pub most: Option<(Rate, ObjectKey)>,
     /// When probing must have ended.
     pub until: Timestamp,
 }
@@ -72,6 +74,7 @@ pub fn job(workload: &Workload, limits: Limits, now: Timestamp) -> Result<Job, S
         percentile: Percentile::new(limits.percentile).map_err(|error| error.to_string())?,
         work_guess_ms: limits.work_guess_ms,
         spared: limits.spared,
+        most: limits.most,
         until: limits.until,
         since: workload.since.unwrap_or(now),
     })

@@ -34,6 +34,8 @@ pub struct Job {
     pub work_guess_ms: f64,
     /// Callees that are not to be strained, with their self time in ms before the profile.
     pub spared: BTreeMap<ObjectKey, f64>,
+    /// The most that callees have room for, and which of them bounds it.
+    pub most: Option<(Rate, ObjectKey)>,
     /// When probing must have ended.
     pub until: Timestamp,
     /// Since when the revision waits.
@@ -83,6 +85,9 @@ pub enum JobError {
     /// A callee came into trouble: no more load is put on it.
     #[error("a callee came into trouble after {0} points")]
     Callee(usize),
+    /// A callee is too full for the least load of a profile: none was put on it.
+    #[error("{0} has no room for the load of a profile: it uses most of its CPU limits")]
+    CalleeFull(String),
     /// Nothing usable was measured.
     #[error("nothing usable was measured: {0}")]
     Nothing(String),
@@ -108,7 +113,7 @@ impl From<&JobError> for ProfileOutcome {
             JobError::Stopped => Self::Stopped,
             JobError::ImagePull(_) => Self::ImagePull,
             JobError::NotReady { .. } => Self::NotReady,
-            JobError::Callee(_) => Self::Callee,
+            JobError::Callee(_) | JobError::CalleeFull(_) => Self::Callee,
             JobError::Nothing(_) => Self::Nothing,
             JobError::Apply(_) => Self::Write,
             JobError::Read { .. } => Self::Read,
@@ -123,6 +128,7 @@ impl JobError {
             Self::ImagePull(_) => "ImagePull",
             Self::NotReady { .. } => "NotReady",
             Self::Callee(_) => "CalleeInTrouble",
+            Self::CalleeFull(_) => "CalleeFull",
             Self::Nothing(_) => "NothingMeasured",
             Self::Apply(error) => error.category(),
             Self::Read { .. } => "ReadFailed",

@@ -196,6 +196,7 @@ impl World {
         let plan = Plan {
             sizes: SIZES.to_vec(),
             rates: Vec::new(),
+            most: None,
             work_guess_ms: self.work(),
             window_seconds: WINDOW,
             settle_seconds: 3.4,

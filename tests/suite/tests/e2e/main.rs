@@ -93,7 +93,6 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         ends::CASES,
         truth::CASES,
         many::CASES,
-        strained::CASES,
         faults::CASES,
         rotation::CASES,
         blind::STRIKES,
@@ -104,6 +103,8 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         succession::STRIKES,
         room::STRIKES,
         podinfo::STRIKES,
+        // Last: what it pins leaves a profile of one small size behind.
+        strained::CASES,
     ];
     groups.into_iter().flatten()
 }

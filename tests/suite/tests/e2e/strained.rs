@@ -261,7 +261,7 @@ fn profiled(bed: &Bed, size: u64) -> Result<()> {
     say("before", &before, budget);
     say("during the profile", &during, budget);
     ensure!(
-        told.contains("a callee came into trouble") || told.contains("the revision is profiled"),
+        told.contains("a callee has no room") || told.contains("the revision is profiled"),
         "expected: the hold ends for the callee, or profiled; found: {told}"
     );
     ensure!(

@@ -1,0 +1,155 @@
+//! How much more load services have room for: what a profile's copy may send on to them. Pure.
+
+use std::collections::BTreeMap;
+
+use msars_domain::{Call, MilliCpu, ObjectKey, Rate, Signals};
+
+use super::assemble::Class;
+
+/// Share of its CPU limits that a service may use while a copy of a caller is measured. Above it the quota of a small
+/// pod makes requests wait for whole periods.
+const FILLED: f64 = 0.7;
+
+/// Requests per second that a service can take on top of those it serves, while it uses at most [`FILLED`] of the
+/// limits of its pods. None when that is not measured or a pod has no limit: nothing is held against a profile then.
+pub fn room(signals: &Signals, limits: Option<MilliCpu>) -> Option<f64> {
+    let used = *signals.cpu_cores.value()?;
+    let rate = signals.rate.value()?.get();
+    let work = used / rate;
+    if !(work.is_finite() && work > 0.0) {
+        return None;
+    }
+    Some(((FILLED * limits?.cores() - used) / work).max(0.0))
+}
+
+/// Every workload of the chains with all that its requests reach, and how often for each of them.
+pub fn reached(
+    namespace: &str,
+    classes: &[Class],
+) -> BTreeMap<ObjectKey, BTreeMap<ObjectKey, f64>> {
+    fn walk(
+        namespace: &str,
+        call: &Call,
+        out: &mut BTreeMap<ObjectKey, BTreeMap<ObjectKey, f64>>,
+    ) -> BTreeMap<ObjectKey, f64> {
+        let mut below: BTreeMap<ObjectKey, f64> = BTreeMap::new();
+        for child in &call.children {
+            *below
+                .entry(ObjectKey::new(namespace, &child.service))
+                .or_default() += child.visits;
+            for (key, visits) in walk(namespace, child, out) {
+                *below.entry(key).or_default() += child.visits * visits;
+            }
+        }
+        // Where a service stands in several places, the most that a request of it asks counts.
+        let known = out
+            .entry(ObjectKey::new(namespace, &call.service))
+            .or_default();
+        for (key, visits) in &below {
+            let most = known.entry(key.clone()).or_default();
+            *most = most.max(*visits);
+        }
+        below
+    }
+    let mut out = BTreeMap::new();
+    for class in classes {
+        walk(namespace, &class.chain.root, &mut out);
+    }
+    out
+}
+
+/// The most that a copy may be offered, and the service that bounds it.
+pub fn most(
+    callees: &BTreeMap<ObjectKey, f64>,
+    room: &BTreeMap<ObjectKey, f64>,
+) -> Option<(Rate, ObjectKey)> {
+    callees
+        .iter()
+        .filter(|(_, visits)| **visits > 0.0)
+        .filter_map(|(key, visits)| Some((room.get(key)? / visits, key)))
+        .min_by(|one, other| one.0.total_cmp(&other.0))
+        .and_then(|(rate, key)| Some((Rate::new(rate).ok()?, key.clone())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use msars_domain::{Chain, EdgeKind, Millis, Percentile, Reading, Unknown};
+
+    use super::*;
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey::new("shop", name)
+    }
+
+    fn call(service: &str, visits: f64, children: Vec<Call>) -> Call {
+        Call {
+            service: service.into(),
+            visits,
+            max_visits: 1,
+            kind: EdgeKind::Sequential,
+            children,
+        }
+    }
+
+    #[test]
+    fn a_service_near_its_limit_bounds_what_its_callers_copy_gets() {
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        let none = Unknown::NoSeries;
+        let mut signals = Signals {
+            workload: key("db"),
+            rate: Reading::Unknown { why: none },
+            peak_rate: Reading::Unknown { why: none },
+            request_quantile: Reading::Unknown { why: none },
+            self_quantile: Reading::Unknown { why: none },
+            callee_wait: Reading::Unknown { why: none },
+            error_share: Reading::Unknown { why: none },
+            cpu_cores: Reading::Unknown { why: none },
+            throttled: Reading::Unknown { why: none },
+        };
+        assert_eq!(room(&signals, Some(MilliCpu(24))), None);
+        // 0.5 ms of work at 20/s: 10m.
+        signals.rate = Reading::Known {
+            value: Rate::new(20.0).unwrap(),
+            at,
+        };
+        signals.cpu_cores = Reading::Known { value: 0.01, at };
+        for (limit, wanted) in [(100, 120.0), (24, 13.6), (14, 0.0)] {
+            let found = room(&signals, Some(MilliCpu(limit))).unwrap();
+            assert!((found - wanted).abs() < 1e-9, "{limit}m: {found}");
+        }
+        assert_eq!(room(&signals, None), None);
+    }
+
+    #[test]
+    fn visits_multiply_along_the_path_and_the_tightest_callee_decides() {
+        let chain = Chain {
+            name: "c".into(),
+            root: call(
+                "front",
+                1.0,
+                vec![
+                    call("catalogue", 2.0, vec![call("db", 1.5, vec![])]),
+                    call("db", 1.0, vec![]),
+                ],
+            ),
+            percentile: Percentile::new(0.99).unwrap(),
+        };
+        let class = Class {
+            chain,
+            rate: Rate::new(10.0).unwrap(),
+            objective: Millis::new(400.0).unwrap(),
+            tail: msars_budget::TailFactor::ONE,
+        };
+        let reached = reached("shop", &[class]);
+        let visits = |from: &str, to: &str| reached[&key(from)].get(&key(to)).copied();
+        assert_eq!(visits("front", "db"), Some(4.0));
+        assert_eq!(visits("catalogue", "db"), Some(1.5));
+        assert_eq!(visits("db", "front"), None);
+        let room = BTreeMap::from([(key("db"), 30.0), (key("catalogue"), 20.0)]);
+        let (rate, by) = most(&reached[&key("front")], &room).unwrap();
+        assert_eq!((rate.get(), by), (7.5, key("db")));
+        assert_eq!(most(&reached[&key("front")], &BTreeMap::new()), None);
+    }
+}
