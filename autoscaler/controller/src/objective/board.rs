@@ -29,6 +29,18 @@ pub(super) struct Posted {
     pub strained: BTreeMap<ObjectKey, BTreeMap<ObjectKey, Strain>>,
 }
 
+impl Posted {
+    /// What was seen replaces what was known; what is not seen any more is not known.
+    pub(super) fn make_room(&mut self, seen: impl Iterator<Item = (ObjectKey, Option<f64>)>) {
+        for (key, room) in seen {
+            match room {
+                Some(room) => self.room.insert(key, room),
+                None => self.room.remove(&key),
+            };
+        }
+    }
+}
+
 impl Board {
     pub(super) fn with<T>(&self, f: impl FnOnce(&mut Posted) -> T) -> T {
         f(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))

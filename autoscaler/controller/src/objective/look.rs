@@ -172,22 +172,13 @@ impl Objectives {
             .collect();
         let callees = reached(namespace, &memory.classes);
         let limits = limits(&self.world.pods(), application, workloads);
-        let rooms: Vec<(ObjectKey, Option<f64>)> = application
-            .members
-            .iter()
-            .map(|key| {
-                let limits = limits.get(key).copied();
-                let seen = signals.get(key);
-                (key.clone(), seen.and_then(|seen| room(seen, limits)))
-            })
-            .collect();
+        let rooms = application.members.iter().map(|key| {
+            let seen = signals.get(key);
+            let room = seen.and_then(|seen| room(seen, limits.get(key).copied()));
+            (key.clone(), room)
+        });
         self.board.with(|posted| {
-            for (key, room) in rooms {
-                match room {
-                    Some(room) => posted.room.insert(key, room),
-                    None => posted.room.remove(&key),
-                };
-            }
+            posted.make_room(rooms);
             posted.strained.insert(application.key.clone(), strained);
             posted.callees.extend(callees);
             posted.observed.extend(observed);
