@@ -13,9 +13,9 @@ const KNEE: f64 = 6.0;
 /// Requests from which a window's p99 is more than its slowest request or two; below, the p90 is compared.
 const TAIL_REQUESTS: u64 = 300;
 /// Requests that a window should see: the spread of a slow service's work is lost in fewer.
-const WANTED: f64 = 120.0;
+const WANTED: f64 = 100.0;
 /// How many times as long a window may be for them.
-const LONGER: f64 = 2.0;
+const LONGER: f64 = 1.75;
 /// Share of errors that ends a size.
 const ERRORS: f64 = 0.05;
 
@@ -30,7 +30,7 @@ pub struct Plan {
     pub most: Option<Rate>,
     /// Mean work in ms expected before anything is measured (the last revision's); > 0.
     pub work_guess_ms: f64,
-    /// Length of a window in seconds; up to twice as long where it would see few requests.
+    /// Length of a window in seconds; up to three quarters longer where it would see few requests.
     pub window_seconds: f64,
     /// Resize and warm-up before a window, in seconds.
     pub settle_seconds: f64,

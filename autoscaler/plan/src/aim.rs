@@ -13,7 +13,7 @@ use crate::{
 
 /// Growth of the factor per tick in breach, its decay per tick of relief, and the share of the budget that is relief.
 const PRESS: f64 = 1.15;
-const RELIEVE: f64 = 0.98;
+const RELIEVE: f64 = 0.95;
 const RELIEF: f64 = 0.7;
 
 /// Self time over the budget from which on a scale-down has hurt; less is noise, and answered by growth alone.
