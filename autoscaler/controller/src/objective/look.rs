@@ -12,7 +12,7 @@ use super::application::{Application, Declare, declare};
 use super::assemble::{Class, round};
 use super::board::{FELT, STRAIN};
 use super::classes::{classes, needs_no_calls};
-use super::room::{reached, room};
+use super::room::{reached, room, work};
 use super::tail::{fill_unmeasured, tail_factor};
 use super::{Objectives, SignalMap, Strain};
 use crate::pods;
@@ -174,7 +174,12 @@ impl Objectives {
         let limits = limits(&self.world.pods(), application, workloads);
         let rooms = application.members.iter().map(|key| {
             let seen = signals.get(key);
-            let room = seen.and_then(|seen| room(seen, limits.get(key).copied()));
+            let last = memory.work.get(&key.name).copied();
+            let work = seen.and_then(|seen| work(seen, last));
+            memory
+                .work
+                .extend(work.map(|work| (key.name.clone(), work)));
+            let room = seen.and_then(|seen| room(seen, work, limits.get(key).copied()));
             (key.clone(), room)
         });
         self.board.with(|posted| {

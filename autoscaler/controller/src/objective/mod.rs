@@ -68,6 +68,8 @@ struct Memory {
     classes: Vec<Class>,
     observed: BTreeMap<String, Millis>,
     work_ratio: BTreeMap<String, f64>,
+    /// CPU seconds per request, as seen last.
+    work: BTreeMap<String, f64>,
     entry: Option<Observed>,
     trouble: Option<String>,
     /// The running revisions' budgets.

@@ -10,16 +10,31 @@ use super::assemble::Class;
 /// pod makes requests wait for whole periods.
 const FILLED: f64 = 0.7;
 
-/// Requests per second that a service can take on top of those it serves, while it uses at most [`FILLED`] of the
-/// limits of its pods. None when that is not measured or a pod has no limit: nothing is held against a profile then.
-pub fn room(signals: &Signals, limits: Option<MilliCpu>) -> Option<f64> {
-    let used = *signals.cpu_cores.value()?;
-    let rate = signals.rate.value()?.get();
-    let work = used / rate;
-    if !(work.is_finite() && work > 0.0) {
-        return None;
+/// Requests per second from which CPU per request says something: below, probes and scrapes are most of it.
+const BUSY: f64 = 1.0;
+/// What is left of an older figure after a look: a fresh pod's CPU is seen later than its requests.
+const KEPT: f64 = 0.9;
+
+/// CPU seconds per request of a service, the largest seen lately: what this look shows, or what is left of `last`.
+pub fn work(signals: &Signals, last: Option<f64>) -> Option<f64> {
+    let rate = signals.rate.value().map(|rate| rate.get());
+    let rate = rate.filter(|rate| *rate >= BUSY);
+    let seen = signals.cpu_cores.value().zip(rate);
+    let now = seen.map(|(cores, rate)| cores / rate);
+    match (now, last) {
+        (Some(now), Some(last)) => Some(now.max(KEPT * last)),
+        (now, last) => now.or(last),
     }
-    Some(((FILLED * limits?.cores() - used) / work).max(0.0))
+    .filter(|work| *work > 0.0)
+}
+
+/// Requests per second that a service can take on top of those it serves, while it uses at most [`FILLED`] of the
+/// limits of its pods, with `work` of [`work`]. None when nothing was measured or a pod has no limit: nothing is held
+/// against a profile then.
+pub fn room(signals: &Signals, work: Option<f64>, limits: Option<MilliCpu>) -> Option<f64> {
+    let work = work?;
+    let rate = signals.rate.value()?.get();
+    Some((FILLED * limits?.cores() / work - rate).max(0.0))
 }
 
 /// Every workload of the chains with all that its requests reach, and how often for each of them.
@@ -108,18 +123,28 @@ mod tests {
             cpu_cores: Reading::Unknown { why: none },
             throttled: Reading::Unknown { why: none },
         };
-        assert_eq!(room(&signals, Some(MilliCpu(24))), None);
+        assert_eq!(work(&signals, None), None);
+        assert_eq!(room(&signals, Some(5e-4), Some(MilliCpu(24))), None);
         // 0.5 ms of work at 20/s: 10m.
         signals.rate = Reading::Known {
             value: Rate::new(20.0).unwrap(),
             at,
         };
         signals.cpu_cores = Reading::Known { value: 0.01, at };
+        let seen = work(&signals, Some(1e-4));
+        assert!(
+            seen.is_some_and(|seen| (seen - 5e-4).abs() < 1e-12),
+            "{seen:?}"
+        );
         for (limit, wanted) in [(100, 120.0), (24, 13.6), (14, 0.0)] {
-            let found = room(&signals, Some(MilliCpu(limit))).unwrap();
+            let found = room(&signals, seen, Some(MilliCpu(limit))).unwrap();
             assert!((found - wanted).abs() < 1e-9, "{limit}m: {found}");
         }
-        assert_eq!(room(&signals, None), None);
+        // Fresh pods: their requests are seen before their CPU.
+        signals.cpu_cores = Reading::Known { value: 0.001, at };
+        assert!(work(&signals, seen).is_some_and(|left| (left - 4.5e-4).abs() < 1e-12));
+        assert_eq!(room(&signals, seen, None), None);
+        assert_eq!(room(&signals, None, Some(MilliCpu(24))), None);
     }
 
     #[test]
