@@ -20,6 +20,8 @@ use crate::spread::Spread;
 pub(crate) const SERVICE: Role = Role::Catalogue;
 /// Its version that does more work a request.
 pub(crate) const SLOWER: Version = Version::V2;
+/// The shop's serving container.
+const CONTAINER: &str = "app";
 /// The change comes so long after the first request.
 const CHANGE: Duration = Duration::from_secs(30);
 /// Until a new leader has split.
@@ -181,6 +183,13 @@ fn once(
         samples.push(requested(&pods, at_s));
         Ok(())
     })?;
+    if rolled_s.is_none() {
+        bail!(
+            "expected: the slower version rolled out within {} s of load; found: it did not end, so that the run says nothing: give --seconds more, or see kubectl -n {} describe deploy/{SERVICE}",
+            args.seconds,
+            shop.namespace
+        );
+    }
     told(&result, samples, (splits, repeat), rolled_s, args.seconds)
 }
 
@@ -223,10 +232,9 @@ fn has_split(bed: &Bed) -> Result<bool> {
 
 /// The slower version, as a revision that nobody has seen: `mark` makes its template another than any before.
 fn change(bed: &Bed, shop: &Shop, mark: &str) -> Result<()> {
-    let container = SERVICE.name();
     let patch = json!({"spec": {"template": {
         "metadata": {"annotations": {"bench": mark}},
-        "spec": {"containers": [{"name": container, "image": image(SERVICE, SLOWER).reference}]},
+        "spec": {"containers": [{"name": CONTAINER, "image": image(SERVICE, SLOWER).reference}]},
     }}});
     bed.cluster
         .ask([
