@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use msars_api::annotations::cpu_millis;
 use msars_api::names;
-use msars_domain::ObjectKey;
+use msars_domain::{CpuSize, MilliCpu, ObjectKey};
 
 /// A serving pod: owned by a ReplicaSet of a Deployment, not a shadow pod, not being deleted.
 #[derive(Debug, Clone)]
@@ -35,25 +36,38 @@ pub fn serving(pods: &[Arc<Pod>]) -> BTreeMap<ObjectKey, Vec<Serving>> {
     out
 }
 
-/// The CPU limit that a container has, else the one it will be started with; thousandths of a core.
-pub fn limit(pod: &Pod, container: &str) -> Option<u32> {
-    let of = |resources: &ResourceRequirements| {
-        let limit = resources.limits.as_ref()?.get("cpu")?;
-        cpu_millis(&limit.0)
-    };
-    let status = pod.status.as_ref().and_then(|status| {
-        let statuses = status.container_statuses.as_ref()?.iter();
-        let found = statuses.into_iter().find(|found| found.name == container)?;
-        found.resources.as_ref()
-    });
-    let spec = || {
-        let mut containers = pod.spec.as_ref()?.containers.iter();
-        containers
-            .find(|found| found.name == container)?
-            .resources
-            .as_ref()
-    };
-    status.and_then(of).or_else(|| spec().and_then(of))
+fn quantity(map: Option<&BTreeMap<String, Quantity>>) -> Option<MilliCpu> {
+    cpu_millis(&map?.get("cpu")?.0).map(MilliCpu)
+}
+
+/// CPU out of a container's resources: a missing request is the limit, as the API server defaults it.
+fn cpu(resources: &ResourceRequirements) -> Option<CpuSize> {
+    let limit = quantity(resources.limits.as_ref());
+    let request = quantity(resources.requests.as_ref()).or(limit)?;
+    Some(CpuSize { request, limit })
+}
+
+/// The CPU that a container of the pod is asked to have.
+pub fn asked(pod: &Pod, container: &str) -> Option<CpuSize> {
+    let mut containers = pod.spec.as_ref()?.containers.iter();
+    let found = containers.find(|found| found.name == container)?;
+    found.resources.as_ref().and_then(cpu)
+}
+
+/// The CPU that it has; one that has not started will be started with what is asked.
+pub fn actual(pod: &Pod, container: &str) -> Option<CpuSize> {
+    let statuses = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_ref());
+    let found = statuses
+        .into_iter()
+        .flatten()
+        .find(|status| status.name == container);
+    found
+        .and_then(|status| status.resources.as_ref())
+        .and_then(cpu)
+        .or_else(|| asked(pod, container))
 }
 
 /// Whether it is a copy of a template under measurement, or the pod that drives one.

@@ -26,8 +26,24 @@ pub struct Bed {
 }
 
 impl Bed {
+    /// Measures on the cluster that is up (`attach`), else on a fresh one that goes afterwards unless `keep`.
+    pub fn during<T>(
+        shop: &Shop,
+        (attach, keep): (bool, bool),
+        measure: impl FnOnce(&Self) -> Result<T>,
+    ) -> Result<T> {
+        let bed = if attach {
+            Self::attach()?
+        } else {
+            Self::up(shop)?
+        };
+        let measured = measure(&bed);
+        bed.leave(keep)?;
+        measured
+    }
+
     /// The cluster that is up with everything on it.
-    pub fn attach() -> Result<Self> {
+    fn attach() -> Result<Self> {
         let cluster = Cluster::attach()?;
         Ok(Self {
             cluster,
@@ -36,7 +52,7 @@ impl Bed {
     }
 
     /// A fresh cluster with the product and this shop, both Available.
-    pub fn up(shop: &Shop) -> Result<Self> {
+    fn up(shop: &Shop) -> Result<Self> {
         let say = |line: &str| println!("{line}");
         if Cluster::attach().is_ok() {
             bail!(
@@ -115,7 +131,7 @@ impl Bed {
     }
 
     /// Takes the cluster down if this run brought it up and `keep` is false.
-    pub fn leave(self, keep: bool) -> Result<()> {
+    fn leave(self, keep: bool) -> Result<()> {
         if self.ours && !keep {
             return self.cluster.down();
         }

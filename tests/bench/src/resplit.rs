@@ -87,14 +87,7 @@ pub fn run(args: &Args) -> Result<()> {
         slo: format!("p{PERCENTILE}<{TARGET_MS}ms"),
         ..Shop::default()
     };
-    let bed = if args.attach {
-        Bed::attach()?
-    } else {
-        Bed::up(&shop)?
-    };
-    let measured = all(&bed, args, &shop);
-    bed.leave(args.keep)?;
-    let runs = measured?;
+    let runs = Bed::during(&shop, (args.attach, args.keep), |bed| all(bed, args, &shop))?;
     print(&runs);
     save(
         "resplit.json",

@@ -99,20 +99,7 @@ fn manifest() -> Value {
 
 /// The autoscaler as it is stored; none when it is not there.
 fn found(stage: &Stage<'_>) -> Result<Option<Value>> {
-    let text = stage.cluster.ask([
-        "-n",
-        NAMESPACE,
-        "get",
-        "horizontalpodautoscalers",
-        ADOPTED.name(),
-        "--ignore-not-found",
-        "-o",
-        "json",
-    ])?;
-    if text.trim().is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(serde_json::from_str(&text)?))
+    stage.find("horizontalpodautoscalers", ADOPTED.name())
 }
 
 /// What of it belongs to its team.

@@ -79,20 +79,8 @@ fn deployment(stage: &Stage<'_>) -> Result<Value> {
 /// When kubectl fails.
 pub fn profile(stage: &Stage<'_>, revision: &str) -> Result<Option<Profile>> {
     let name = format!("{WORKLOAD}.{revision}");
-    let text = stage.cluster.ask([
-        "-n",
-        NAMESPACE,
-        "get",
-        "loadlatencyprofiles.msars.io",
-        &name,
-        "--ignore-not-found",
-        "-o",
-        "json",
-    ])?;
-    if text.trim().is_empty() {
-        return Ok(None);
-    }
-    Ok(stored::profile(&serde_json::from_str(&text)?))
+    let found = stage.find("loadlatencyprofiles.msars.io", &name)?;
+    Ok(found.as_ref().and_then(stored::profile))
 }
 
 /// The controllers' logs.

@@ -222,7 +222,7 @@ pub(crate) mod tests {
 
     const US: &str = "system:serviceaccount:msars-system:msars-autoscaler";
 
-    fn event(
+    pub fn event(
         second: u32,
         verb: &str,
         place: (&str, &str, &str),

@@ -63,6 +63,23 @@ impl Stage<'_> {
         serde_json::from_str(&text).with_context(|| format!("kubectl {}", all.join(" ")))
     }
 
+    /// An object of the shop's namespace as it is stored; none when it is not there.
+    ///
+    /// # Errors
+    /// When kubectl fails or answers no JSON.
+    pub fn find(&self, kind: &str, name: &str) -> Result<Option<Value>> {
+        let missing = "--ignore-not-found";
+        let words = ["-n", NAMESPACE, "get", kind, name, missing, "-o", "json"];
+        let text = self.cluster.ask(words)?;
+        if text.trim().is_empty() {
+            return Ok(None);
+        }
+        let found = serde_json::from_str(&text);
+        Ok(Some(
+            found.with_context(|| format!("kubectl {}", words.join(" ")))?,
+        ))
+    }
+
     /// A user's command, shown as it is typed; answers with standard output and standard error. A word may stand in
     /// single quotes, as a shell needs it; none may hold a space.
     ///

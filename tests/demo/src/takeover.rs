@@ -122,29 +122,10 @@ mod tests {
 
     use super::*;
     use crate::fleet;
+    use crate::fleet::tests::event;
 
     const US: &str = "system:serviceaccount:msars-system:msars-autoscaler";
     const HPA: (&str, &str, &str) = ("horizontalpodautoscalers", "", "user");
-
-    fn event(
-        second: u32,
-        verb: &str,
-        place: (&str, &str, &str),
-        user: &str,
-        body: &Value,
-    ) -> String {
-        let at = format!("2026-03-01T10:00:{second:02}Z");
-        let mut event = json!({
-            "stage": "ResponseComplete", "responseStatus": {"code": 200}, "verb": verb,
-            "requestReceivedTimestamp": at, "stageTimestamp": at, "user": {"username": user},
-            "objectRef": {"resource": place.0, "namespace": "shop", "name": place.2},
-            "requestObject": body,
-        });
-        if !place.1.is_empty() {
-            event["objectRef"]["subresource"] = place.1.into();
-        }
-        event.to_string()
-    }
 
     fn spec() -> Value {
         json!({"minReplicas": 2, "maxReplicas": 4})

@@ -158,16 +158,17 @@ impl Objectives {
             .map(|(name, time)| (ObjectKey::new(namespace, name), time.get()))
             .collect();
         let strained = memory
-            .budgets
+            .split
             .iter()
-            .filter_map(|(name, budget)| {
-                let key = ObjectKey::new(namespace, name);
+            .flat_map(|split| &split.services)
+            .filter_map(|service| {
+                let key = ObjectKey::new(namespace, &service.service);
                 let now = *observed.get(&key)?;
                 let strain = Strain {
                     now_ms: now,
                     felt_ms: FELT * application.objective.get(),
                 };
-                (now > STRAIN * budget.get()).then_some((key, strain))
+                (now > STRAIN * service.budget.get()).then_some((key, strain))
             })
             .collect();
         let callees = reached(namespace, &memory.classes);
@@ -261,8 +262,8 @@ fn limits(
             .get(key)?
             .iter()
             .filter(|pod| pod.ready_since.is_some());
-        let limits = ready.map(|found| pods::limit(&found.pod, container));
-        let sum = limits.sum::<Option<u32>>()?;
+        let limits = ready.map(|found| pods::actual(&found.pod, container)?.limit);
+        let sum = limits.map(|limit| Some(limit?.0)).sum::<Option<u32>>()?;
         Some((key.clone(), MilliCpu(sum)))
     };
     application.members.iter().filter_map(of).collect()

@@ -72,11 +72,9 @@ struct Memory {
     work: BTreeMap<String, f64>,
     entry: Option<Observed>,
     trouble: Option<String>,
-    /// The running revisions' budgets.
-    budgets: BTreeMap<String, Millis>,
     /// What the last split rested on.
     basis: Option<Basis>,
-    /// The split that is written.
+    /// The split that is written, for what runs.
     split: Option<Split>,
 }
 
@@ -250,11 +248,6 @@ impl Objectives {
                 )
                 .await;
                 if written {
-                    memory.budgets = split
-                        .services
-                        .iter()
-                        .map(|service| (service.service.clone(), service.budget))
-                        .collect();
                     memory.basis = Some(basis);
                     memory.split = Some(split);
                     self.board.with(|posted| posted.split.extend(waiting));

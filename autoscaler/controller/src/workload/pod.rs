@@ -1,13 +1,11 @@
 //! A pod as the planner sees it: what it was asked to have, what it has, and where a resize stands. Pure.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodCondition, ResourceRequirements};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use msars_api::annotations::cpu_millis;
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use msars_api::names;
 use msars_domain::{CpuSize, MilliCpu, PodState, Resize};
+
+use crate::pods;
 
 /// No CPU asked for at all.
 pub const NOTHING: CpuSize = CpuSize {
@@ -15,35 +13,14 @@ pub const NOTHING: CpuSize = CpuSize {
     limit: None,
 };
 
-fn quantity(map: Option<&BTreeMap<String, Quantity>>) -> Option<MilliCpu> {
-    cpu_millis(&map?.get("cpu")?.0).map(MilliCpu)
-}
-
-/// CPU out of a container's resources: a missing request is the limit, as the API server defaults it.
-pub fn cpu(resources: &ResourceRequirements) -> Option<CpuSize> {
-    let limit = quantity(resources.limits.as_ref());
-    let request = quantity(resources.requests.as_ref()).or(limit)?;
-    Some(CpuSize { request, limit })
-}
-
 /// The pod's state; none without name, uid and time of birth. `revision` is what its ReplicaSet's template hashes to.
 pub fn state(pod: &Pod, container: &str, revision: &str, ready: bool) -> Option<PodState> {
     let meta = &pod.metadata;
     let born = meta.creation_timestamp.as_ref()?.0;
     let spec = pod.spec.as_ref()?;
-    let serving = spec.containers.iter().find(|c| c.name == container)?;
-    let asked = serving.resources.as_ref().and_then(cpu).unwrap_or(NOTHING);
-    let actual = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.container_statuses.as_ref())
-        .into_iter()
-        .flatten()
-        .find(|status| status.name == container)
-        .and_then(|status| status.resources.as_ref())
-        .and_then(cpu)
-        // A container that has not started will be started with what is asked.
-        .unwrap_or(asked);
+    spec.containers.iter().find(|c| c.name == container)?;
+    let asked = pods::asked(pod, container).unwrap_or(NOTHING);
+    let actual = pods::actual(pod, container).unwrap_or(NOTHING);
     Some(PodState {
         name: meta.name.clone()?,
         uid: meta.uid.clone()?,

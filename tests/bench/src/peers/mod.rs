@@ -147,14 +147,9 @@ pub fn run(args: &Args) -> Result<()> {
         slo: format!("p{PERCENTILE}<{TARGET_MS}ms"),
         ..Shop::default()
     };
-    let bed = if args.attach {
-        Bed::attach()?
-    } else {
-        Bed::up(&shop)?
-    };
-    let measured = all(&bed, args, &shop, (&trace, seconds, repeats));
-    bed.leave(args.keep)?;
-    let report = measured?;
+    let report = Bed::during(&shop, (args.attach, args.keep), |bed| {
+        all(bed, args, &shop, (&trace, seconds, repeats))
+    })?;
     print(&report);
     save("peers.json", &report)?;
     for (name, svg) in [

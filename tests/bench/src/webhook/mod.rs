@@ -132,14 +132,8 @@ pub fn stream() -> Result<()> {
 
 /// The command.
 pub fn run(args: &Args) -> Result<()> {
-    let bed = if args.attach {
-        Bed::attach()?
-    } else {
-        Bed::up(&Shop::default())?
-    };
-    let measured = measure(&bed, args);
-    bed.leave(args.keep)?;
-    let report = measured?;
+    let shop = Shop::default();
+    let report = Bed::during(&shop, (args.attach, args.keep), |bed| measure(bed, args))?;
     table::print(&report);
     save("webhook.json", &report)?;
     if report.wrong > 0 {
