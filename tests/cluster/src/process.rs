@@ -21,7 +21,9 @@ const PROGRAM: &str = "MSARS_CLUSTER_PROGRAM";
 const MISSES: u32 = 6;
 /// Characters of a program's name that the kernel shows.
 const SHOWN: usize = 15;
-/// How long a process may take to go after SIGKILL.
+/// The programs that replace themselves by the one that [`start`] was asked for, as the kernel shows them.
+const STEPS: [&str; 2] = ["setsid", "nsenter"];
+/// How long a process may take to come after its start, or to go after SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A process of the cluster.
@@ -103,7 +105,7 @@ pub fn processes(paths: &Paths) -> Vec<Process> {
                 pid,
                 name,
                 session: stat.session,
-                early: stat.name == "setsid",
+                early: stat.name == STEPS[0],
             })
         })
         .collect();
@@ -150,14 +152,14 @@ pub fn start(paths: &Paths, name: &str, inner: &Command) -> Result<bool> {
     paths.folder("logs")?;
     let log = paths.log(name);
     let out = OpenOptions::new().create(true).append(true).open(&log)?;
-    let mut command = Command::new("setsid");
+    let mut command = Command::new(STEPS[0]);
     command
-        .arg("nsenter")
+        .arg(STEPS[1])
         .arg(format!("--net=/run/netns/{NAMESPACE}"))
         .arg("--");
     wrap(&mut command, inner);
     // setsid and nsenter replace themselves, so that the process is the program's own.
-    command
+    let started = command
         .env(OWNER, paths.text(""))
         .env(PROGRAM, name)
         .stdin(Stdio::null())
@@ -165,7 +167,32 @@ pub fn start(paths: &Paths, name: &str, inner: &Command) -> Result<bool> {
         .stderr(out)
         .spawn()
         .with_context(|| format!("starting {name}"))?;
+    settle(paths, started.id())?;
     Ok(true)
+}
+
+/// Waits until a started process is the program itself and shows its mark, or is gone: a process that is just replacing
+/// itself has no environment yet, and whoever looks for it then finds nothing and starts a second one.
+fn settle(paths: &Paths, pid: u32) -> Result<()> {
+    let owner = paths.text("");
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        // The mark before the name: until there is one, the name may still be that of whoever started it.
+        let early = marked(pid, &owner).is_none();
+        match stat(pid) {
+            None => return Ok(()),
+            Some(stat) if matches!(stat.state, 'Z' | 'X') => return Ok(()),
+            Some(stat) if !early && !STEPS.contains(&stat.name.as_str()) => {
+                // It may have become the program between the two looks; a program's own mark stays.
+                if marked(pid, &owner).is_some() {
+                    return Ok(());
+                }
+            }
+            Some(_) => {}
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    bail!("process {pid} does not become the program it was started as within {PATIENCE:?}")
 }
 
 fn wrap(outer: &mut Command, inner: &Command) {
@@ -327,6 +354,7 @@ mod tests {
         let mut child = limited(&ours, Duration::from_mins(10), &sleep)
             .spawn()
             .unwrap();
+        settle(&ours, child.id()).unwrap();
         assert!(processes(&ours).iter().any(|found| found.pid == child.id()));
         assert_eq!(processes(&others), []);
         end(&others, |_| true).unwrap();
@@ -334,6 +362,29 @@ mod tests {
         end(&ours, |_| true).unwrap();
         assert!(!child.wait().unwrap().success());
         assert_eq!(processes(&ours), []);
+    }
+
+    #[test]
+    fn a_started_process_is_found_as_soon_as_it_settled() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = paths(folder.path());
+        for _ in 0..50 {
+            let mut child = Command::new(STEPS[0])
+                .args(["sleep", "600"])
+                .env(OWNER, paths.text(""))
+                .env(PROGRAM, "sleeper")
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            settle(&paths, child.id()).unwrap();
+            assert_eq!(running(&paths, "sleeper"), Some(child.id()));
+            end(&paths, |_| true).unwrap();
+            child.wait().unwrap();
+        }
+        let mut gone = Command::new("true").spawn().unwrap();
+        settle(&paths, gone.id()).unwrap();
+        gone.wait().unwrap();
     }
 
     #[test]
