@@ -78,27 +78,53 @@ fn curve(tables: &[SizeTable]) -> Result<Curve, CurveError> {
     Curve::new(sizes)
 }
 
-/// Sizes allowed for a workload: the template's size times a grid, within the user's bounds and the node's cores.
+/// The smallest and the largest size that may be asked for: the user's, else half the template's to six times it.
+pub fn bounds(workload: &Workload) -> Option<(MilliCpu, MilliCpu)> {
+    if let Some(asked) = workload.settings.cpu {
+        return Some((MilliCpu(asked.min_m.max(1)), MilliCpu(asked.max_m.max(1))));
+    }
+    let (_, cpu) = workload.serving.as_ref()?;
+    Some((share(cpu.size(), GRID[0]), share(cpu.size(), GRID[7])))
+}
+
+fn share(size: MilliCpu, of: f64) -> MilliCpu {
+    MilliCpu(((f64::from(size.0) * of).round() as u32).max(1))
+}
+
+/// Sizes of a workload's curve, within the node's cores: the template's size times a grid, and both bounds. It reaches
+/// beyond the bounds, since these change without a new revision: a profile of a size that was pinned for a while says
+/// nothing about those that are allowed again.
 pub fn grid(workload: &Workload, cores: f64) -> Vec<MilliCpu> {
     let Some((_, cpu)) = &workload.serving else {
         return Vec::new();
     };
-    let base = f64::from(cpu.size().0);
-    let most = (cores * 1000.0) as u32;
-    let (low, high) = workload
-        .settings
-        .cpu
-        .map_or((1, most), |bounds| (bounds.min_m, bounds.max_m.min(most)));
-    let mut sizes: Vec<MilliCpu> = GRID
-        .iter()
-        .map(|share| ((base * share).round() as u32).max(1))
-        .filter(|size| (low..=high).contains(size))
-        .map(MilliCpu)
-        .collect();
+    let base = cpu.size();
+    let most = MilliCpu(((cores * 1000.0) as u32).max(1));
+    let ends = bounds(workload)
+        .into_iter()
+        .flat_map(|(low, high)| [low, high]);
+    let mut sizes: Vec<MilliCpu> = GRID.iter().map(|of| share(base, *of)).chain(ends).collect();
+    sizes.retain(|size| *size <= most);
     if sizes.is_empty() {
-        sizes.push(MilliCpu(
-            (base as u32).clamp(low.max(1), high.max(low).max(1)),
-        ));
+        sizes.push(most);
+    }
+    sizes.sort();
+    sizes.dedup();
+    sizes
+}
+
+/// The sizes of the grid that may be asked for; never none.
+pub fn allowed(workload: &Workload, cores: f64) -> Vec<MilliCpu> {
+    let mut sizes = grid(workload, cores);
+    if let Some((low, high)) = bounds(workload) {
+        let nearest = sizes
+            .iter()
+            .copied()
+            .min_by_key(|size| low.0.abs_diff(size.0));
+        sizes.retain(|size| (low..=high).contains(size));
+        if sizes.is_empty() {
+            sizes.extend(nearest);
+        }
     }
     sizes
 }
@@ -106,7 +132,7 @@ pub fn grid(workload: &Workload, cores: f64) -> Vec<MilliCpu> {
 /// The sizes that a shadow pod visits: the template's first, then its double (its half where the double is not
 /// allowed).
 pub fn probed(workload: &Workload, cores: f64) -> Vec<MilliCpu> {
-    let grid = grid(workload, cores);
+    let grid = allowed(workload, cores);
     let Some((_, cpu)) = &workload.serving else {
         return grid;
     };

@@ -6,34 +6,43 @@ use msars_domain::{Behavior, PolicyType, ScalingPolicy, ScalingRules, SelectPoli
 
 use crate::{ConditionReason, ScaleEvent, state::within};
 
+/// For how long recommendations bound the next one, seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Windows {
+    /// Growth goes no further than the lowest of these.
+    pub up_s: u32,
+    /// A shrink goes no further than the highest of these.
+    pub down_s: u32,
+}
+
 /// Whether a ratio of load to target is close enough to 1 that nothing moves. Both ends count as close.
 pub fn within_tolerance(ratio: f64, behavior: &Behavior) -> bool {
     ratio >= 1.0 - behavior.scale_down.tolerance && ratio <= 1.0 + behavior.scale_up.tolerance
 }
 
+/// The stabilisation windows of replicas.
+pub fn windows(behavior: &Behavior) -> Windows {
+    Windows {
+        up_s: behavior.scale_up.stabilization_window_seconds,
+        down_s: behavior.scale_down.stabilization_window_seconds,
+    }
+}
+
 /// The recommendation that `history` (time and value; newer than a window counts) lets through: not above the lowest
-/// of the scale-up window, not below the highest of the scale-down window, and else what is there already.
+/// of the window upward, not below the highest of the window downward, and else what is there already.
 pub fn stabilize(
     now: Timestamp,
     current: u32,
     desired: u32,
     history: impl Iterator<Item = (Timestamp, u32)>,
-    behavior: &Behavior,
+    windows: Windows,
 ) -> u32 {
     let (mut up, mut down) = (desired, desired);
     for (at, value) in history {
-        if within(
-            now,
-            Some(at),
-            behavior.scale_up.stabilization_window_seconds,
-        ) {
+        if within(now, Some(at), windows.up_s) {
             up = up.min(value);
         }
-        if within(
-            now,
-            Some(at),
-            behavior.scale_down.stabilization_window_seconds,
-        ) {
+        if within(now, Some(at), windows.down_s) {
             down = down.max(value);
         }
     }

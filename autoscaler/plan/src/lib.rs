@@ -25,7 +25,7 @@ mod shield;
 mod state;
 mod tick;
 
-pub use behavior::{Paced, pace, stabilize, within_tolerance};
+pub use behavior::{Paced, Windows, pace, stabilize, windows, within_tolerance};
 pub use capacity::{Lack, Profile};
 pub use condition::{Condition, ConditionReason, ConditionType};
 pub use decide::decide;

@@ -1,6 +1,9 @@
 //! Settings of the planner, with their defaults.
 
+use msars_domain::Behavior;
 use serde::{Deserialize, Serialize};
+
+use crate::behavior::{Windows, windows};
 
 /// Settings of [`crate::decide`]; times are seconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -10,6 +13,9 @@ pub struct Limits {
     pub headroom: f64,
     /// Share of cost that a cheaper fleet must save before it is taken.
     pub hysteresis: f64,
+    /// Pods shrink in place once a smaller size was enough for so long, or for `behavior`'s window downward where that
+    /// is shorter: a resize is undone in a tenth of a second, a removed pod in tens of seconds.
+    pub size_down_s: u32,
     /// A reading older than this is unknown.
     pub staleness_s: u32,
     /// How long a young pod may take to become ready before it counts as lost.
@@ -75,6 +81,7 @@ impl Default for Limits {
         Self {
             headroom: 0.15,
             hysteresis: 0.1,
+            size_down_s: 60,
             staleness_s: 60,
             startup_s: 60,
             withdraw_s: 300,
@@ -108,6 +115,17 @@ impl Default for ReflexLimits {
             writes_per_second: 10,
             rest_s: 2,
             rollback_s: 60,
+        }
+    }
+}
+
+impl Limits {
+    /// The stabilisation windows of the size.
+    pub(crate) fn size_windows(&self, behavior: &Behavior) -> Windows {
+        let replicas = windows(behavior);
+        Windows {
+            down_s: replicas.down_s.min(self.size_down_s),
+            ..replicas
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Turns any target into a safe one. Each step may only change the target as its guard says, and the order is fixed:
-//! one direction, windows, reasons not to shrink, rate policies, quota, and last the floor.
+//! one direction, windows, rest after growth, reasons not to shrink, rate policies, quota, and last the floor.
 
 use jiff::Timestamp;
 use msars_domain::{MilliCpu, Observation, Reading, Unknown};
 
 use crate::{
     ConditionReason, Fleet, Guard, Limits, State,
-    behavior::{pace, stabilize},
+    behavior::{pace, stabilize, windows},
     facts::{Facts, vertical},
     reason::Signal,
     state::within,
@@ -60,11 +60,12 @@ impl Shield<'_> {
             self.compensate(&mut out);
         }
         self.one_direction(&mut out);
-        state.recommend(self.now, out.fleet);
         self.windows(state, &mut out);
+        self.rested(state, &mut out);
         let reasons = self.not_to_shrink(state);
-        out.may_shrink = reasons.is_empty();
-        if out.fleet.shrinks_from(current) && !out.may_shrink {
+        let window = self.limits.size_windows(&self.seen.behavior).down_s;
+        out.may_shrink = reasons.is_empty() && !within(self.now, state.last_up, window);
+        if out.fleet.shrinks_from(current) && !reasons.is_empty() {
             out.fleet = out.fleet.at_least(current);
             out.guards.extend(reasons);
         }
@@ -87,48 +88,92 @@ impl Shield<'_> {
         }
     }
 
-    fn windows(&self, state: &State, out: &mut Outcome) {
+    /// The stabilisation windows of both figures; the size's is the shorter one downward.
+    fn windows(&self, state: &mut State, out: &mut Outcome) {
         let behavior = &self.seen.behavior;
+        let of_replicas = windows(behavior);
+        let of_size = self.limits.size_windows(behavior);
         let (current, target) = (self.current, out.fleet);
         let (_, most) = bounds(self.seen);
-        let replicas = state
-            .recommendations
-            .iter()
-            // Bounds that were narrowed since count at once.
-            .map(|r| (r.at, r.fleet.replicas.min(most)));
-        let sizes = state.recommendations.iter().map(|r| (r.at, r.fleet.size.0));
+        let past = state.recommendations.iter();
+        // Bounds that were narrowed since count at once.
+        let past = past.map(|r| (r.at, r.fleet.replicas.min(most)));
+        let replicas = stabilize(
+            self.now,
+            current.replicas,
+            target.replicas,
+            past,
+            of_replicas,
+        );
+        let target = Fleet {
+            size: self.enough(state, target, replicas),
+            ..target
+        };
+        state.recommend(self.now, target);
+        let past = state.recommendations.iter();
+        let past = past.map(|r| (r.at, r.fleet.size.0));
+        let size = stabilize(self.now, current.size.0, target.size.0, past, of_size);
         let stable = Fleet {
-            replicas: stabilize(
-                self.now,
-                current.replicas,
-                target.replicas,
-                replicas,
-                behavior,
-            ),
-            size: MilliCpu(stabilize(
-                self.now,
-                current.size.0,
-                target.size.0,
-                sizes,
-                behavior,
-            )),
+            replicas,
+            size: MilliCpu(size),
         };
         if stable == target {
+            out.fleet = target;
             return;
         }
         if target.shrinks_from(current) {
             out.able = ConditionReason::ScaleDownStabilized;
-            out.guards.push(Guard::DownStabilized {
-                window_s: behavior.scale_down.stabilization_window_seconds,
-            });
+            let window_s = if stable.replicas == target.replicas {
+                of_size.down_s
+            } else {
+                of_replicas.down_s
+            };
+            out.guards.push(Guard::DownStabilized { window_s });
         } else {
             out.able = ConditionReason::ScaleUpStabilized;
             out.guards.push(Guard::UpStabilized {
-                window_s: behavior.scale_up.stabilization_window_seconds,
+                window_s: of_replicas.up_s,
             });
         }
         out.fleet = stable;
         self.one_direction(out);
+    }
+
+    /// The size that is enough where more replicas stay than the target has; not on the way to a shape of fewer and
+    /// larger pods, which was taken for the sake of its end.
+    fn enough(&self, state: &State, target: Fleet, replicas: u32) -> MilliCpu {
+        let (Some(facts), Some(need)) = (self.facts, self.need) else {
+            return target.size;
+        };
+        let reshaping = within(self.now, state.reshaped, self.limits.reshape_s);
+        let spare = replicas > target.replicas && facts.vertical && !reshaping;
+        let enough = || facts.smallest(MilliCpu(0), replicas, need);
+        let enough = spare.then(enough).flatten();
+        enough.map_or(target.size, |size| size.min(target.size))
+    }
+
+    /// No shrink within the window of a growth: neither of replicas nor of the size, each by its own window.
+    fn rested(&self, state: &State, out: &mut Outcome) {
+        let behavior = &self.seen.behavior;
+        let mut kept = |shrinks: bool, window_s: u32| {
+            let rests = shrinks && within(self.now, state.last_up, window_s);
+            if rests {
+                out.guards.push(Guard::Direction { window_s });
+            }
+            rests
+        };
+        let (now, to) = (self.current, out.fleet);
+        let replicas = kept(to.replicas < now.replicas, windows(behavior).down_s);
+        let size = kept(
+            to.size < now.size,
+            self.limits.size_windows(behavior).down_s,
+        );
+        if replicas {
+            out.fleet.replicas = now.replicas;
+        }
+        if size {
+            out.fleet.size = now.size;
+        }
     }
 
     /// Everything that forbids shrinking at this tick.
@@ -150,10 +195,6 @@ impl Shield<'_> {
         }
         if let Some(until) = state.calm_until.filter(|until| *until > self.now) {
             out.push(Guard::Calm { until });
-        }
-        let window = self.seen.behavior.scale_down.stabilization_window_seconds;
-        if within(self.now, state.last_up, window) {
-            out.push(Guard::Direction { window_s: window });
         }
         match self.facts {
             None => out.push(Guard::Floor),

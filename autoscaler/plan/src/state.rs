@@ -115,7 +115,7 @@ pub(crate) fn within(now: Timestamp, at: Option<Timestamp>, seconds: u32) -> boo
 }
 
 impl State {
-    /// After the reflex grew pods to `size`: the size in force follows, and nothing shrinks for a window.
+    /// After the reflex grew pods to `size`: the size in force follows, and nothing shrinks for its window.
     pub fn grown_by_reflex(&mut self, now: Timestamp, size: MilliCpu) {
         self.size = Some(self.size.map_or(size, |have| have.max(size)));
         self.last_up = Some(now);

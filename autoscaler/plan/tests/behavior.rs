@@ -9,7 +9,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use msars_domain::{Behavior, ScalingPolicy, SelectPolicy};
-use msars_plan::{ScaleEvent, pace, stabilize, within_tolerance};
+use msars_plan::{ScaleEvent, pace, stabilize, windows, within_tolerance};
 
 fn now() -> Timestamp {
     "2026-03-01T12:00:00Z".parse().unwrap()
@@ -276,7 +276,7 @@ fn stabilisation_windows() {
         behavior.scale_down.stabilization_window_seconds = down;
         let history = history.iter().map(|&(s, value)| (ago(s), value));
         assert_eq!(
-            stabilize(now(), current, desired, history, &behavior),
+            stabilize(now(), current, desired, history, windows(&behavior)),
             want,
             "{name}"
         );

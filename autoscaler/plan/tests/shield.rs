@@ -53,6 +53,33 @@ fn a_window_no_longer_than_a_tick_keeps_nothing_for_ever() {
 }
 
 #[test]
+fn pods_shrink_in_place_after_a_minute_and_are_removed_after_five() {
+    let mut run = Run::new(4, 300.0);
+    let grown = run.tick(300.0).wanted;
+    assert!(grown.size > MilliCpu(200), "{grown}");
+    let (mut smaller, mut fewer) = (None, None);
+    for tick in 1..40 {
+        let wanted = run.tick(100.0).wanted;
+        if wanted.size < grown.size {
+            smaller.get_or_insert(tick * 15);
+        }
+        if wanted.replicas < grown.replicas {
+            fewer.get_or_insert(tick * 15);
+        }
+        let carries = msars_plan::Profile::of(&run.seen).unwrap();
+        let carries = carries.capacity(wanted.size).unwrap() * f64::from(wanted.replicas);
+        assert!(carries >= 115.0, "{wanted} carries {carries}");
+    }
+    assert_eq!(smaller, Some(60));
+    assert!(fewer.is_none_or(|at| at >= 300), "{fewer:?}");
+    // A shorter window of the user's counts for both.
+    let mut run = Run::new(4, 300.0);
+    run.seen.behavior.scale_down.stabilization_window_seconds = 0;
+    run.tick(300.0);
+    assert!(run.tick(100.0).wanted.size < grown.size);
+}
+
+#[test]
 fn a_breach_that_was_there_before_is_no_reason_to_undo() {
     let mut run = Run::at_once(6, 60.0);
     run.seen.signals.request_quantile = Reading::Known {

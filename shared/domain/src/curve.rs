@@ -101,6 +101,21 @@ impl Curve {
         slower
     }
 
+    /// The tables of the sizes within these bounds, both included; where there is none, that of the nearest size.
+    #[must_use]
+    pub fn within(&self, (low, high): (MilliCpu, MilliCpu)) -> Self {
+        let inside = |table: &&SizeCurve| (low..=high).contains(&table.size);
+        let mut sizes: Vec<SizeCurve> = self.sizes.iter().filter(inside).cloned().collect();
+        if sizes.is_empty() {
+            let far = |table: &&SizeCurve| {
+                let size = table.size.0;
+                size.abs_diff(low.0).min(size.abs_diff(high.0))
+            };
+            sizes.extend(self.sizes.iter().min_by_key(far).cloned());
+        }
+        Self { sizes }
+    }
+
     /// The tables, smallest size first.
     pub fn sizes(&self) -> &[SizeCurve] {
         &self.sizes
@@ -157,6 +172,26 @@ mod tests {
         assert_eq!(cap(30.0), Some(15.0));
         assert_eq!(cap(70.0), Some(25.0));
         assert_eq!(cap(1000.0), Some(30.0));
+    }
+
+    #[test]
+    fn within_bounds_there_is_always_a_size() {
+        let table = |size| SizeCurve {
+            size: MilliCpu(size),
+            ..table(&[(1.0, 5.0)])
+        };
+        let curve = Curve::new([100, 200, 400].map(table).to_vec()).unwrap();
+        for (low, high, wanted) in [
+            (0, 500, &[100, 200, 400][..]),
+            (100, 200, &[100, 200]),
+            (25, 50, &[100]),
+            (250, 290, &[200]),
+            (900, 1000, &[400]),
+        ] {
+            let within = curve.within((MilliCpu(low), MilliCpu(high)));
+            let sizes: Vec<u32> = within.sizes().iter().map(|table| table.size.0).collect();
+            assert_eq!(sizes, wanted, "{low} to {high}");
+        }
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub enum Trouble {
     Callee,
     /// The image can't be pulled.
     ImagePull,
+    /// The copy was preempted by a pod of higher priority, evicted, or deleted.
+    Evicted,
     /// The copy fails, or what it does can't be measured.
     Errors,
 }
@@ -193,6 +195,7 @@ fn ends(facts: &Facts<'_>, progress: &Progress, now: Timestamp) -> Option<Releas
         Phase::Failed { trouble } => Some(match trouble {
             Trouble::Callee => ReleaseReason::Callee,
             Trouble::ImagePull => ReleaseReason::ImagePull,
+            Trouble::Evicted => ReleaseReason::Evicted,
             Trouble::Errors => ReleaseReason::Errors,
         }),
         Phase::Unknown

@@ -204,6 +204,8 @@ pub enum ReleaseReason {
     ImagePull,
     /// The copy was not Ready in time.
     NotReady,
+    /// The copy was preempted, evicted or deleted.
+    Evicted,
     /// The copy could not be measured.
     Errors,
     /// `msars.io/mode` or `msars.io/gate` no longer asks for holds.
@@ -234,6 +236,7 @@ impl ReleaseReason {
             Self::Callee => "Callee",
             Self::ImagePull => "ImagePull",
             Self::NotReady => "NotReady",
+            Self::Evicted => "Evicted",
             Self::Errors => "Errors",
             Self::ModeOff => "ModeOff",
             Self::HoldsOff => "HoldsOff",
@@ -244,8 +247,8 @@ impl ReleaseReason {
         }
     }
 
-    /// The word of reports: `profiled`, `deadline`, `user`, `queue`, `callee`, `image-pull`, `not-ready`, `errors`,
-    /// `mode-off` or `reverted`.
+    /// The word of reports: `profiled`, `deadline`, `user`, `queue`, `callee`, `image-pull`, `not-ready`, `evicted`,
+    /// `errors`, `mode-off` or `reverted`.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Profiled | Self::Own => "profiled",
@@ -255,6 +258,7 @@ impl ReleaseReason {
             Self::Callee => "callee",
             Self::ImagePull => "image-pull",
             Self::NotReady => "not-ready",
+            Self::Evicted => "evicted",
             Self::Errors | Self::Unseen => "errors",
             Self::ModeOff | Self::HoldsOff => "mode-off",
             Self::Reverted | Self::Known => "reverted",
@@ -281,6 +285,7 @@ impl ReleaseReason {
             Self::Callee => "a callee has no room for the load of its profile".into(),
             Self::ImagePull => "its image can't be pulled".into(),
             Self::NotReady => "its copy was not Ready in time".into(),
+            Self::Evicted => "its copy was preempted by another pod, evicted or deleted".into(),
             Self::Errors => "its copy could not be measured".into(),
             Self::ModeOff => "the workload no longer asks for holds".into(),
             Self::HoldsOff => "holds are off in this cluster".into(),

@@ -143,6 +143,8 @@ kinds! {
         ImagePull,
         /// The copy was not Ready in time.
         NotReady,
+        /// The copy was preempted, evicted or deleted.
+        Evicted,
         /// A callee came into trouble.
         Callee,
         /// Nothing usable was measured.

@@ -6,10 +6,10 @@ use msars_api::crd::{ChainSpec, EdgeWay, ServiceBudget};
 use msars_budget::{
     ChainRequest, Floor, Latency, Service, Split, SplitRequest, TailFactor, Weight,
 };
-use msars_domain::{Call, Chain, EdgeKind, Millis, Percentile, Rate};
+use msars_domain::{Call, Chain, Curve, EdgeKind, Millis, Percentile, Rate};
 
 use crate::autoscalers;
-use crate::profiles::Known;
+use crate::profiles::{self, Known};
 use crate::world::Workload;
 
 /// What is known of one service for a split.
@@ -97,10 +97,16 @@ fn alone(tail: TailFactor) -> Option<f64> {
     (tail.get() < 1.0).then(|| tail.get().max(0.5))
 }
 
+/// The sizes that may be asked for.
+fn allowed(known: &Known, member: &Member<'_>) -> Curve {
+    let bounds = profiles::bounds(member.workload);
+    bounds.map_or_else(|| known.curve.clone(), |bounds| known.curve.within(bounds))
+}
+
 fn service(member: &Member<'_>, percentile: Percentile) -> Option<Service> {
     let latency = match (member.profile, member.observed) {
         (Some(known), _) => Latency::Profiled {
-            curve: known.curve.slower(member.work_ratio.max(1.0)),
+            curve: allowed(known, member).slower(member.work_ratio.max(1.0)),
             percentile: known.percentile,
         },
         (None, Some(budget)) => Latency::Fixed { budget, percentile },

@@ -28,9 +28,13 @@ impl CpuLog {
         }
     }
 
-    /// The time of the newest sample.
-    pub fn newest(&self) -> Option<Timestamp> {
-        self.samples.last().map(|sample| sample.0)
+    /// Share of all requests that were sent between the first and the last sample, 0 to 1.
+    pub fn covered(&self) -> f64 {
+        let (Some(&first), Some(&last)) = (self.samples.first(), self.samples.last()) else {
+            return 0.0;
+        };
+        let all: f64 = self.sent.iter().map(|sent| sent.2 as f64).sum();
+        self.requests(first.0, last.0) / all.max(1.0)
     }
 
     /// CPU seconds per request between the first and the last sample; `None` with fewer than two samples or without
@@ -47,17 +51,17 @@ impl CpuLog {
         self.over(*first, *last)
     }
 
+    fn requests(&self, after: Timestamp, before: Timestamp) -> f64 {
+        let one = |&(start, end, requests): &(Timestamp, Timestamp, u64)| {
+            let overlap = end.min(before).duration_since(start.max(after));
+            let share = overlap.as_secs_f64().max(0.0) / end.duration_since(start).as_secs_f64();
+            requests as f64 * share
+        };
+        self.sent.iter().map(one).sum()
+    }
+
     fn over(&self, first: (Timestamp, f64), last: (Timestamp, f64)) -> Option<f64> {
-        let requests: f64 = self
-            .sent
-            .iter()
-            .map(|&(start, end, requests)| {
-                let from = start.max(first.0);
-                let to = end.min(last.0);
-                let overlap = to.duration_since(from).as_secs_f64().max(0.0);
-                requests as f64 * overlap / end.duration_since(start).as_secs_f64()
-            })
-            .sum();
+        let requests = self.requests(first.0, last.0);
         (requests >= 1.0).then(|| (last.1 - first.1) / requests)
     }
 }
@@ -86,6 +90,7 @@ mod tests {
         let first = log().per_request_between(at(2), at(6)).unwrap();
         assert!((first - 0.12 / 40.0).abs() < 1e-12);
         assert_eq!(log().per_request_between(at(12), at(16)), None);
+        assert!((log().covered() - 80.0 / 120.0).abs() < 1e-12);
     }
 
     #[test]
@@ -94,13 +99,14 @@ mod tests {
         log.sample(at(14), 9.0);
         log.sample(at(15), 0.1);
         log.sample(at(16), f64::NAN);
-        assert_eq!(log.newest(), Some(at(14)));
+        assert_eq!(log, self::log());
     }
 
     #[test]
     fn nothing_known_is_none() {
         let mut log = CpuLog::default();
         assert_eq!(log.per_request(), None);
+        assert!(log.covered().abs() < 1e-12);
         log.sample(at(0), 1.0);
         log.sample(at(9), 2.0);
         assert_eq!(log.per_request(), None);

@@ -29,6 +29,13 @@ pub async fn run(
         outcome = measure(bench, job, progress) => outcome,
         _told = stop.wait_for(|stop| *stop) => Err(JobError::Stopped),
     };
+    // A pod that goes shows as whatever it was needed for failing; why it went is what helps.
+    let outcome = match outcome {
+        Err(error @ (JobError::Read { .. } | JobError::NotReady { .. } | JobError::Nothing(_))) => {
+            Err(bench.taken(&job.blueprint).await.unwrap_or(error))
+        }
+        other => other,
+    };
     clean(bench, &job.blueprint).await;
     outcome
 }

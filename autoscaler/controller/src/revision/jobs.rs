@@ -126,6 +126,7 @@ impl Revisions {
                 tracing::warn!(workload = %key.0, revision = key.1, %error, category = error.category(), "no profile");
                 let trouble = match error {
                     JobError::ImagePull(_) => Trouble::ImagePull,
+                    JobError::Evicted(_) => Trouble::Evicted,
                     JobError::Callee(_) | JobError::CalleeFull(_) => Trouble::Callee,
                     _ => Trouble::Errors,
                 };

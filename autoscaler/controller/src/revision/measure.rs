@@ -12,6 +12,7 @@ use msars_domain::{Action, ObjectKey};
 use msars_observe::{cadvisor, exposition};
 
 use super::counters::Counters;
+use super::shadow::Blueprint;
 use super::task::JobError;
 use crate::kubelet::Kubelets;
 use crate::metrics::Metrics;
@@ -167,7 +168,39 @@ fn start(pod: &Pod) -> Start {
     }))
 }
 
+/// What took a pod away, if anything did.
+fn taken(key: &ObjectKey, pod: Option<&Pod>) -> Option<String> {
+    let Some(pod) = pod else {
+        return Some(format!("pod {key} is gone: deleted, preempted or evicted"));
+    };
+    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
+    let target = conditions
+        .into_iter()
+        .flatten()
+        .find(|found| found.type_ == "DisruptionTarget" && found.status == "True");
+    if let Some(found) = target {
+        let reason = found.reason.as_deref().unwrap_or("no reason given");
+        let message = found.message.as_deref().unwrap_or_default();
+        return Some(format!("pod {key} was taken away: {reason}: {message}"));
+    }
+    let going = pod.metadata.deletion_timestamp.is_some();
+    going.then(|| format!("pod {key} is being deleted"))
+}
+
 impl Bench {
+    /// Whether the copy or its load pod was taken away, and by what, as an error in place of what failed for it.
+    pub async fn taken(&self, blueprint: &Blueprint) -> Option<JobError> {
+        for key in [blueprint.subject_key(), blueprint.load_key()] {
+            let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
+            // Where the pod cannot be read, what failed before says more.
+            let pod = api.get_opt(&key.name).await.ok()?;
+            if let Some(why) = taken(&key, pod.as_ref()) {
+                return Some(JobError::Evicted(why));
+            }
+        }
+        None
+    }
+
     /// Performs one action, once, and counts it.
     pub async fn apply(&self, action: &Action) -> Result<Applied, ApplyError> {
         self.counts.apply(&self.client, action).await
@@ -300,6 +333,22 @@ mod tests {
 
     fn pod(status: &serde_json::Value) -> Pod {
         serde_json::from_value(json!({"metadata": {"uid": "u"}, "status": status})).unwrap()
+    }
+
+    #[test]
+    fn what_took_a_copy_away_is_told() {
+        let key = ObjectKey::new("shop", "copy");
+        let preempted = json!({"conditions": [{
+            "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler", "message": "for cart-1",
+        }]});
+        let found = |status| taken(&key, Some(&pod(&status))).unwrap_or_default();
+        assert!(found(preempted).ends_with("PreemptionByScheduler: for cart-1"));
+        assert_eq!(found(json!({"phase": "Running"})), "");
+        let mut going = pod(&json!({}));
+        going.metadata.deletion_timestamp =
+            serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+        assert!(taken(&key, Some(&going)).is_some_and(|why| why.contains("being deleted")));
+        assert!(taken(&key, None).is_some_and(|why| why.contains("gone")));
     }
 
     #[test]

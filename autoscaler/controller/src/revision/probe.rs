@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use msars_domain::load::{RunRequest, RunResult};
 use msars_domain::{MilliCpu, Millis};
 use msars_llp::{Done, Next, Plan, Point, next_probe};
@@ -26,6 +25,9 @@ const WARM_UPS: u64 = 2;
 const STABLE: f64 = 0.2;
 /// Later than this in its 99th percentile, the driver says little about the subject.
 const DRIVER_LATE_MS: f64 = 40.0;
+/// Share of the requests that CPU samples must cover before the fit: the mean work of that many is about as sure as
+/// that of all, and samples come up to 15 s late.
+const COVERED: f64 = 0.6;
 /// What is kept of the time budget for the fit, in seconds.
 const FIT_S: f64 = 6.0;
 
@@ -256,15 +258,14 @@ impl Run<'_> {
         counters
     }
 
-    /// Waits, a little, until a CPU sample covers all but the last window, and gives every point that has none of its
-    /// own the mean of the whole run: requests count by their overlap with the samples, so that a last window without
-    /// a sample costs precision and not truth.
+    /// Waits, a little, until CPU samples cover most requests, and gives every point that has none of its own the mean
+    /// of the whole run: requests count by their overlap with the samples, so that windows without a sample cost
+    /// precision and not truth.
     pub async fn settle_cpu(&mut self) {
-        let covered = (self.bench.now)() - SignedDuration::from_secs(WINDOW_S as i64 * 2);
         let own = self.own_cpu;
         let patience = tokio::time::Instant::now() + Duration::from_secs(8);
         while !own
-            && self.log.newest().is_none_or(|newest| newest < covered)
+            && self.log.covered() < COVERED
             && tokio::time::Instant::now() < patience
             && (self.bench.now)() < self.job.until
         {

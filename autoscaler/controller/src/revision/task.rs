@@ -82,6 +82,9 @@ pub enum JobError {
         /// What its status said.
         found: String,
     },
+    /// The copy or its load pod was taken away.
+    #[error("{0}")]
+    Evicted(String),
     /// A callee came into trouble: no more load is put on it.
     #[error("a callee came into trouble after {0} points")]
     Callee(usize),
@@ -113,6 +116,7 @@ impl From<&JobError> for ProfileOutcome {
             JobError::Stopped => Self::Stopped,
             JobError::ImagePull(_) => Self::ImagePull,
             JobError::NotReady { .. } => Self::NotReady,
+            JobError::Evicted(_) => Self::Evicted,
             JobError::Callee(_) | JobError::CalleeFull(_) => Self::Callee,
             JobError::Nothing(_) => Self::Nothing,
             JobError::Apply(_) => Self::Write,
@@ -127,6 +131,7 @@ impl JobError {
         match self {
             Self::ImagePull(_) => "ImagePull",
             Self::NotReady { .. } => "NotReady",
+            Self::Evicted(_) => "Evicted",
             Self::Callee(_) => "CalleeInTrouble",
             Self::CalleeFull(_) => "CalleeFull",
             Self::Nothing(_) => "NothingMeasured",

@@ -255,7 +255,7 @@ fn cpu_bounds(
         };
     }
     let size = template.size();
-    let grid = profiles::grid(workload, cores);
+    let grid = profiles::allowed(workload, cores);
     CpuBounds {
         min: grid.iter().copied().min().unwrap_or(size),
         max: grid.iter().copied().max().unwrap_or(size),

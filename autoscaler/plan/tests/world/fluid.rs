@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use msars_domain::{Behavior, MilliCpu, Observation, RateSample, Reading};
-use msars_plan::{Decision, Profile, State, pace, stabilize, within_tolerance};
+use msars_plan::{Decision, Profile, State, pace, stabilize, windows, within_tolerance};
 
 use super::{after, apply, cpu, ms, plain, rate, single, start};
 
@@ -174,7 +174,13 @@ pub fn hpa(trace: &[f64], per_line: usize, target: f64, down: u32) -> Score {
             (ready as f64 * ratio).ceil() as u32
         };
         let wanted = wanted.clamp(2, 60);
-        let stable = stabilize(now, replicas, wanted, history.iter().copied(), &behavior);
+        let stable = stabilize(
+            now,
+            replicas,
+            wanted,
+            history.iter().copied(),
+            windows(&behavior),
+        );
         history.push((now, wanted));
         let to = pace(now, replicas, stable, (2, 60), &events, &behavior).replicas;
         if to == replicas {

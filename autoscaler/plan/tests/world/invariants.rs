@@ -98,7 +98,7 @@ pub fn broken(
     }
     sum.shrunk |= sum.to < seen.replicas;
     sum.permission();
-    sum.direction();
+    sum.direction(limits);
     sum.bounds(limits);
     sum.broken
 }
@@ -183,7 +183,7 @@ impl Sum<'_> {
         self.check(left, "declared replicas are left alone");
     }
 
-    fn direction(&mut self) {
+    fn direction(&mut self, limits: &Limits) {
         let (seen, before, now) = (self.seen, self.before, self.now);
         if self.shrunk {
             let sure = known(now, &seen.signals.rate) && known(now, &seen.signals.peak_rate);
@@ -192,9 +192,18 @@ impl Sum<'_> {
             self.check(!seen.wishes.pause_scale_down, "pause-scale-down");
             let kept = !seen.wishes.emergency || self.to >= seen.replicas.min(seen.max_replicas);
             self.check(kept, "nothing shrinks in an emergency");
-            let window = f64::from(seen.behavior.scale_down.stabilization_window_seconds);
-            let rested = before.last_up.is_none_or(|at| age(now, at) >= window);
-            self.check(rested, "one direction per window, down");
+            let window = seen.behavior.scale_down.stabilization_window_seconds;
+            let rested = |window: u32| {
+                let up = before.last_up;
+                up.is_none_or(|at| age(now, at) >= f64::from(window))
+            };
+            let fewer = self.to < seen.replicas;
+            self.check(
+                !fewer || rested(window),
+                "one direction per window, replicas",
+            );
+            let shorter = window.min(limits.size_down_s);
+            self.check(rested(shorter), "one direction per window, size");
             let calm = before.calm_until.is_none_or(|until| until <= now);
             self.check(calm, "calm after an undo");
         }

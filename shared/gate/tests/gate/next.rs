@@ -141,6 +141,15 @@ fn a_held_deployment_waits_or_is_released_for_one_reason() {
             "Release ImagePull (image-pull)",
         ),
         (
+            "a copy that went",
+            |c| {
+                c.progress.phase = Phase::Failed {
+                    trouble: Trouble::Evicted,
+                }
+            },
+            "Release Evicted (evicted)",
+        ),
+        (
             "errors",
             |c| {
                 c.progress.phase = Phase::Failed {

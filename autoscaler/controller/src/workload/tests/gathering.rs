@@ -3,6 +3,7 @@ use msars_observe::Revision;
 
 use super::super::gather::qos;
 use super::*;
+use crate::profiles;
 
 #[test]
 fn a_workload_is_seen_with_pods_profile_budget_and_bounds() {
@@ -32,6 +33,45 @@ fn a_workload_is_seen_with_pods_profile_budget_and_bounds() {
     };
     assert!(revision.current && revision.curve.is_some());
     assert_eq!(revision.budget, Some(Millis::new(50.0).unwrap()));
+}
+
+#[test]
+fn a_pin_bounds_what_may_be_asked_and_not_what_is_known() {
+    let milli = |sizes: Vec<MilliCpu>| sizes.iter().map(|size| size.0).collect::<Vec<_>>();
+    for (cpu, cores, grid, allowed) in [
+        (
+            None,
+            2.0,
+            &[100, 150, 200, 300, 400, 600, 800, 1200][..],
+            &[100, 150, 200, 300, 400, 600, 800, 1200][..],
+        ),
+        (
+            None,
+            0.5,
+            &[100, 150, 200, 300, 400],
+            &[100, 150, 200, 300, 400],
+        ),
+        (Some("25m..25m"), 0.5, &[25, 100, 150, 200, 300, 400], &[25]),
+        (
+            Some("120m..180m"),
+            0.3,
+            &[100, 120, 150, 180, 200, 300],
+            &[120, 150, 180],
+        ),
+        (Some("3..4"), 0.3, &[100, 150, 200, 300], &[300]),
+    ] {
+        let mut object = deployment();
+        if let Some(cpu) = cpu {
+            object["metadata"]["annotations"]["msars.io/cpu"] = json!(cpu);
+        }
+        let workload = workload(&object, &[]);
+        assert_eq!(milli(profiles::grid(&workload, cores)), grid, "{cpu:?}");
+        assert_eq!(
+            milli(profiles::allowed(&workload, cores)),
+            allowed,
+            "{cpu:?}"
+        );
+    }
 }
 
 #[test]
