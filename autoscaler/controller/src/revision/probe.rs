@@ -23,6 +23,9 @@ const WARM_SPANS: f64 = 3.0;
 const WARM_UPS: u64 = 2;
 /// p50 of three spans in a row closer than this share is stable.
 const STABLE: f64 = 0.2;
+/// By so much over the square root of their requests three medians of one distribution differ: the range of three, 1.7
+/// standard errors of 1.25 σ/√n, of times that spread like usual work (σ 0.6). Without it no span of a low rate is stable.
+const NOISE: f64 = 1.3;
 /// Later than this in its 99th percentile, the driver says little about the subject.
 const DRIVER_LATE_MS: f64 = 40.0;
 /// Share of the requests that CPU samples must cover before the fit: the mean work of that many is about as sure as
@@ -31,16 +34,27 @@ const COVERED: f64 = 0.6;
 /// What is kept of the time budget for the fit, in seconds.
 const FIT_S: f64 = 6.0;
 
-/// Whether the medians of a warm-up's spans agree.
+/// Whether the medians of a warm-up's spans agree, as far as medians of so few requests can.
 fn stable(result: &RunResult) -> bool {
-    let medians: Vec<f64> = result
-        .windows
+    let spans = result.windows.iter();
+    let medians = spans.filter_map(|window| Some((window.tally.sent, window.tally.latency?.p50)));
+    agree(
+        &medians
+            .map(|(sent, p50)| (sent, p50.get()))
+            .collect::<Vec<_>>(),
+    )
+}
+
+/// Whether medians in ms, each of so many requests, lie within a share of the least of them.
+fn agree(medians: &[(u64, f64)]) -> bool {
+    let fewest = medians.iter().map(|one| one.0).min().unwrap_or(0);
+    let low = medians
         .iter()
-        .filter_map(|window| window.tally.latency.map(|latency| latency.p50.get()))
-        .collect();
-    let low = medians.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = medians.iter().copied().fold(0.0, f64::max);
-    medians.len() >= 3 && high - low <= STABLE * low.max(0.1)
+        .map(|one| one.1)
+        .fold(f64::INFINITY, f64::min);
+    let high = medians.iter().map(|one| one.1).fold(0.0, f64::max);
+    let share = STABLE.max(NOISE / (fewest.max(1) as f64).sqrt());
+    medians.len() >= 3 && high - low <= share * low.max(0.1)
 }
 
 /// A copy that is being driven.
@@ -273,5 +287,28 @@ impl Run<'_> {
             self.read_cpu().await;
         }
         self.spread_work();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::agree;
+
+    #[test]
+    fn medians_of_few_requests_may_differ_by_chance() {
+        for (sent, medians, wanted) in [
+            (400, [2.0, 2.1, 2.3], true),
+            (400, [2.0, 2.1, 2.5], false),
+            (10, [2.0, 2.1, 2.5], true),
+            (10, [2.0, 2.6, 2.9], false),
+            (1, [2.0, 3.0, 4.5], true),
+        ] {
+            assert_eq!(
+                agree(&medians.map(|p50| (sent, p50))),
+                wanted,
+                "{sent} {medians:?}"
+            );
+        }
+        assert!(!agree(&[(400, 2.0), (400, 2.0)]), "two spans say nothing");
     }
 }

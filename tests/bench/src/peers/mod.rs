@@ -151,7 +151,6 @@ pub fn run(args: &Args) -> Result<()> {
         all(bed, args, &shop, (&trace, seconds, repeats))
     })?;
     print(&report);
-    save("peers.json", &report)?;
     for (name, svg) in [
         ("peers-cost.svg", figure::cost(&report.runs, &args.policies)),
         (
@@ -199,16 +198,22 @@ fn all(
                 run.load[1]
             );
             runs.push(run);
+            // A run takes ten minutes: what is measured is kept whatever comes after it.
+            save(
+                "peers.json",
+                &report(args, learned, (trace, seconds), runs.clone()),
+            )?;
         }
     }
     // The shop as it was found.
     reset::to(bed, shop, Policy::Ours)?;
-    let rows: Vec<Row> = args
-        .policies
-        .iter()
-        .map(|policy| row(*policy, &runs))
-        .collect();
-    Ok(Report {
+    Ok(report(args, learned, (trace, seconds), runs))
+}
+
+fn report(args: &Args, learned: bool, (trace, seconds): (&Trace, f64), runs: Vec<Run>) -> Report {
+    let policies = args.policies.iter();
+    let rows: Vec<Row> = policies.map(|policy| row(*policy, &runs)).collect();
+    Report {
         learned,
         seconds,
         mean_rate: trace.mean(),
@@ -218,7 +223,7 @@ fn all(
         verdict: verdict(&rows),
         rows,
         runs,
-    })
+    }
 }
 
 fn row(policy: Policy, runs: &[Run]) -> Row {
