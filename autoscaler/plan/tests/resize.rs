@@ -16,6 +16,8 @@ use world::{Run, after, cpu, plain, pod, rate, single, sizes, start};
 #[test]
 fn a_deferred_resize_adds_replicas_and_is_withdrawn_after_five_minutes() {
     let mut run = Run::new(3, 60.0);
+    // With more replicas the small size would soon be enough, and nothing would wait any more.
+    run.seen.max_replicas = 4;
     let stuck = Resize::Deferred { since: start() };
     let first = run.refused(180.0, |uid| (uid == "uid-0").then_some(stuck));
     assert_eq!(
