@@ -34,6 +34,6 @@ pub use leave::leave;
 pub use limits::{Limits, ReflexLimits};
 pub use policy::{Analytic, Policy, Proposal};
 pub use reason::{Guard, Numbers, Reason, Signal};
-pub use reflex::{ReflexInput, ReflexPod, ReflexWorkload, reflex};
+pub use reflex::{ReflexInput, ReflexPod, ReflexWorkload, bearable, reflex};
 pub use state::{Emergency, Load, Recommendation, Refused, ScaleEvent, Shrink, State};
 pub use tick::{Decision, Engines, Fleet, Tick};

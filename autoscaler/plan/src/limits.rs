@@ -60,9 +60,9 @@ pub struct Limits {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ReflexLimits {
-    /// Share of throttled CFS periods that is fine.
+    /// Share of throttled CFS periods that is fine whatever the budget.
     pub target: f64,
-    /// Growth starts above this many times the target (Autothrottle's Captain uses 3).
+    /// Growth starts above this many times the target (Autothrottle's Captain uses 3), and above what the budget bears.
     pub trigger: f64,
     /// Largest growth of one step, as a factor of the size.
     pub step: f64,

@@ -3,12 +3,12 @@
 
 use jiff::Timestamp;
 use msars_domain::{
-    Action, CpuBounds, CpuSize, Headroom, MilliCpu, ObjectKey, PodState, Qos, Reading, Resize,
-    Wishes,
+    Action, CpuBounds, CpuSize, Headroom, MilliCpu, ObjectKey, Observation, Percentile, PodState,
+    Qos, Reading, Resize, Wishes,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Limits, Refused, facts::refuses, resize::spend, state::within};
+use crate::{Limits, Profile, Refused, facts::refuses, resize::spend, state::within};
 
 /// One pod, as the kubelet sees it now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,6 +50,30 @@ pub struct ReflexWorkload {
     pub hands_off: bool,
     /// What pods refused.
     pub refused: Vec<Refused>,
+    /// Share of throttled periods that its budget bears: [`bearable`].
+    #[serde(default)]
+    pub bearable: f64,
+}
+
+/// A CFS period, in which a throttled request waits at most, ms.
+const PERIOD_MS: f64 = 100.0;
+/// However long the budget, pods that are throttled in half of all periods are near their limit.
+const MOST_BEARABLE: f64 = 0.5;
+
+/// Share of throttled periods under which the quantile still keeps a budget: where n whole periods fit into it, it takes
+/// n + 1 throttled ones in a row to break it, and they may come as often as the percentile leaves out. 0.01 at p99 under
+/// 100 ms, 0.1 from there, 0.22 from 200 ms; 0 without a budget. A plan within the budget may throttle that much, and
+/// the reflex leaves it alone.
+pub fn bearable(seen: &Observation) -> f64 {
+    let Ok(profile) = Profile::of(seen) else {
+        return 0.0;
+    };
+    let left_out = |percentile: Percentile| 1.0 - percentile.get();
+    let revisions = seen.revisions.iter();
+    let strictest = revisions.map(|revision| left_out(revision.percentile));
+    let rare = strictest.fold(1.0, f64::min);
+    let whole = (profile.budget.get() / PERIOD_MS).floor();
+    rare.max(0.0).powf(1.0 / (whole + 1.0)).min(MOST_BEARABLE)
 }
 
 /// One look at all pods.
@@ -139,7 +163,8 @@ fn grown(
     if !able || !state.ready || state.foreign || state.resize != Resize::None {
         return None;
     }
-    let target = settings.target.max(0.0);
+    let fine = settings.target.max(0.0).max(workload.bearable);
+    let trigger = fine.max(settings.target.max(0.0) * settings.trigger);
     let asked = state.asked.size();
     let most = {
         let reach = f64::from(workload.size.0) * settings.reach.max(1.0);
@@ -149,15 +174,14 @@ fn grown(
         .shrunk
         .filter(|(at, _)| within(now, Some(*at), settings.rollback_s))
         .map(|(_, from)| from)
-        .filter(|from| throttled > target && *from > asked);
+        .filter(|from| throttled > fine && *from > asked);
     let size = if let Some(from) = rollback {
         from.min(workload.cpu.max)
     } else {
-        if throttled <= target * settings.trigger || within(now, pod.grown, settings.rest_s) {
+        if throttled <= trigger || within(now, pod.grown, settings.rest_s) {
             return None;
         }
-        let factor =
-            (1.0 + throttled - target * settings.trigger).clamp(1.0, settings.step.max(1.0));
+        let factor = (1.0 + throttled - trigger).clamp(1.0, settings.step.max(1.0));
         let step = workload.cpu.step.0.max(1);
         let exact = (f64::from(asked.0) * factor).ceil() as u32;
         MilliCpu(exact.div_ceil(step).saturating_mul(step)).min(most)

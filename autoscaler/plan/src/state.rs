@@ -1,11 +1,11 @@
 //! What a workload's next decision must remember. It is persisted before the actions are applied, so that a crash in
 //! between costs at most one restored foreign drop, never a forgotten window.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use msars_domain::{Behavior, MilliCpu, Rate};
 use serde::{Deserialize, Serialize};
 
-use crate::Fleet;
+use crate::{Fleet, Limits};
 
 /// Memory of one workload.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -115,8 +115,14 @@ pub(crate) fn within(now: Timestamp, at: Option<Timestamp>, seconds: u32) -> boo
 }
 
 impl State {
-    /// After the reflex grew pods to `size`: the size in force follows, and nothing shrinks for its window.
-    pub fn grown_by_reflex(&mut self, now: Timestamp, size: MilliCpu) {
+    /// After the reflex grew pods to `size`: the size in force follows, and nothing shrinks for its window; after a shrink
+    /// that it rolled back, not for the calm that follows one which hurt.
+    pub fn grown_by_reflex(&mut self, now: Timestamp, size: MilliCpu, limits: &Limits) {
+        if within(now, self.last_down, limits.reflex.rollback_s) {
+            let calm = SignedDuration::from_secs(i64::from(limits.calm_s));
+            self.calm_until = now.checked_add(calm).ok();
+            self.shrink = None;
+        }
         self.size = Some(self.size.map_or(size, |have| have.max(size)));
         self.last_up = Some(now);
     }

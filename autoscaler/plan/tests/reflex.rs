@@ -10,7 +10,9 @@
 mod world;
 
 use msars_domain::{Action, CpuSize, Headroom, MilliCpu, Qos, Reading, Resize, Unknown};
-use msars_plan::{Limits, ReflexInput, ReflexPod, ReflexWorkload, Refused, State, reflex};
+use msars_plan::{
+    Limits, ReflexInput, ReflexPod, ReflexWorkload, Refused, State, bearable, reflex,
+};
 use world::{after, plain, pod, start};
 
 fn input(throttled: &[f64]) -> ReflexInput {
@@ -45,6 +47,7 @@ fn input(throttled: &[f64]) -> ReflexInput {
             headroom: Headroom::default(),
             hands_off: false,
             refused: Vec::new(),
+            bearable: 0.0,
         }],
     }
 }
@@ -124,6 +127,48 @@ fn a_harmful_shrink_is_rolled_back_at_once() {
 }
 
 #[test]
+fn a_long_budget_bears_throttling() {
+    for (budget, wanted) in [(50.0, 0.01), (120.0, 0.1), (250.0, 0.215), (2000.0, 0.5)] {
+        let mut seen = plain(start(), 1, 10.0);
+        for revision in &mut seen.revisions {
+            revision.budget = Some(world::ms(budget));
+        }
+        let found = bearable(&seen);
+        assert!((found - wanted).abs() < 1e-3, "{budget} ms: {found}");
+    }
+    let mut seen = plain(start(), 1, 10.0);
+    seen.revisions.clear();
+    assert!(bearable(&seen).abs() < 1e-12);
+    let mut one = input(&[0.2]);
+    assert_eq!(limits(&one).len(), 1);
+    one.workloads[0].bearable = 0.215;
+    assert!(limits(&one).is_empty());
+    one.pods[0].shrunk = Some((after(one.now, -10), MilliCpu(400)));
+    assert!(
+        limits(&one).is_empty(),
+        "and a shrink to there is none that hurts"
+    );
+    one.workloads[0].bearable = 0.1;
+    assert_eq!(limits(&one), [("uid-0".into(), 400)]);
+}
+
+#[test]
+fn after_a_shrink_that_was_rolled_back_nothing_shrinks_for_a_while() {
+    let (now, limits) = (start(), Limits::default());
+    let grown = |last_down| {
+        let mut state = State {
+            last_down,
+            ..State::default()
+        };
+        state.grown_by_reflex(now, MilliCpu(350), &limits);
+        state.calm_until
+    };
+    assert_eq!(grown(None), None);
+    assert_eq!(grown(Some(after(now, -61))), None);
+    assert_eq!(grown(Some(after(now, -20))), Some(after(now, 600)));
+}
+
+#[test]
 fn it_keeps_its_hands_off() {
     type Change = fn(&mut ReflexInput);
     let cases: [(&str, Change); 14] = [
@@ -188,7 +233,7 @@ fn the_next_tick_neither_takes_it_back_nor_leaves_others_behind() {
     seen.pods[0].asked = grown;
     seen.pods[0].actual = grown;
     let mut state = State::default();
-    state.grown_by_reflex(now, MilliCpu(350));
+    state.grown_by_reflex(now, MilliCpu(350), &Limits::default());
     let made = world::single(now, &seen, &state);
     assert_eq!(made.wanted.size, MilliCpu(350), "{}", made.explain());
     assert_eq!(made.actions.len(), 1, "{:?}", made.actions);

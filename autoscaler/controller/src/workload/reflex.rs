@@ -75,7 +75,7 @@ impl Workloads {
             return;
         };
         let mut state = memory.state.clone();
-        state.grown_by_reflex(now, size);
+        state.grown_by_reflex(now, size, self.engine.limits());
         let stored = self
             .hands
             .own

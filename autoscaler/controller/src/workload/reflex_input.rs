@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use msars_domain::{Action, MilliCpu, ObjectKey, Observation, PodState, Reading, Unknown};
-use msars_plan::{ReflexInput, ReflexPod, ReflexWorkload, State};
+use msars_plan::{ReflexInput, ReflexPod, ReflexWorkload, State, bearable};
 
 use crate::kubelet::{Container, Periods};
 
@@ -106,6 +106,7 @@ pub fn input(
             headroom: seen.headroom,
             hands_off: subject.hands_off,
             refused: subject.state.refused.clone(),
+            bearable: bearable(seen),
         });
         for pod in &subject.pods {
             let namespace = &seen.signals.workload.namespace;
