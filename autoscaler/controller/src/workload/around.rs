@@ -10,6 +10,7 @@ use msars_plan::Tick;
 
 use super::gather::{self, Around};
 use super::history::History;
+use super::kept::Kept;
 use super::record::Line;
 use super::spared::Before;
 use super::{DISCOVERED_S, Memory, Workloads, status};
@@ -61,6 +62,7 @@ impl Workloads {
             written: now,
             history: History::default(),
             before: Before::default(),
+            kept: Kept::default(),
             last: None,
         };
         let memory = self

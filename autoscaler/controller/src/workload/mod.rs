@@ -13,6 +13,7 @@ pub mod explain;
 pub mod gather;
 pub mod hands;
 pub mod history;
+pub mod kept;
 mod leaving;
 pub mod pod;
 pub mod record;
@@ -44,6 +45,7 @@ use tokio::task::JoinHandle;
 use self::gather::One;
 use self::hands::{Hands, Task};
 use self::history::History;
+use self::kept::Kept;
 use self::record::Log;
 use self::spared::Before;
 use crate::engine::{Engine, EngineError, analytic};
@@ -109,6 +111,7 @@ struct Memory {
     written: Timestamp,
     history: History,
     before: Before,
+    kept: Kept,
     /// What the last decision rested on.
     last: Option<Last>,
 }
@@ -237,6 +240,10 @@ impl Workloads {
             (workload.settings.mode, autoscaler)
         });
         self.means.metrics.workloads(all);
+        if self.restore(&autoscalers, now).await {
+            // Nobody leaves or is taken over before what was stored is seen again.
+            return TickOutcome::Idle;
+        }
         self.leave(&mut workloads, &autoscalers, now).await;
         self.memory.retain(|key, _| workloads.contains_key(key));
         let around = self.around();

@@ -74,6 +74,7 @@ fn adopted(bed: &Bed) -> Result<()> {
     bed.apply(&hpa())?;
     let outcome = beside_it(bed)
         .and_then(|before| taken(bed, &before).map(|()| before))
+        .and_then(|before| outlived(bed).map(|()| before))
         .and_then(|before| returned(bed, &before));
     bed.annotate(&ADOPTED, &["msars.io/mode=auto", "msars.io/adopt-"])?;
     // Where the case failed while it was taken over, it comes back first.
@@ -231,6 +232,18 @@ fn in_force(bed: &Bed, since: Mark) -> Result<()> {
         "expected: replicas not written; found: {scales:?}"
     );
     Ok(())
+}
+
+/// Whoever deletes the object that stores it loses nothing: the one that takes its place stores it.
+fn outlived(bed: &Bed) -> Result<()> {
+    let stored = bed.status(&ADOPTED)?["adopted"].take();
+    bed.at(&ADOPTED, &["delete", "slas", ADOPTED.name()])?;
+    until("what was taken over is stored anew", SOON, || {
+        // Until it is made again, there is none to read.
+        let found = bed.status(&ADOPTED).unwrap_or_default()["adopted"].take();
+        let same = found["spec"] == stored["spec"] && found["name"] == stored["name"];
+        Ok(same.then_some(()).ok_or(found.to_string()))
+    })
 }
 
 /// With `off` it is there again as it was, and scales.

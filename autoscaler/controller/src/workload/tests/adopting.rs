@@ -5,6 +5,7 @@ use msars_domain::Action;
 use msars_plan::{Limits, State, Tick, decide};
 
 use super::super::adopt::{self, Case, Hold, Next};
+use super::super::kept::Kept;
 use super::*;
 use crate::engine::analytic;
 use crate::world::hpa::{self, Hpa};
@@ -311,4 +312,26 @@ fn keda_and_recommend_are_told_in_words() {
         bounds: (3, 20),
     });
     assert!(recommend.contains("from 3 to 20 replicas"), "{recommend}");
+}
+
+#[test]
+fn what_was_taken_over_outlives_a_deleted_autoscaler() {
+    let copy = copy(&hpa(|_| {}));
+    let of = |uid: &str, stored: bool| {
+        let mut found = autoscaler();
+        found.metadata.uid = Some(uid.into());
+        let status = found.status.get_or_insert_default();
+        status.adopted = stored.then(|| copy.clone());
+        found
+    };
+    let mut kept = Kept::default();
+    assert_eq!(kept.lost(&of("a", false)), None);
+    assert_eq!(kept.lost(&of("a", true)), None);
+    assert_eq!(kept.lost(&of("b", false)), Some(copy.clone()));
+    // Until it is seen stored.
+    assert_eq!(kept.lost(&of("b", false)), Some(copy.clone()));
+    assert_eq!(kept.lost(&of("b", true)), None);
+    // Handed back.
+    assert_eq!(kept.lost(&of("b", false)), None);
+    assert_eq!(kept.lost(&of("c", false)), None);
 }
