@@ -24,6 +24,7 @@ mod search;
 mod shield;
 mod state;
 mod tick;
+mod windows;
 
 pub use behavior::{Paced, Windows, pace, stabilize, windows, within_tolerance};
 pub use capacity::{Lack, Profile};

@@ -6,7 +6,7 @@ use msars_domain::{MilliCpu, Observation, Reading, Unknown};
 
 use crate::{
     ConditionReason, Fleet, Guard, Limits, State,
-    behavior::{pace, stabilize, windows},
+    behavior::pace,
     facts::{Facts, vertical},
     reason::Signal,
     state::within,
@@ -82,97 +82,9 @@ impl Shield<'_> {
     }
 
     /// A decision grows or shrinks; what would do both only grows.
-    fn one_direction(&self, out: &mut Outcome) {
+    pub(crate) fn one_direction(&self, out: &mut Outcome) {
         if out.fleet.grows_from(self.current) {
             out.fleet = out.fleet.at_least(self.current);
-        }
-    }
-
-    /// The stabilisation windows of both figures; the size's is the shorter one downward.
-    fn windows(&self, state: &mut State, out: &mut Outcome) {
-        let behavior = &self.seen.behavior;
-        let of_replicas = windows(behavior);
-        let of_size = self.limits.size_windows(behavior);
-        let (current, target) = (self.current, out.fleet);
-        let (_, most) = bounds(self.seen);
-        let past = state.recommendations.iter();
-        // Bounds that were narrowed since count at once.
-        let past = past.map(|r| (r.at, r.fleet.replicas.min(most)));
-        let replicas = stabilize(
-            self.now,
-            current.replicas,
-            target.replicas,
-            past,
-            of_replicas,
-        );
-        let target = Fleet {
-            size: self.enough(state, target, replicas),
-            ..target
-        };
-        state.recommend(self.now, target);
-        let past = state.recommendations.iter();
-        let past = past.map(|r| (r.at, r.fleet.size.0));
-        let size = stabilize(self.now, current.size.0, target.size.0, past, of_size);
-        let stable = Fleet {
-            replicas,
-            size: MilliCpu(size),
-        };
-        if stable == target {
-            out.fleet = target;
-            return;
-        }
-        if target.shrinks_from(current) {
-            out.able = ConditionReason::ScaleDownStabilized;
-            let window_s = if stable.replicas == target.replicas {
-                of_size.down_s
-            } else {
-                of_replicas.down_s
-            };
-            out.guards.push(Guard::DownStabilized { window_s });
-        } else {
-            out.able = ConditionReason::ScaleUpStabilized;
-            out.guards.push(Guard::UpStabilized {
-                window_s: of_replicas.up_s,
-            });
-        }
-        out.fleet = stable;
-        self.one_direction(out);
-    }
-
-    /// The size that is enough where more replicas stay than the target has; not on the way to a shape of fewer and
-    /// larger pods, which was taken for the sake of its end.
-    fn enough(&self, state: &State, target: Fleet, replicas: u32) -> MilliCpu {
-        let (Some(facts), Some(need)) = (self.facts, self.need) else {
-            return target.size;
-        };
-        let reshaping = within(self.now, state.reshaped, self.limits.reshape_s);
-        let spare = replicas > target.replicas && facts.vertical && !reshaping;
-        let enough = || facts.smallest(MilliCpu(0), replicas, need);
-        let enough = spare.then(enough).flatten();
-        enough.map_or(target.size, |size| size.min(target.size))
-    }
-
-    /// No shrink within the window of a growth: neither of replicas nor of the size, each by its own window.
-    fn rested(&self, state: &State, out: &mut Outcome) {
-        let behavior = &self.seen.behavior;
-        let mut kept = |shrinks: bool, window_s: u32| {
-            let rests = shrinks && within(self.now, state.last_up, window_s);
-            if rests {
-                out.guards.push(Guard::Direction { window_s });
-            }
-            rests
-        };
-        let (now, to) = (self.current, out.fleet);
-        let replicas = kept(to.replicas < now.replicas, windows(behavior).down_s);
-        let size = kept(
-            to.size < now.size,
-            self.limits.size_windows(behavior).down_s,
-        );
-        if replicas {
-            out.fleet.replicas = now.replicas;
-        }
-        if size {
-            out.fleet.size = now.size;
         }
     }
 
