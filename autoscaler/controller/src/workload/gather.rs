@@ -205,10 +205,10 @@ fn rehearses(around: &Around, one: &One<'_>) -> bool {
     matches!(adopt::next(&case), Next::Hold(Hold::Waits(_)))
 }
 
-/// Fewest and most replicas. Those of an autoscaler that is taken over count at once, not only when they are written
-/// into ours.
+/// Fewest and most replicas. Where the object is ours, what the annotations ask for counts at once, not only when it is
+/// written there: whoever lowers the most and scales in one go is not taken for a stranger.
 fn replicas(workload: &Workload, autoscaler: &SloAutoscaler) -> (u32, u32) {
-    if workload.settings.adopt == Adopt::Hpa && autoscalers::ours(autoscaler, workload) {
+    if autoscalers::ours(autoscaler, workload) {
         return autoscalers::bounds(workload);
     }
     let spec = &autoscaler.spec;
@@ -247,7 +247,12 @@ fn cpu_bounds(
     template: CpuSize,
     cores: f64,
 ) -> CpuBounds {
-    if let Some(asked) = autoscaler.spec.cpu {
+    let asked = if autoscalers::ours(autoscaler, workload) {
+        autoscalers::asked(workload).spec.cpu
+    } else {
+        autoscaler.spec.cpu
+    };
+    if let Some(asked) = asked {
         return CpuBounds {
             min: MilliCpu(asked.min_milli.max(1)),
             max: MilliCpu(asked.max_milli.max(1)),

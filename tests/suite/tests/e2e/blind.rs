@@ -17,7 +17,7 @@ use crate::{Case, beside, strike};
 
 pub const STRIKES: &[Case] = &[
     strike(
-        "scaling: Prometheus stopped for a minute under load: nothing shrinks, the condition says why, it comes back",
+        "scaling: Prometheus stopped for two minutes under load: nothing shrinks, the condition says why, it comes back",
         stopped,
     ),
     strike("scaling: a slow Prometheus gives the same demand", slow),
@@ -29,7 +29,7 @@ pub const BESIDE: &[Case] = &[beside(
 )];
 
 /// How long Prometheus is away.
-const AWAY: u64 = 60;
+const AWAY: u64 = 120;
 /// How late its answers are, ms: well within the product's patience of 10 s.
 const LATE_MS: &str = "4000";
 /// Where the relay listens.

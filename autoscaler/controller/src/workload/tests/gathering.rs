@@ -75,6 +75,35 @@ fn a_pin_bounds_what_may_be_asked_and_not_what_is_known() {
 }
 
 #[test]
+fn annotations_count_before_they_are_written_into_the_autoscaler() {
+    let mut object = deployment();
+    object["metadata"]["annotations"]["msars.io/max-replicas"] = json!("1");
+    object["metadata"]["annotations"]["msars.io/cpu"] = json!("25m..30m");
+    let workload = workload(&object, &[]);
+    let mut autoscaler = autoscaler();
+    for (ours, most, largest) in [(false, 8, 1200), (true, 1, 30)] {
+        if ours {
+            autoscaler.metadata.owner_references = Some(vec![crate::own::owner(&workload)]);
+        }
+        let one = One {
+            workload: &workload,
+            autoscaler: &autoscaler,
+            percentile: Percentile::new(0.99).unwrap(),
+            serving: &[],
+            signals: signals(1.0),
+            live: Vec::new(),
+            history: Vec::new(),
+        };
+        let seen = observation(&around(&workload, &[]), one);
+        assert_eq!(
+            (seen.max_replicas, seen.cpu.max),
+            (most, MilliCpu(largest)),
+            "{ours}"
+        );
+    }
+}
+
+#[test]
 fn the_mode_and_the_autoscaler_must_both_say_auto() {
     for (annotation, spec, acts) in [
         ("auto", "auto", true),
