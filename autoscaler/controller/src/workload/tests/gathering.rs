@@ -81,7 +81,12 @@ fn annotations_count_before_they_are_written_into_the_autoscaler() {
     object["metadata"]["annotations"]["msars.io/cpu"] = json!("25m..30m");
     let workload = workload(&object, &[]);
     let mut autoscaler = autoscaler();
-    for (ours, most, largest) in [(false, 8, 1200), (true, 1, 30)] {
+    autoscaler.spec.cpu = Some(msars_api::crd::CpuBounds {
+        min_milli: 50,
+        max_milli: 900,
+        step_milli: 50,
+    });
+    for (ours, most, largest) in [(false, 8, 900), (true, 1, 30)] {
         if ours {
             autoscaler.metadata.owner_references = Some(vec![crate::own::owner(&workload)]);
         }
