@@ -8,11 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use msars_domain::load::{RunResult, Window};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A look at the namespace's pods.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     /// Seconds since the first request.
     pub at_s: f64,
@@ -23,7 +23,7 @@ pub struct Sample {
 }
 
 /// Writes that changed replicas or sizes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actions {
     /// Replicas changed.
     pub scales: u64,
@@ -32,7 +32,7 @@ pub struct Actions {
 }
 
 /// What users saw.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Service {
     /// Requests intended.
     pub requests: u64,

@@ -5,6 +5,7 @@
 
 pub mod count;
 pub mod figure;
+pub mod kept;
 pub mod policy;
 pub mod reset;
 pub mod run;
@@ -14,7 +15,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use msars_shop::Options as Shop;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::bed::Bed;
 use crate::spread::Spread;
@@ -42,6 +43,10 @@ pub struct Args {
     /// Seconds that the trace's half hour takes.
     #[arg(long)]
     seconds: Option<f64>,
+    /// Go on from an earlier result (`target/bench/peers.json`) of the same trace: its runs are kept, those it lacks
+    /// are made.
+    #[arg(long, value_name = "FILE")]
+    resume: Option<PathBuf>,
     /// Who takes part.
     #[arg(
         long,
@@ -70,7 +75,7 @@ pub struct Args {
 }
 
 /// One policy under the trace.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Run {
     /// Who decided.
     pub policy: Policy,
@@ -142,20 +147,26 @@ pub fn run(args: &Args) -> Result<()> {
         .seconds
         .unwrap_or(if args.quick { 120.0 } else { 480.0 });
     let repeats = args.repeats.unwrap_or(if args.quick { 1 } else { 3 });
+    // Before anything comes up: a file that can't be gone on from costs no minutes.
+    let kept = match &args.resume {
+        None => Vec::new(),
+        Some(path) => kept::read(path, (seconds, trace.mean()))?,
+    };
     let shop = Shop {
         namespace: args.namespace.clone(),
         slo: format!("p{PERCENTILE}<{TARGET_MS}ms"),
         ..Shop::default()
     };
     let report = Bed::during(&shop, (args.attach, args.keep), |bed| {
-        all(bed, args, &shop, (&trace, seconds, repeats))
+        all(bed, args, &shop, (&trace, seconds, repeats), kept)
     })?;
     print(&report);
+    let policies: Vec<Policy> = report.rows.iter().map(|row| row.policy).collect();
     for (name, svg) in [
-        ("peers-cost.svg", figure::cost(&report.runs, &args.policies)),
+        ("peers-cost.svg", figure::cost(&report.runs, &policies)),
         (
             "peers-time.svg",
-            figure::time(&report.runs, &args.policies, &trace, seconds),
+            figure::time(&report.runs, &policies, &trace, seconds),
         ),
     ] {
         let path = folder()?.join(name);
@@ -170,6 +181,7 @@ fn all(
     args: &Args,
     shop: &Shop,
     (trace, seconds, repeats): (&Trace, f64, usize),
+    mut runs: Vec<Run>,
 ) -> Result<Report> {
     if args
         .policies
@@ -183,9 +195,11 @@ fn all(
         "the product has {}learned the shop",
         if learned { "" } else { "NOT " }
     );
-    let mut runs = Vec::new();
     for repeat in 0..repeats {
         for policy in Policy::rotated(&args.policies, repeat) {
+            if kept::has(&runs, policy, repeat) {
+                continue;
+            }
             let run = run::once(bed, shop, (policy, repeat), (trace, seconds))?;
             println!(
                 "{policy} {}: attainment {:.3} %, {:.2} min violated, {:.0} core-seconds, {} scales, {} resizes, load {:.1}",
@@ -211,8 +225,10 @@ fn all(
 }
 
 fn report(args: &Args, learned: bool, (trace, seconds): (&Trace, f64), runs: Vec<Run>) -> Report {
-    let policies = args.policies.iter();
-    let rows: Vec<Row> = policies.map(|policy| row(*policy, &runs)).collect();
+    let rows: Vec<Row> = kept::policies(&args.policies, &runs)
+        .into_iter()
+        .map(|policy| row(policy, &runs))
+        .collect();
     Report {
         learned,
         seconds,
