@@ -4,6 +4,7 @@
 //! what is missing, spawns cargo and the other programs, and counts what their tests say.
 
 mod count;
+mod images;
 mod preflight;
 mod run;
 mod stages;
@@ -54,6 +55,15 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Images of the product's programs as OCI archives, and a kustomization that installs them: for a cluster of yours.
+    Images {
+        /// Where the cluster pulls from, before the programs' names: `registry.example/msars`.
+        #[arg(long, default_value = "msars")]
+        registry: String,
+        /// The images' tag.
+        #[arg(long, default_value = "dev")]
+        tag: String,
+    },
     /// Say everything that is missing on this machine, with the command that installs it.
     Preflight,
 }
@@ -68,6 +78,7 @@ impl Command {
             Self::Check
             | Self::Generate
             | Self::Bench { .. }
+            | Self::Images { .. }
             | Self::Test {
                 part: Some(Part::Pure),
             } => Need::Build,
@@ -87,6 +98,7 @@ fn main() -> anyhow::Result<ExitCode> {
             Command::Cluster { args } => run::cluster(args)?,
             Command::Demo { args } => run::demo(args)?,
             Command::Generate => run::generate()?,
+            Command::Images { registry, tag } => run::images(registry, tag)?,
             Command::Bench { figure, args } => run::bench(*figure, args)?,
             Command::Preflight => {
                 println!("nothing is missing");

@@ -11,6 +11,7 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::count::Count;
+use crate::images;
 use crate::stages::{self, Figure, Part, Stage};
 
 fn root() -> PathBuf {
@@ -169,18 +170,45 @@ pub fn bench(figure: Option<Figure>, args: &[String]) -> Result<bool> {
         .collect::<Vec<_>>())
 }
 
+/// How cargo starts the cluster's own program.
+const CLUSTER: [&str; 7] = [
+    "run",
+    "--quiet",
+    "--profile",
+    "ci",
+    "-p",
+    "msars-cluster",
+    "--",
+];
+
 /// The cluster's own program.
 pub fn cluster(args: &[String]) -> Result<bool> {
-    let before = [
-        "run",
-        "--quiet",
-        "--profile",
-        "ci",
-        "-p",
-        "msars-cluster",
-        "--",
-    ];
-    hand_over(Path::new("cargo"), &before, args)
+    hand_over(Path::new("cargo"), &CLUSTER, args)
+}
+
+/// Builds the product's programs, and writes their images and the kustomization that installs them.
+pub fn images(registry: &str, tag: &str) -> Result<bool> {
+    if !hand_over(Path::new("cargo"), &stages::programs().args, &[])? {
+        return Ok(false);
+    }
+    let folder = root().canonicalize()?.join(images::FOLDER);
+    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    for part in images::PARTS {
+        let file = |path: PathBuf| path.display().to_string();
+        let args = [
+            "save-image".to_owned(),
+            images::name(registry, part, tag),
+            file(built().join(part.program)),
+            file(folder.join(part.archive)),
+        ];
+        if !hand_over(Path::new("cargo"), &CLUSTER, &args)? {
+            return Ok(false);
+        }
+    }
+    let text = images::kustomization(registry, tag);
+    std::fs::write(folder.join("kustomization.yaml"), text)?;
+    print!("{}", images::next(registry, tag));
+    Ok(true)
 }
 
 /// Builds what the demo starts, then starts the demo from its file: `cargo run` for it alone would resolve other

@@ -22,7 +22,7 @@ mod tools;
 mod up;
 
 pub use cluster::Cluster;
-pub use image::{File, Image};
+pub use image::{File, Image, archive};
 pub use network::{NAMESPACE, NODE_ADDRESS};
 pub use paths::Paths;
 pub use pki::NODE;

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use msars_cluster::{Cluster, Image, Options, ScrapeInterval};
+use msars_cluster::{Cluster, Image, Options, ScrapeInterval, archive};
 
 /// A real single-node Kubernetes on this machine, in a network namespace of its own. Needs root.
 #[derive(Debug, Parser)]
@@ -48,6 +48,15 @@ enum Command {
         #[arg(long, value_name = "NAME=VALUE")]
         env: Vec<String>,
     },
+    /// Write an image of a program into an OCI archive, for a registry or another cluster.
+    SaveImage {
+        /// The image's name, `registry.example/msars/admission:v1`.
+        name: String,
+        /// The program's file.
+        program: PathBuf,
+        /// The archive's file.
+        to: PathBuf,
+    },
 }
 
 fn main() -> Result<()> {
@@ -66,6 +75,10 @@ fn main() -> Result<()> {
             program,
             env,
         } => return load(&names, &program, env),
+        Command::SaveImage { name, program, to } => {
+            let bytes = archive(&[Image::of_program(&name, &program)?])?;
+            return std::fs::write(&to, bytes).with_context(|| format!("writing {}", to.display()));
+        }
         Command::Status => {
             let cluster = Cluster::attach()?;
             for process in cluster.processes() {

@@ -18,6 +18,8 @@ pub struct Write {
     pub reason: Option<String>,
     /// The revision of which the verdict speaks.
     pub revision: Option<String>,
+    /// When the hold that the verdict speaks of ends at the latest.
+    pub until: Option<Timestamp>,
     /// The webhook's patch set `spec.paused` and the hold's annotation.
     pub holds: bool,
     /// The write removed a hold's pause.
@@ -44,6 +46,32 @@ pub struct Hold {
     pub to: Option<Timestamp>,
     /// Who ended it.
     pub by: String,
+    /// Its deadline.
+    pub until: Option<Timestamp>,
+}
+
+/// How a hold ended, as far as the API server's log knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Somebody else than the product ended it.
+    User,
+    /// The product, once the revision's profile was stored.
+    Profiled,
+    /// The product, at the deadline.
+    Deadline,
+    /// The product, before either.
+    Early,
+}
+
+/// A finished profile was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// When the server had answered.
+    pub at: Timestamp,
+    /// The Deployment.
+    pub workload: String,
+    /// Of which revision.
+    pub revision: String,
 }
 
 impl Hold {
@@ -56,6 +84,48 @@ impl Hold {
     pub fn ended_by_us(&self) -> bool {
         self.by.starts_with("system:serviceaccount:msars-system:")
     }
+
+    /// How it ended; none while it lasts. A profile counts however late: a release at the deadline would not wait for it.
+    pub fn ending(&self, profiles: &[Stored]) -> Option<Ending> {
+        let to = self.to?;
+        let profiled = profiles.iter().any(|stored| {
+            stored.workload == self.workload && stored.revision == self.revision && stored.at <= to
+        });
+        Some(if !self.ended_by_us() {
+            Ending::User
+        } else if profiled {
+            Ending::Profiled
+        } else if self.until.is_some_and(|until| to >= until) {
+            Ending::Deadline
+        } else {
+            Ending::Early
+        })
+    }
+}
+
+/// Every finished profile that was stored in a namespace.
+pub fn profiles(log: &str, namespace: &str) -> Vec<Stored> {
+    let stored = |line: &str| {
+        let event: Value = serde_json::from_str(line).ok()?;
+        let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
+        let code = event.pointer("/responseStatus/code")?.as_u64()?;
+        let done = text("/objectRef/resource") == Some("loadlatencyprofiles")
+            && text("/objectRef/subresource") == Some("status")
+            && text("/objectRef/namespace") == Some(namespace)
+            && text("/requestObject/status/phase") == Some("Done")
+            && (200..300).contains(&code);
+        let (workload, revision) = text("/objectRef/name")?.rsplit_once('.')?;
+        Some(Stored {
+            at: text("/stageTimestamp")?.parse().ok()?,
+            workload: workload.to_owned(),
+            revision: revision.to_owned(),
+        })
+        .filter(|_| done)
+    };
+    log.lines()
+        .filter(|line| line.contains("\"loadlatencyprofiles\""))
+        .filter_map(stored)
+        .collect()
 }
 
 /// Every accepted write to a Deployment of a namespace, by time. Lines that are no audit event are left out.
@@ -101,6 +171,7 @@ fn write(event: &Value, namespace: &str) -> Option<Write> {
         releases: removes || verdict.as_deref() == Some("Release"),
         reason: note("reason"),
         revision: note("revision"),
+        until: note("until").and_then(|until| until.parse().ok()),
         holds: paused_by_webhook(event),
         verdict,
     })
@@ -153,6 +224,7 @@ pub fn holds(writes: &[Write]) -> Vec<Hold> {
                 from: write.at,
                 to: None,
                 by: String::new(),
+                until: write.until,
             }),
             Some(hold) if write.releases => {
                 hold.to = Some(write.at);
@@ -166,7 +238,7 @@ pub fn holds(writes: &[Write]) -> Vec<Hold> {
 
 #[cfg(test)]
 mod tests {
-    use super::{holds, writes};
+    use super::{Ending, holds, profiles, writes};
 
     const LOG: &str = include_str!("fixtures/audit.jsonl");
 
@@ -209,6 +281,23 @@ mod tests {
             .is_empty()
         );
         assert!(writes("\"deployments\" {", "shop").is_empty());
+    }
+
+    #[test]
+    fn a_hold_ends_as_the_log_shows() {
+        let hold = &holds(&writes(LOG, "shop"))[0];
+        let stored = profiles(LOG, "shop");
+        assert_eq!(stored.len(), 2);
+        assert!(profiles(LOG, "elsewhere").is_empty());
+        assert_eq!(hold.ending(&stored), Some(Ending::Profiled));
+        assert_eq!(hold.ending(&stored[1..]), Some(Ending::Early));
+        let mut other = hold.clone();
+        other.until = other.to;
+        assert_eq!(other.ending(&[]), Some(Ending::Deadline));
+        other.by = "admin".into();
+        assert_eq!(other.ending(&stored), Some(Ending::User));
+        other.to = None;
+        assert_eq!(other.ending(&stored), None);
     }
 
     #[test]

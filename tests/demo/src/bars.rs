@@ -2,7 +2,7 @@
 
 use crate::births::Birth;
 use crate::report::{Bar, Report, Revision};
-use crate::takeover;
+use crate::{takeover, truth};
 
 /// Fewest revisions released as profiled.
 const PROFILED: usize = 2;
@@ -87,6 +87,7 @@ pub fn judge(report: &Report) -> Vec<Bar> {
             measured.join(", "),
             !all.is_empty() && all.iter().all(enough),
         ),
+        truth::bar(all),
         bar(
             "a slower version gets more of the objective, a faster one another share".to_owned(),
             texts.join("; "),
@@ -307,12 +308,16 @@ pub(crate) mod tests {
     #[test]
     fn each_fault_misses_its_own_bar() {
         type Spoil = fn(&mut Report);
-        let table: [(&str, Spoil); 19] = [
+        let table: [(&str, Spoil); 21] = [
             ("profiled", |r| {
                 r.revisions[0].released_by = "deadline".into();
             }),
             ("points", |r| r.revisions[1].points = 5),
             ("points", |r| r.revisions[1].sizes = vec![200]),
+            ("unknown", |r| r.revisions[0].work_found_ms = None),
+            ("+11.0 %", |r| {
+                r.revisions[0].work_found_ms = Some(8.1 * 1.11)
+            }),
             ("slower", |r| {
                 _ = r.revisions[0]
                     .budgets_after
@@ -345,7 +350,7 @@ pub(crate) mod tests {
                 "{word}: {missed:?}"
             );
         }
-        assert_eq!(missed(&judge(&Report::default())).len(), 10);
+        assert_eq!(missed(&judge(&Report::default())).len(), 11);
     }
 
     #[test]

@@ -39,4 +39,5 @@ pub mod story;
 pub mod surge;
 pub mod takeover;
 pub mod timeline;
+pub mod truth;
 pub mod undo;

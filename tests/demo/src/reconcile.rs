@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::audit::{Hold, Write};
+use crate::audit::{Ending, Hold, Stored, Write};
 use crate::births::Birth;
 use crate::report::{Report, Revision, Undo};
 
@@ -22,7 +22,12 @@ pub const AGREE_S: f64 = 2.0;
 
 /// Compares every hold and verdict with the API server's log; what does not agree is told, and what the log knows is
 /// added. `zero` is the start of the report's seconds.
-pub fn reconcile(report: &mut Report, writes: &[Write], holds: &[Hold], zero: Timestamp) {
+pub fn reconcile(
+    report: &mut Report,
+    writes: &[Write],
+    (holds, profiles): (&[Hold], &[Stored]),
+    zero: Timestamp,
+) {
     let mut lines = Vec::new();
     for revision in &mut report.revisions {
         let found = holds
@@ -34,7 +39,7 @@ pub fn reconcile(report: &mut Report, writes: &[Write], holds: &[Hold], zero: Ti
             (true, None) => Some("kubectl showed a hold that the log does not show".to_owned()),
             (true, Some(hold)) => {
                 revision.hold_s_audit = hold.seconds();
-                disagreement(revision, hold)
+                disagreement(revision, hold, profiles)
             }
         };
         if let Some(told) = told {
@@ -81,7 +86,7 @@ fn undone(undo: &Undo, writes: &[Write], zero: Timestamp) -> Vec<String> {
     lines
 }
 
-fn disagreement(revision: &Revision, hold: &Hold) -> Option<String> {
+fn disagreement(revision: &Revision, hold: &Hold, profiles: &[Stored]) -> Option<String> {
     let Some(seconds) = hold.seconds() else {
         return Some("the log shows no end of the hold".to_owned());
     };
@@ -91,10 +96,18 @@ fn disagreement(revision: &Revision, hold: &Hold) -> Option<String> {
             revision.hold_s
         ));
     }
-    let ours = revision.released_by != "user";
-    (ours != hold.ended_by_us()).then(|| {
+    let told = match revision.released_by.as_str() {
+        "user" => Ending::User,
+        "profiled" => Ending::Profiled,
+        "deadline" => Ending::Deadline,
+        // Every other reason ends a hold before its deadline, without a profile.
+        _ => Ending::Early,
+    };
+    let logged = hold.ending(profiles);
+    (logged != Some(told)).then(|| {
+        let logged = logged.map_or_else(|| "no end".to_owned(), |end| format!("{end:?}"));
         format!(
-            "released as {} and ended by {}",
+            "released as {}; by the log: {logged}, ended by {}",
             revision.released_by, hold.by
         )
     })
@@ -128,7 +141,11 @@ mod tests {
 
     fn check(mut report: Report) -> Vec<String> {
         let writes = audit::writes(LOG, "shop");
-        reconcile(&mut report, &writes, &audit::holds(&writes), writes[0].at);
+        let found = (
+            &audit::holds(&writes)[..],
+            &audit::profiles(LOG, "shop")[..],
+        );
+        reconcile(&mut report, &writes, found, writes[0].at);
         assert_eq!(report.unexpected, report.contradictions);
         report.unexpected
     }
@@ -152,6 +169,13 @@ mod tests {
             told_now[1].contains("ended by system:serviceaccount"),
             "{told_now:?}"
         );
+
+        let mut report = told();
+        report.revisions[0].released_by = "deadline".into();
+        report.revisions[1].released_by = "callee".into();
+        let told_now = check(report);
+        assert_eq!(told_now.len(), 2, "{told_now:?}");
+        assert!(told_now[0].contains("by the log: Profiled"), "{told_now:?}");
 
         let mut report = told();
         report.revisions[0].held = false;

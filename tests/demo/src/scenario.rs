@@ -153,7 +153,11 @@ fn play(stage: &Stage<'_>, wish: &Wish) -> Result<Report> {
         let born = births::births(&log, place, &wishes, BIRTH_LAG_S, zero);
         born_by(revision, born);
     }
-    reconcile(&mut report, &writes, &audit::holds(&writes), zero);
+    let found = (
+        &audit::holds(&writes)[..],
+        &audit::profiles(&log, NAMESPACE)[..],
+    );
+    reconcile(&mut report, &writes, found, zero);
     let fleet = fleet::read(&log, NAMESPACE);
     report.contradict(agree::contradictions(&fleet, &shown));
     if let Some(told) = &mut report.adoption {

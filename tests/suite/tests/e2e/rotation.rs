@@ -1,10 +1,10 @@
-//! The webhook's certificate is exchanged while reviews run.
+//! The webhook's certificate and its authority are exchanged while reviews run.
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::SignedDuration;
-use msars_certs::{Authority, Leaf, Pem, Usage};
+use msars_certs::{Authority, Leaf, Pem, Usage, bundle};
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, SYSTEM, until};
@@ -13,7 +13,7 @@ use crate::proxy::Stream;
 use crate::{Case, strike};
 
 pub const CASES: &[Case] = &[strike(
-    "three certificate rotations under a stream of admissions: none failed, none let through",
+    "three certificate rotations, one of the authority, under a stream of admissions: none failed, none let through",
     rotations,
 )];
 
@@ -47,58 +47,68 @@ fn reloads(bed: &Bed, address: &str) -> Result<u64> {
     Ok(count.context("no certificate_reloads")?.parse()?)
 }
 
-/// Puts a leaf in place that has lived four fifths of its life, waits for the leader's new one, and until every pod
-/// serves it.
-fn rotate(bed: &Bed) -> Result<()> {
-    let secret = bed.own(&["secret", SECRET])?;
-    let authority = Authority::load(Pem {
-        cert: file(&secret, "ca.crt")?,
-        key: file(&secret, "ca.key")?,
-    })?;
-    let leaf = Leaf {
-        name: HOST,
-        group: None,
-        sans: &[HOST],
-        usage: Usage::Server,
-    };
-    let aged = authority.issue(
-        &leaf,
-        now() - SignedDuration::from_hours(40),
-        SignedDuration::from_hours(50),
-    )?;
-    let data = json!({"data": {"tls.crt": STANDARD.encode(&aged.cert), "tls.key": STANDARD.encode(&aged.key)}});
-    let before: Vec<(String, String, u64)> = pods(bed)?
-        .into_iter()
-        .map(|(name, address)| Ok((reloads(bed, &address)?, name, address)))
-        .map(|found: Result<_>| found.map(|(count, name, address)| (name, address, count)))
-        .collect::<Result<_>>()?;
+fn authority(secret: &Value) -> Result<Authority> {
+    Ok(Authority::load(Pem {
+        cert: file(secret, "ca.crt")?,
+        key: file(secret, "ca.key")?,
+    })?)
+}
+
+const LEAF: Leaf<'_> = Leaf {
+    name: HOST,
+    group: None,
+    sans: &[HOST],
+    usage: Usage::Server,
+};
+
+fn encoded(files: &[(&str, &str)]) -> Value {
+    let data: serde_json::Map<String, Value> = files
+        .iter()
+        .map(|(name, text)| ((*name).to_owned(), json!(STANDARD.encode(text))))
+        .collect();
+    json!({"data": data})
+}
+
+fn store(bed: &Bed, files: &[(&str, &str)]) -> Result<()> {
+    let data = encoded(files).to_string();
+    let patch = ["patch", "secret", SECRET, "--type=merge", "-p", &data];
+    bed.must(&[&["-n", SYSTEM][..], &patch].concat()).map(drop)
+}
+
+/// A pod of the webhook: name, address, reloads so far.
+type Serving = (String, String, u64);
+
+fn serving(bed: &Bed) -> Result<Vec<Serving>> {
+    let found = pods(bed)?;
     ensure!(
-        before.len() == 2,
+        found.len() == 2,
         "expected: two pods of the webhook; found: {}",
-        before.len()
+        found.len()
     );
-    bed.must(&[
-        "-n",
-        SYSTEM,
-        "patch",
-        "secret",
-        SECRET,
-        "--type=merge",
-        "-p",
-        &data.to_string(),
-    ])?;
-    until("the leader renews the leaf", 30, || {
-        let found = file(&bed.own(&["secret", SECRET])?, "tls.crt")?;
-        Ok((found != aged.cert)
+    found
+        .into_iter()
+        .map(|(name, address)| reloads(bed, &address).map(|count| (name, address, count)))
+        .collect()
+}
+
+/// Waits until the Secret's file is another one than `old`.
+fn replaced(bed: &Bed, name: &str, old: &str, seconds: u64) -> Result<()> {
+    until(&format!("the leader renews {name}"), seconds, || {
+        let found = file(&bed.own(&["secret", SECRET])?, name)?;
+        Ok((found != old)
             .then_some(())
             .ok_or("the aged one".to_owned()))
-    })?;
-    // The kubelet looks at a pod's Secrets about once a minute, and whenever the pod changes.
+    })
+}
+
+/// Waits until every pod serves another leaf than before. The kubelet looks at a pod's Secrets about once a minute, and
+/// whenever the pod changes.
+fn served(bed: &Bed, before: &[Serving]) -> Result<()> {
     let mark = format!("e2e/rotation={}", bed.mark());
-    for (name, _, _) in &before {
+    for (name, _, _) in before {
         bed.must(&["-n", SYSTEM, "annotate", "--overwrite", "pod", name, &mark])?;
     }
-    for (name, address, count) in &before {
+    for (name, address, count) in before {
         until(&format!("{name} serves the new leaf"), 120, || {
             let found = reloads(bed, address)?;
             Ok((found > *count)
@@ -109,10 +119,66 @@ fn rotate(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+/// Puts a leaf in place that has lived four fifths of its life, waits for the leader's new one, and until every pod
+/// serves it.
+fn rotate(bed: &Bed) -> Result<()> {
+    let authority = authority(&bed.own(&["secret", SECRET])?)?;
+    let aged = authority.issue(
+        &LEAF,
+        now() - SignedDuration::from_hours(40),
+        SignedDuration::from_hours(50),
+    )?;
+    let before = serving(bed)?;
+    store(bed, &[("tls.crt", &aged.cert), ("tls.key", &aged.key)])?;
+    replaced(bed, "tls.crt", &aged.cert, 30)?;
+    served(bed, &before)
+}
+
+/// Puts an authority in charge that ends in four minutes, trusted beside the one before it; waits until every pod serves
+/// a leaf of it, until the leader exchanges it at two thirds of its life, and until every pod serves a leaf of the next.
+fn exchange(bed: &Bed) -> Result<()> {
+    let old = authority(&bed.own(&["secret", SECRET])?)?;
+    let (from, life) = (
+        now() - SignedDuration::from_secs(60),
+        SignedDuration::from_secs(300),
+    );
+    let short = Authority::new("msars-webhook-ca", from, life)?;
+    let leaf = short.issue(&LEAF, from, life)?;
+    let both = bundle(&short.pem().cert, Some(&old.pem().cert));
+    let before = serving(bed)?;
+    // Trusted first, as the leader does it: no pod may serve what the API server does not trust yet.
+    let trusted: Vec<Value> = bed.own(&["mutatingwebhookconfiguration", "msars-admission"])?
+        ["webhooks"]
+        .as_array()
+        .context("no webhooks")?
+        .iter()
+        .map(|one| json!({"name": one["name"], "clientConfig": {"caBundle": STANDARD.encode(&both)}}))
+        .collect();
+    let trusted = json!({"webhooks": trusted}).to_string();
+    let configuration = ["patch", "mutatingwebhookconfiguration", "msars-admission"];
+    bed.must(&[&configuration[..], &["-p", &trusted]].concat())?;
+    store(
+        bed,
+        &[
+            ("ca.crt", &short.pem().cert),
+            ("ca.key", &short.pem().key),
+            ("tls.crt", &leaf.cert),
+            ("tls.key", &leaf.key),
+            ("bundle.crt", &both),
+        ],
+    )?;
+    served(bed, &before)?;
+    let before = serving(bed)?;
+    replaced(bed, "ca.crt", &short.pem().cert, 180)?;
+    served(bed, &before)
+}
+
 fn rotations(bed: &Bed) -> Result<()> {
     bed.settle("session-db")?;
     let stream = Stream::start(bed, "session-db")?;
-    let outcome = (0..3).try_for_each(|_| rotate(bed));
+    let outcome = (0..2)
+        .try_for_each(|_| rotate(bed))
+        .and_then(|()| exchange(bed));
     let [held, through, failed] = stream.end()?;
     println!("      {held} updates held, {through} let through, {failed} failed");
     outcome?;
