@@ -28,6 +28,12 @@ pub struct Candidate {
 /// The end of our claim; `None` when we do not lead. Compare with the clock before acting.
 pub type Claim = Option<Timestamp>;
 
+/// Whether this replica leads at `now`. Asked right before a write: what came between may have taken longer than the
+/// claim lasts.
+pub fn leads(claim: &watch::Receiver<Claim>, now: Timestamp) -> bool {
+    claim.borrow().is_some_and(|end| end > now)
+}
+
 fn facts(lease: &Lease) -> Facts {
     let Some(spec) = &lease.spec else {
         return Facts::default();

@@ -1,5 +1,5 @@
-//! A guarded watch: a local copy of objects that knows whether it was ever complete, and since when it hears nothing
-//! but errors.
+//! A guarded watch: a local copy of objects that knows whether it was ever complete, and whether it hears from the API
+//! server now.
 
 use std::{
     fmt::Debug,
@@ -8,19 +8,27 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use kube::{
     Api, Resource,
     runtime::{
-        WatchStreamExt as _, reflector,
-        reflector::Store,
-        watcher::{self, Event},
+        reflector::{Store, store::Writer},
+        watcher::{self, DefaultBackoff, Event},
     },
 };
 use serde::de::DeserializeOwned;
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::{sleep, timeout},
+};
+
+/// After an error, a watch that is silent for so long since its list counts as well: one that is refused says so sooner.
+const QUIET: Duration = Duration::from_secs(2);
+/// Longest pause between two tries.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// The local copy.
 pub struct Watched<K>
@@ -90,49 +98,98 @@ where
 }
 
 /// Starts nothing yet: returns the copy and the task that keeps it until `stop` turns true. `changed` is told of
-/// every event. Failures back off (0.8 s to 30 s) and are logged and counted.
+/// every event and of every change of health. Failures back off (from about a second to a
+/// minute), are logged and counted.
+///
+/// After an error the kind is listed anew: kube's watcher would resume by itself, but without a word, so that nobody
+/// could tell a quiet kind that is watched again from one that is not.
 pub fn watched<K>(
     name: &'static str,
     api: Api<K>,
     dynamic: K::DynamicType,
     config: watcher::Config,
     changed: Arc<Notify>,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) -> (Watched<K>, impl Future<Output = ()> + Send + 'static)
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     K::DynamicType: Hash + Eq + Clone + Send + Sync + 'static,
 {
-    let writer = reflector::store::Writer::<K>::new(dynamic);
+    let mut writer = Writer::<K>::new(dynamic);
     let state = Arc::new(State::default());
     let copy = Watched {
         store: writer.as_reader(),
         state: Arc::clone(&state),
     };
-    let task = async move {
-        let events = reflector(writer, watcher::watcher(api, config)).default_backoff();
-        let mut events = std::pin::pin!(events);
+    let keeps = async move {
+        // Resets itself after two minutes without an error.
+        let mut pauses = DefaultBackoff::default();
         loop {
-            let event = tokio::select! {
-                event = events.next() => event,
-                _ended = stop.wait_for(|stop| *stop) => return,
+            let events = watcher::watcher(api.clone(), config.clone());
+            let error = state.follow(events, &mut writer, &changed).await;
+            state.failing.store(true, Ordering::Release);
+            state.errors.fetch_add(1, Ordering::Relaxed);
+            changed.notify_one();
+            let error = error.as_ref().map(tracing::field::display);
+            tracing::warn!(watch = name, error, "watch failed; it is tried again");
+            sleep(pauses.next().unwrap_or(LONGEST)).await;
+        }
+    };
+    (copy, until(stop, keeps))
+}
+
+async fn until(mut stop: watch::Receiver<bool>, keeps: impl Future) {
+    tokio::select! {
+        _never = keeps => {}
+        _ended = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
+impl State {
+    /// Keeps the copy by the events of one watcher until its first error; `None` when it just ended.
+    async fn follow<K>(
+        &self,
+        events: impl Stream<Item = watcher::Result<Event<K>>>,
+        writer: &mut Writer<K>,
+        changed: &Notify,
+    ) -> Option<watcher::Error>
+    where
+        K: Resource + Clone + 'static,
+        K::DynamicType: Hash + Eq + Clone,
+    {
+        let mut events = std::pin::pin!(events);
+        let mut listed = false;
+        loop {
+            let next = events.next();
+            let event = if listed && self.failing.load(Ordering::Acquire) {
+                let Ok(event) = timeout(QUIET, next).await else {
+                    self.failing.store(false, Ordering::Release);
+                    changed.notify_one();
+                    continue;
+                };
+                event
+            } else {
+                next.await
             };
             match event {
                 Some(Ok(event)) => {
-                    if matches!(event, Event::InitDone) {
-                        state.synced.store(true, Ordering::Release);
+                    writer.apply_watcher_event(&event);
+                    match event {
+                        // Told before anything was asked.
+                        Event::Init | Event::InitApply(_) => {}
+                        Event::InitDone => {
+                            listed = true;
+                            self.synced.store(true, Ordering::Release);
+                        }
+                        Event::Apply(_) | Event::Delete(_) => {
+                            self.failing.store(false, Ordering::Release);
+                        }
                     }
-                    state.failing.store(false, Ordering::Release);
                     changed.notify_one();
                 }
-                Some(Err(error)) => {
-                    state.failing.store(true, Ordering::Release);
-                    state.errors.fetch_add(1, Ordering::Relaxed);
-                    tracing::warn!(watch = name, %error, "watch failed; it is tried again");
-                }
-                None => return,
+                Some(Err(error)) => return Some(error),
+                None => return None,
             }
         }
-    };
-    (copy, task)
+    }
 }

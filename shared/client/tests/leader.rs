@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 use http::{Method, Request, Response};
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, Client, client::Body};
-use msars_client::leader::Candidate;
+use msars_client::leader::{Candidate, leads};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tower_test::mock::{self, Handle};
@@ -69,6 +69,18 @@ async fn answer(server: &mut Server, code: u16, body: Value) -> (Method, Value) 
 fn api() -> (Api<k8s_openapi::api::coordination::v1::Lease>, Server) {
     let (service, server) = mock::pair();
     (Api::namespaced(Client::new(service, "ns"), "ns"), server)
+}
+
+#[test]
+fn a_claim_leads_before_its_end_and_not_at_it() {
+    for (claim, leading) in [
+        (None, false),
+        (Some(now() - SignedDuration::from_secs(1)), false),
+        (Some(now()), false),
+        (Some(now() + SignedDuration::from_millis(1)), true),
+    ] {
+        assert_eq!(leads(&watch::channel(claim).1, now()), leading, "{claim:?}");
+    }
 }
 
 #[tokio::test]

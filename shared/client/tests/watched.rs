@@ -1,0 +1,218 @@
+//! Guarded watches against a scripted API server.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test: a panic is its way to fail"
+)]
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::{Body as HttpBody, Bytes, Frame};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::runtime::watcher;
+use kube::{Api, Client, client::Body};
+use msars_client::watched::{Watched, watched};
+use serde_json::json;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tower_test::mock;
+
+/// What the API server answers to a list or a watch.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    /// A list of one object.
+    List,
+    /// A watch that stays open and says nothing.
+    Quiet,
+    /// A status 500.
+    Failure,
+    /// A watch whose stream says that something went wrong, and stays open.
+    Error,
+    /// A watch whose connection breaks.
+    Broken,
+    /// A watch that is too old.
+    Expired,
+    /// One object changes, then the connection breaks.
+    Change,
+}
+
+/// The rest of an answer after its first bytes.
+#[derive(Clone, Copy, Debug)]
+enum Rest {
+    End,
+    Silence,
+    Break,
+}
+
+struct Said(Option<Bytes>, Rest);
+
+impl HttpBody for Said {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        if let Some(bytes) = self.0.take() {
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        match self.1 {
+            Rest::End => Poll::Ready(None),
+            Rest::Silence => Poll::Pending,
+            Rest::Break => {
+                let kind = std::io::ErrorKind::ConnectionReset;
+                Poll::Ready(Some(Err(kind.into())))
+            }
+        }
+    }
+}
+
+impl Answer {
+    fn respond(self) -> Response<Said> {
+        let object =
+            json!({"metadata": {"name": "switches", "namespace": "ns", "resourceVersion": "8"}});
+        let status = |code: u16| {
+            json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+                "reason": "x", "message": "scripted"})
+        };
+        let error = |code: u16| json!({"type": "ERROR", "object": status(code)});
+        let (code, body, rest) = match self {
+            Self::List => {
+                let list = json!({"kind": "ConfigMapList", "apiVersion": "v1",
+                    "metadata": {"resourceVersion": "7"}, "items": [object]});
+                (200, Some(list), Rest::End)
+            }
+            Self::Quiet => (200, None, Rest::Silence),
+            Self::Failure => (500, Some(status(500)), Rest::End),
+            Self::Error => (200, Some(error(500)), Rest::Silence),
+            Self::Broken => (200, None, Rest::Break),
+            Self::Expired => (200, Some(error(410)), Rest::End),
+            Self::Change => {
+                let change = json!({"type": "MODIFIED", "object": object});
+                (200, Some(change), Rest::Break)
+            }
+        };
+        let bytes = body.map(|body| Bytes::from(format!("{body}\n")));
+        Response::builder()
+            .status(code)
+            .body(Said(bytes, rest))
+            .unwrap()
+    }
+}
+
+/// A watch on an API server that gives `answers[i]` to list or watch `i`, and the last one to all that follow.
+fn watching(
+    lists: &'static [Answer],
+    watches: &'static [Answer],
+) -> (Watched<ConfigMap>, watch::Sender<bool>) {
+    let (service, mut server) = mock::pair::<Request<Body>, Response<Said>>();
+    tokio::spawn(async move {
+        let mut next = [lists, watches].map(|answers| answers.iter().copied());
+        let mut last = [lists, watches].map(|answers| *answers.last().unwrap());
+        while let Some((request, send)) = server.next_request().await {
+            let query = request.uri().query().unwrap_or_default();
+            let which = usize::from(query.contains("watch=true"));
+            last[which] = next[which].next().unwrap_or(last[which]);
+            send.send_response(last[which].respond());
+        }
+    });
+    let api = Api::namespaced(Client::new(service, "ns"), "ns");
+    let stop = watch::Sender::new(false);
+    let (copy, task) = watched(
+        "switches",
+        api,
+        (),
+        watcher::Config::default(),
+        Arc::new(Notify::new()),
+        stop.subscribe(),
+    );
+    tokio::spawn(task);
+    (copy, stop)
+}
+
+/// Waits until `wanted`, and says how long that took.
+async fn until(what: &str, wanted: impl Fn() -> bool) -> Duration {
+    let begun = Instant::now();
+    while !wanted() {
+        let took = begun.elapsed();
+        assert!(took < Duration::from_mins(2), "{what}: not in two minutes");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    begun.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_kind_is_well_again_after_one_error() {
+    const TABLE: [(&str, &[Answer], &[Answer]); 6] = [
+        (
+            "refused",
+            &[Answer::List],
+            &[Answer::Failure, Answer::Quiet],
+        ),
+        ("told", &[Answer::List], &[Answer::Error, Answer::Quiet]),
+        ("broken", &[Answer::List], &[Answer::Broken, Answer::Quiet]),
+        (
+            "expired",
+            &[Answer::List],
+            &[Answer::Expired, Answer::Quiet],
+        ),
+        ("changed", &[Answer::List], &[Answer::Change, Answer::Quiet]),
+        (
+            "refused, then not even listed",
+            &[Answer::List, Answer::Failure, Answer::List],
+            &[Answer::Failure, Answer::Quiet],
+        ),
+    ];
+    for (name, lists, watches) in TABLE {
+        let (copy, _stop) = watching(lists, watches);
+        until(name, || copy.errors() > 0).await;
+        assert!(copy.synced() && !copy.healthy(), "{name}");
+        assert_eq!(copy.all().len(), 1, "{name}: the copy stays");
+        let took = until(name, || copy.healthy()).await;
+        assert!(took < Duration::from_secs(10), "{name}: {took:?}");
+        // And it stays well, however quiet.
+        tokio::time::sleep(Duration::from_mins(2)).await;
+        assert!(copy.healthy(), "{name}");
+        assert_eq!(copy.all().len(), 1, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_keeps_failing_is_not_well() {
+    const TABLE: [(&str, &[Answer], &[Answer]); 3] = [
+        ("watches refused", &[Answer::List], &[Answer::Failure]),
+        ("watches broken", &[Answer::List], &[Answer::Broken]),
+        (
+            "lists refused",
+            &[Answer::List, Answer::Failure],
+            &[Answer::Failure],
+        ),
+    ];
+    for (name, lists, watches) in TABLE {
+        let (copy, _stop) = watching(lists, watches);
+        until(name, || copy.errors() > 0).await;
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_mins(10) {
+            assert!(!copy.healthy(), "{name}: after {:?}", begun.elapsed());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        // Backed off: neither given up nor hammered.
+        let errors = copy.errors();
+        assert!((8..=60).contains(&errors), "{name}: {errors} errors");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_is_well_as_soon_as_it_is_complete() {
+    let (copy, stop) = watching(&[Answer::List], &[Answer::Quiet]);
+    let took = until("complete", || copy.healthy()).await;
+    assert!(took < Duration::from_millis(100), "{took:?}");
+    drop(stop);
+}
