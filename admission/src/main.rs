@@ -1,8 +1,8 @@
 //! `msars-admission`: the mutating webhook.
 //!
 //! What this program does **not** do: it calls nobody while it answers, profiles nothing and scales nothing. It
-//! watches what a decision needs, answers reviews from that snapshot, and, while no controller leads, releases holds
-//! whose deadline passed.
+//! watches what a decision needs, asks which namespaces grant our writes, answers reviews from that snapshot, and
+//! releases holds whose deadline passed where no controller does.
 
 mod release;
 mod snapshot;
@@ -100,6 +100,14 @@ async fn main() -> anyhow::Result<()> {
     tasks.spawn(
         "snapshot",
         Arc::clone(&source).keep(synced, tasks.stop(), msars_ops::clock::now),
+    );
+    tasks.spawn(
+        "grants",
+        Arc::clone(&source).ask_for_grants(
+            clients.retrying.clone(),
+            tasks.stop(),
+            msars_ops::clock::now,
+        ),
     );
     tasks.spawn(
         "release",

@@ -1,4 +1,4 @@
-//! Without a controller, a webhook replica ends holds whose deadline passed.
+//! A webhook replica ends holds whose deadline passed while no controller leads, or none that could end them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub async fn run(
             match apply(&client, &action).await {
                 Ok(applied) => tracing::info!(
                     workload = %action.target(), reason = why.word(), ?applied,
-                    "released a hold without a controller"
+                    "released a hold that no controller ended"
                 ),
                 Err(error) => {
                     tracing::warn!(%error, category = error.category(), "a release failed");

@@ -2,33 +2,39 @@
 
 mod build;
 mod copies;
+mod grants;
 mod objectives;
 mod revisions;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::Client;
 use msars_client::connect::Clients;
 use msars_gate::Snapshot;
 use msars_ops::readiness::ReadyHandle;
-use msars_ops::shutdown::Tasks;
+use msars_ops::shutdown::{Tasks, stopped};
 use serde_json::Value;
 use tokio::sync::watch;
 
 use self::build::build;
 use self::copies::Copies;
+use self::grants::{Grants, ask};
 
 /// A burst of events makes one snapshot.
 const AT_MOST_EVERY: Duration = Duration::from_millis(100);
 /// Without events: the age of the watches is seen again.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(1);
+/// Between two looks at which grants are to be asked for.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// The copies and the snapshot made from them.
 #[derive(Debug)]
 pub struct Source {
     namespace: String,
     copies: Copies,
+    grants: Mutex<Grants>,
     now: RwLock<Arc<Snapshot>>,
 }
 
@@ -38,6 +44,7 @@ impl Source {
         Self {
             namespace: namespace.to_owned(),
             copies: Copies::start(clients, namespace, tasks),
+            grants: Mutex::default(),
             now: RwLock::default(),
         }
     }
@@ -60,7 +67,7 @@ impl Source {
         now: fn() -> Timestamp,
     ) {
         loop {
-            let snapshot = build(&self.copies, &self.namespace, now());
+            let snapshot = build(&self.copies.seen(), &self.grants(), &self.namespace, now());
             synced.set(snapshot.synced.is_some());
             *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
             let ended = async {
@@ -74,6 +81,48 @@ impl Source {
                     self.copies.changed.notified().await;
                     tokio::time::sleep(AT_MOST_EVERY).await;
                 } => {}
+            }
+        }
+    }
+
+    fn grants(&self) -> MutexGuard<'_, Grants> {
+        self.grants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks until `stop` which namespaces grant our writes: of one where they are missing every few seconds, of
+    /// another every minute.
+    pub async fn ask_for_grants(
+        self: Arc<Self>,
+        client: Client,
+        stop: watch::Receiver<bool>,
+        now: fn() -> Timestamp,
+    ) {
+        let stopped = stopped(stop);
+        tokio::pin!(stopped);
+        loop {
+            let round = async {
+                self.ask_round(&client, now).await;
+                tokio::time::sleep(ASK_EVERY).await;
+            };
+            tokio::select! {
+                () = round => {}
+                () = &mut stopped => return,
+            }
+        }
+    }
+
+    async fn ask_round(&self, client: &Client, now: fn() -> Timestamp) {
+        let due = self.grants().due(&self.copies.acting(), now());
+        for namespace in due {
+            let answer = ask(client, &namespace).await;
+            if let Err(error) = &answer {
+                tracing::warn!(
+                    namespace, %error,
+                    "asking whether writes are granted failed; it is tried again"
+                );
+            }
+            if self.grants().take(&namespace, answer.ok(), now()) {
+                self.copies.changed.notify_one();
             }
         }
     }

@@ -1,4 +1,4 @@
-//! One snapshot out of the copies, step by step.
+//! One snapshot out of what the copies show, step by step. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,24 +9,23 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use msars_gate::snapshot::{Holds, PodSelector, claim_is_writable};
 use msars_gate::{Facts, HoldState, Snapshot};
-use serde_json::Value;
 
-use super::copies::Copies;
+use super::copies::Seen;
+use super::grants::Grants;
 use super::{objectives, revisions};
 
 /// What is known at `now`; `namespace` is the installation's.
-pub(super) fn build(copies: &Copies, namespace: &str, now: Timestamp) -> Snapshot {
+pub(super) fn build(seen: &Seen, grants: &Grants, namespace: &str, now: Timestamp) -> Snapshot {
     let account = |name: &str| format!("system:serviceaccount:{namespace}:{name}");
-    let switches = copies.switches.all();
+    let switches = seen.switches.first();
     let mut snapshot = Snapshot {
-        holds: Holds::read(switches.first().and_then(|map| map.data.as_ref())),
-        lease_renewed: renewed(&copies.lease.all()),
-        synced: copies.healthy().then_some(now),
+        holds: Holds::read(switches.and_then(|map| map.data.as_ref())),
+        lease_renewed: renewed(&seen.leases),
+        synced: seen.healthy.then_some(now),
         own_users: BTreeSet::from([account("msars-autoscaler"), account("msars-admission")]),
         namespaces: BTreeMap::new(),
     };
-    let stored: Vec<Value> = copies.workloads();
-    let workloads: Vec<Facts<'_>> = stored.iter().map(Facts::read).collect();
+    let workloads: Vec<Facts<'_>> = seen.deployments.iter().map(Facts::read).collect();
     for facts in &workloads {
         let workload = snapshot.workload_mut(&facts.key());
         if let Some(template) = facts.object.pointer("/spec/template")
@@ -36,17 +35,15 @@ pub(super) fn build(copies: &Copies, namespace: &str, now: Timestamp) -> Snapsho
             workload.know(template);
         }
     }
-    let hashes = revisions::running(&mut snapshot, &copies.replica_sets.all(), &workloads);
-    revisions::profiled(&mut snapshot, &copies.profiles.all());
-    revisions::wanted(
-        &mut snapshot,
-        &copies.autoscalers.all(),
-        &hashes,
-        &workloads,
-    );
-    objectives::visited(&mut snapshot, &copies.objectives.all(), &workloads);
-    policies(&mut snapshot, &copies.policies.all());
-    claims(&mut snapshot, &copies.claims.all());
+    let hashes = revisions::running(&mut snapshot, &seen.replica_sets, &workloads);
+    revisions::profiled(&mut snapshot, &seen.profiles);
+    revisions::wanted(&mut snapshot, &seen.autoscalers, &hashes, &workloads);
+    objectives::visited(&mut snapshot, &seen.objectives, &workloads);
+    policies(&mut snapshot, &seen.policies);
+    claims(&mut snapshot, &seen.claims);
+    for (name, known) in &mut snapshot.namespaces {
+        known.grant = grants.grant(name, now);
+    }
     snapshot
 }
 
@@ -89,3 +86,6 @@ fn claims(snapshot: &mut Snapshot, claims: &[Arc<PersistentVolumeClaim>]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

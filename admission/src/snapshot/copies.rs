@@ -1,5 +1,6 @@
 //! Copies of the API server's objects that a snapshot is made of, kept by watches.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::{
@@ -13,8 +14,9 @@ use kube::{
     api::{ApiResource, DynamicObject},
     runtime::watcher,
 };
+use msars_api::annotations::{self, Mode};
 use msars_api::crd::{LoadLatencyProfile, ServiceLevelObjective, SloAutoscaler};
-use msars_api::{annotations, names};
+use msars_api::names;
 use msars_client::connect::Clients;
 use msars_client::watched::{Watched, watched};
 use msars_ops::shutdown::Tasks;
@@ -35,6 +37,23 @@ pub(super) struct Copies {
     pub(super) switches: Watched<ConfigMap>,
     /// Told of every change.
     pub(super) changed: Arc<Notify>,
+}
+
+/// What the copies show at one moment.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// Those with annotations of ours.
+    pub(super) deployments: Vec<Value>,
+    pub(super) replica_sets: Vec<Arc<DynamicObject>>,
+    pub(super) profiles: Vec<Arc<LoadLatencyProfile>>,
+    pub(super) objectives: Vec<Arc<ServiceLevelObjective>>,
+    pub(super) autoscalers: Vec<Arc<SloAutoscaler>>,
+    pub(super) policies: Vec<Arc<NetworkPolicy>>,
+    pub(super) claims: Vec<Arc<PersistentVolumeClaim>>,
+    pub(super) leases: Vec<Arc<Lease>>,
+    pub(super) switches: Vec<Arc<ConfigMap>>,
+    /// Whether every copy is complete and hears from the API server.
+    pub(super) healthy: bool,
 }
 
 impl Copies {
@@ -86,6 +105,35 @@ impl Copies {
         }
     }
 
+    /// Everything, as it is now.
+    pub(super) fn seen(&self) -> Seen {
+        Seen {
+            deployments: self.workloads(),
+            replica_sets: self.replica_sets.all(),
+            profiles: self.profiles.all(),
+            objectives: self.objectives.all(),
+            autoscalers: self.autoscalers.all(),
+            policies: self.policies.all(),
+            claims: self.claims.all(),
+            leases: self.lease.all(),
+            switches: self.switches.all(),
+            healthy: self.healthy(),
+        }
+    }
+
+    /// Namespaces with a Deployment in mode auto: what is done there needs our writes.
+    pub(super) fn acting(&self) -> BTreeSet<String> {
+        let mode = |map| annotations::parse(map).0.mode;
+        self.deployments
+            .all()
+            .iter()
+            .filter(|deployment| {
+                deployment.metadata.annotations.as_ref().map(mode) == Some(Mode::Auto)
+            })
+            .filter_map(|deployment| deployment.metadata.namespace.clone())
+            .collect()
+    }
+
     /// Every Deployment with annotations of ours, as stored.
     pub(super) fn workloads(&self) -> Vec<Value> {
         self.deployments
@@ -96,8 +144,7 @@ impl Copies {
             .collect()
     }
 
-    /// Whether every copy is complete and hears from the API server.
-    pub(super) fn healthy(&self) -> bool {
+    fn healthy(&self) -> bool {
         self.deployments.healthy()
             && self.replica_sets.healthy()
             && self.profiles.healthy()

@@ -65,7 +65,6 @@ mod tests {
                 quantile_ms: None,
                 attainment,
                 requests: 1000.0,
-                error_budget_left: None,
                 at: String::new(),
             }),
             ..ServiceLevelObjectiveStatus::default()

@@ -54,6 +54,10 @@ pub const HOLD: [&str; 4] = [HOLD_HASH, HOLD_FROM, HOLD_SINCE, HOLD_UNTIL];
 pub const DEADLINE_DEFAULT_S: u32 = 120;
 /// Shortest and longest hold accepted, seconds.
 pub const DEADLINE_BOUNDS_S: std::ops::RangeInclusive<u32> = 10..=600;
+/// How long a profile usually takes, from two pods to a split, seconds.
+pub const PROFILE_USUAL_S: u32 = 45;
+/// Shortest hold that a profile fits into, seconds: it takes a moment to see a hold and to end it.
+pub const DEADLINE_USEFUL_S: u32 = PROFILE_USUAL_S + 5;
 
 /// What the product may do to a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -147,7 +151,7 @@ impl CpuBounds {
     }
 }
 
-/// A value that was not understood; the default was used.
+/// A value that was not understood, or that is not good for what it asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
     /// Annotation name.
@@ -309,6 +313,13 @@ pub fn parse(annotations: &BTreeMap<String, String>) -> (Settings, Vec<Warning>)
         pause_scale_down: r.flag(PAUSE_SCALE_DOWN),
         emergency: r.flag(EMERGENCY),
     };
+    if settings.gate_deadline_s < DEADLINE_USEFUL_S {
+        r.warn(
+            GATE_DEADLINE,
+            "50s or more, which a profile needs",
+            "it as given: holds end without a profile",
+        );
+    }
     if let (Some(min), Some(max)) = (settings.min_replicas, settings.max_replicas)
         && min > max
     {

@@ -47,7 +47,7 @@ fn table() {
         ),
         (
             a::GATE_DEADLINE,
-            &["90s", "2m", "1m30s", "10s", "600s", "10m"],
+            &["90s", "2m", "1m30s", "50s", "600s", "10m"],
             &[
                 "0s",
                 "9s",
@@ -172,6 +172,23 @@ fn a_warning_names_annotation_value_accepted_form_and_default() {
         "msars.io/gate-deadline: \"2h\" is not 10s to 600s, like 120s or 1m30s; using 120s"
     );
     assert_eq!(settings.gate_deadline_s, 120);
+}
+
+#[test]
+fn a_deadline_too_short_for_a_profile_is_kept_with_a_warning_of_what_happens() {
+    for (value, seconds, warned) in [("10s", 10, true), ("49s", 49, true), ("50s", 50, false)] {
+        let (settings, warnings) = read(&[(a::GATE_DEADLINE, value)]);
+        assert_eq!(settings.gate_deadline_s, seconds, "{value}");
+        assert_eq!(!warnings.is_empty(), warned, "{value}");
+    }
+    let (_, warnings) = read(&[(a::GATE_DEADLINE, "30s")]);
+    let needed = format!("{}s or more", a::DEADLINE_USEFUL_S);
+    let text = warnings[0].to_string();
+    assert!(text.contains(&needed), "{text}");
+    assert_eq!(
+        text,
+        "msars.io/gate-deadline: \"30s\" is not 50s or more, which a profile needs; using it as given: holds end without a profile"
+    );
 }
 
 #[test]

@@ -3,13 +3,14 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::facts::Facts;
 use crate::hold::HoldState;
 use crate::judge::Case;
 use crate::reason::PassReason;
 use crate::request::{Operation, Request};
 use crate::snapshot::Snapshot;
 use crate::verdict::Verdict;
-use crate::warn::warnings;
+use crate::warn::{of_values, warnings};
 
 /// A decision with what follows from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +23,8 @@ pub struct Admission {
     pub warnings: Vec<String>,
 }
 
-/// Decides about a write of a Deployment from `old` to `new`. Pure: same input, same answer.
+/// Decides about a write of a Deployment from `old` to `new`. A new Deployment is told what is wrong with its
+/// annotations and stays as it was sent. Pure: same input, same answer.
 pub fn admit(
     old: &Value,
     new: &Value,
@@ -30,8 +32,15 @@ pub fn admit(
     request: &Request,
     now: Timestamp,
 ) -> Admission {
-    if request.operation != Operation::Update {
-        return untouched(PassReason::NotAnUpdate);
+    match request.operation {
+        Operation::Update => {}
+        Operation::Create => {
+            return Admission {
+                warnings: of_values(&Facts::read(new).warnings).collect(),
+                ..untouched(PassReason::NotAnUpdate)
+            };
+        }
+        Operation::Other => return untouched(PassReason::NotAnUpdate),
     }
     let whole = |object: &Value| {
         let is_map = |pointer| object.pointer(pointer).is_some_and(Value::is_object);

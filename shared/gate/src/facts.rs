@@ -1,7 +1,7 @@
 //! What a Deployment says about itself.
 
-use msars_api::annotations::{self, Settings, Warning};
-use msars_domain::ObjectKey;
+use msars_api::annotations::{self, PROFILE_REQUEST, Settings, Warning};
+use msars_domain::{ObjectKey, RequestMix};
 use serde_json::Value;
 
 use crate::deployment::{our_settings, template, text};
@@ -15,7 +15,7 @@ pub struct Facts<'a> {
     pub object: &'a Value,
     /// Settings out of its annotations.
     pub settings: Settings,
-    /// Annotation values that were not understood.
+    /// Annotation values that were not understood, or are not good for what they ask.
     pub warnings: Vec<Warning>,
     /// The revision of its template.
     pub revision: RevisionHash,
@@ -36,7 +36,8 @@ pub struct Facts<'a> {
 impl<'a> Facts<'a> {
     /// Reads a Deployment; what is missing or of a wrong type reads as absent.
     pub fn read(object: &'a Value) -> Self {
-        let (settings, warnings) = annotations::parse(&our_settings(object));
+        let (settings, mut warnings) = annotations::parse(&our_settings(object));
+        warnings.extend(bad_requests(&settings));
         let revision = revision_hash(template(object));
         let conditions = object
             .pointer("/status/conditions")
@@ -66,4 +67,15 @@ impl<'a> Facts<'a> {
         let part = |path| text(self.object, path).unwrap_or_default();
         ObjectKey::new(part("/metadata/namespace"), part("/metadata/name"))
     }
+}
+
+/// What is wrong with `profile-request`, whose grammar is not the annotations' own.
+fn bad_requests(settings: &Settings) -> Option<Warning> {
+    let text = settings.profile_request.as_ref()?;
+    text.parse::<RequestMix>().is_err().then(|| Warning {
+        annotation: PROFILE_REQUEST,
+        value: text.clone(),
+        accepted: "like GET /catalogue?size=5; 0.2 POST /cart {\"id\": 1}",
+        default_used: "no requests: revisions are not held",
+    })
 }

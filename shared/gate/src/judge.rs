@@ -13,7 +13,7 @@ use crate::hold::{HoldState, Stamps, hold_patch};
 use crate::reason::{PassReason, ReleaseReason};
 use crate::request::Request;
 use crate::shape_hash;
-use crate::snapshot::{Holds, Namespace, Snapshot, Workload};
+use crate::snapshot::{Grant, Holds, Namespace, Snapshot, Workload};
 use crate::undo;
 use crate::verdict::Verdict;
 
@@ -93,6 +93,16 @@ impl<'a> Case<'a> {
             .is_some_and(|(range, cpu)| range.contains(cpu.size()))
     }
 
+    fn grant(&self) -> Grant {
+        self.namespace.map(|known| known.grant).unwrap_or_default()
+    }
+
+    fn no_grant(&self) -> PassReason {
+        PassReason::NoGrant {
+            namespace: self.request.target.namespace.clone(),
+        }
+    }
+
     /// The decision while a hold of ours stands in the stored object.
     pub fn held(&self) -> Verdict {
         let release = |why| Verdict::Release { why };
@@ -129,6 +139,10 @@ impl<'a> Case<'a> {
             Some(until) if until > self.now => until,
             _ => return release(ReleaseReason::Deadline),
         };
+        // Nobody of ours could end it later: this write is the chance.
+        if self.grant() == Grant::Missing {
+            return release(ReleaseReason::NotHoldable(self.no_grant()));
+        }
         if changed && let Err(why) = self.may_hold() {
             return release(ReleaseReason::NotHoldable(why));
         }
@@ -191,9 +205,7 @@ impl<'a> Case<'a> {
         }
         let workload = self.workload.ok_or(PassReason::NoObjective)?;
         unless(workload.has_objective, PassReason::NoObjective)?;
-        if let Some(rival) = workload.rival.clone() {
-            return Err(PassReason::Rival { rival });
-        }
+        unless(self.grant() == Grant::Given, self.no_grant())?;
         unless(self.after.replicas > 0, PassReason::NoReplicas)?;
         unless(self.before.available, PassReason::NotAvailable)?;
         unless(!workload.burning_fast, PassReason::BurningFast)

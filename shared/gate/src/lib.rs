@@ -28,7 +28,7 @@ pub use containers::{Serving, images, serving};
 pub use facts::Facts;
 pub use hash::{RevisionHash, revision_hash, shape_hash};
 pub use hold::{HoldState, Stamps, pause_declared};
-pub use next::{Phase, Progress, READY_LIMIT, Step, Trouble, Watcher, let_go, next};
+pub use next::{OVERDUE, Phase, Progress, READY_LIMIT, Step, Trouble, Watcher, let_go, next};
 pub use reason::{Hazard, PassReason, ReleaseReason};
 pub use request::{Operation, Request};
 pub use snapshot::Snapshot;

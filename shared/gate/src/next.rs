@@ -13,6 +13,9 @@ use crate::snapshot::{Holds, lives};
 /// A shadow pod that is not Ready after this time can't be profiled before the deadline.
 pub const READY_LIMIT: SignedDuration = SignedDuration::from_secs(45);
 
+/// This long after its deadline, a webhook replica ends a hold whoever leads: the leader may have lost the right to.
+pub const OVERDUE: SignedDuration = SignedDuration::from_secs(15);
+
 /// Why a profile can't be finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
@@ -20,6 +23,8 @@ pub enum Trouble {
     Callee,
     /// The image can't be pulled.
     ImagePull,
+    /// The copy was not Ready in time, or ended before.
+    NotReady,
     /// The copy was preempted by a pod of higher priority, evicted, or deleted.
     Evicted,
     /// The copy fails, or what it does can't be measured.
@@ -37,6 +42,11 @@ pub enum Phase {
         /// When it could be finished at the earliest; `None` when that can't be told.
         finish: Option<Timestamp>,
     },
+    /// It is its turn.
+    Next {
+        /// When it could be finished at the earliest.
+        finish: Timestamp,
+    },
     /// Its shadow pod was created and is not Ready.
     Starting {
         /// When the pod was created.
@@ -46,7 +56,7 @@ pub enum Phase {
     Measuring,
     /// Profiled.
     Profiled {
-        /// New budgets are out, and everything that must grow before the release is Ready.
+        /// New budgets are out, and everything that must grow before the release and can is Ready.
         prepared: bool,
     },
     /// It can't be profiled.
@@ -61,8 +71,8 @@ pub enum Phase {
 pub struct Progress {
     /// The cluster-wide switch.
     pub holds: Holds,
-    /// A ReplicaSet of the Deployment runs the held revision already.
-    pub runs_already: bool,
+    /// A ReplicaSet of the Deployment has the held revision, with or without replicas.
+    pub known: bool,
     /// The profile.
     pub phase: Phase,
 }
@@ -72,7 +82,7 @@ pub struct Progress {
 pub enum Watcher<'a> {
     /// The leading controller.
     Leader(&'a Progress),
-    /// A webhook replica: releases expired holds while no controller leads.
+    /// A webhook replica: releases holds that expired while no controller leads, or [`OVERDUE`] ago.
     Bystander {
         /// When the controller's lease was last renewed.
         lease_renewed: Option<Timestamp>,
@@ -124,8 +134,14 @@ pub fn next(deployment: &Value, watcher: Watcher<'_>, now: Timestamp) -> Step {
     let expired = facts.state.expired(now);
     let leader = match watcher {
         Watcher::Leader(progress) => Some(progress),
-        Watcher::Bystander { lease_renewed } if expired && !lives(lease_renewed, now) => None,
-        Watcher::Bystander { .. } => return Step::Rest,
+        Watcher::Bystander { lease_renewed } => {
+            let before = now.checked_sub(OVERDUE);
+            let overdue = before.is_ok_and(|before| facts.state.expired(before));
+            if !overdue && (!expired || lives(lease_renewed, now)) {
+                return Step::Rest;
+            }
+            None
+        }
     };
     let Some(action) = end(&facts) else {
         return Step::Rest;
@@ -177,8 +193,11 @@ fn ends(facts: &Facts<'_>, progress: &Progress, now: Timestamp) -> Option<Releas
     }
     let stamps = Stamps::read(facts.object);
     let from = stamps.as_ref().and_then(|stamps| stamps.from.as_deref());
-    if progress.runs_already || from == Some(facts.revision.as_str()) {
+    if from == Some(facts.revision.as_str()) {
         return Some(ReleaseReason::Reverted);
+    }
+    if progress.known {
+        return Some(ReleaseReason::Known);
     }
     if orphaned {
         return Some(ReleaseReason::Unseen);
@@ -189,17 +208,22 @@ fn ends(facts: &Facts<'_>, progress: &Progress, now: Timestamp) -> Option<Releas
         Phase::Queued {
             finish: Some(finish),
         } if until.is_none_or(|until| finish > until) => Some(ReleaseReason::Queue),
+        Phase::Next { finish } if until.is_none_or(|until| finish > until) => {
+            Some(ReleaseReason::NoTime)
+        }
         Phase::Starting { since } if now.duration_since(since) >= READY_LIMIT => {
             Some(ReleaseReason::NotReady)
         }
         Phase::Failed { trouble } => Some(match trouble {
             Trouble::Callee => ReleaseReason::Callee,
             Trouble::ImagePull => ReleaseReason::ImagePull,
+            Trouble::NotReady => ReleaseReason::NotReady,
             Trouble::Evicted => ReleaseReason::Evicted,
             Trouble::Errors => ReleaseReason::Errors,
         }),
         Phase::Unknown
         | Phase::Queued { .. }
+        | Phase::Next { .. }
         | Phase::Starting { .. }
         | Phase::Measuring
         | Phase::Profiled { prepared: false } => None,

@@ -70,10 +70,10 @@ pub enum PassReason {
     NotSynced,
     /// No chain with an objective visits the workload.
     NoObjective,
-    /// Another autoscaler owns the Deployment.
-    Rival {
-        /// Kind and name.
-        rival: String,
+    /// Our writes are not known to be granted in the namespace, so that a hold could be ended by nobody of ours.
+    NoGrant {
+        /// The namespace.
+        namespace: String,
     },
     /// No replicas.
     NoReplicas,
@@ -110,7 +110,7 @@ impl PassReason {
             Self::NoController => "NoController",
             Self::NotSynced => "NotSynced",
             Self::NoObjective => "NoObjective",
-            Self::Rival { .. } => "Rival",
+            Self::NoGrant { .. } => "NoGrant",
             Self::NoReplicas => "NoReplicas",
             Self::NotAvailable => "NotAvailable",
             Self::BurningFast => "BurningFast",
@@ -149,7 +149,9 @@ impl PassReason {
             Self::NoController => "no controller has led for 30s".into(),
             Self::NotSynced => "the webhook has not read the cluster's state yet".into(),
             Self::NoObjective => "no objective covers this workload".into(),
-            Self::Rival { rival } => format!("{rival} scales this Deployment"),
+            Self::NoGrant { namespace } => format!(
+                "writes in namespace {namespace} are not known to be granted; grant them with: kubectl apply -k manifests/namespace -n {namespace}"
+            ),
             Self::NoReplicas => "it has no replicas".into(),
             Self::NotAvailable => "it is not Available".into(),
             Self::BurningFast => "its error budget burns fast".into(),
@@ -175,7 +177,7 @@ impl PassReason {
                 | Self::BadProfileRequest { .. }
                 | Self::NoController
                 | Self::NoObjective
-                | Self::Rival { .. }
+                | Self::NoGrant { .. }
                 | Self::Unsafe(_)
         )
     }
@@ -184,7 +186,7 @@ impl PassReason {
 /// Why a hold ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReleaseReason {
-    /// Profiled, and everything that had to grow is Ready.
+    /// Profiled, and everything that had to grow and could is Ready.
     Profiled,
     /// The hold's time is over.
     Deadline,
@@ -198,6 +200,8 @@ pub enum ReleaseReason {
     Own,
     /// The queue of profiles is too long to finish in time.
     Queue,
+    /// Its turn came, with less time left than a profile takes.
+    NoTime,
     /// A callee came into trouble while profiling.
     Callee,
     /// The image can't be pulled.
@@ -233,6 +237,7 @@ impl ReleaseReason {
             Self::SkipGate => "SkipGate",
             Self::Own => "Own",
             Self::Queue => "Queue",
+            Self::NoTime => "NoTime",
             Self::Callee => "Callee",
             Self::ImagePull => "ImagePull",
             Self::NotReady => "NotReady",
@@ -247,14 +252,15 @@ impl ReleaseReason {
         }
     }
 
-    /// The word of reports: `profiled`, `deadline`, `user`, `queue`, `callee`, `image-pull`, `not-ready`, `evicted`,
-    /// `errors`, `mode-off` or `reverted`.
+    /// The word of reports: `profiled`, `deadline`, `user`, `queue`, `no-time`, `callee`, `image-pull`, `not-ready`,
+    /// `evicted`, `errors`, `mode-off` or `reverted`.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Profiled | Self::Own => "profiled",
             Self::Deadline => "deadline",
             Self::UserResumed | Self::TakenOver | Self::SkipGate => "user",
             Self::Queue => "queue",
+            Self::NoTime => "no-time",
             Self::Callee => "callee",
             Self::ImagePull => "image-pull",
             Self::NotReady => "not-ready",
@@ -275,13 +281,18 @@ impl ReleaseReason {
     /// A part of a sentence for the user: "the hold ends: ...".
     pub fn sentence(&self) -> String {
         match self {
-            Self::Profiled => "the revision is profiled and its callees have room".into(),
+            Self::Profiled => "the revision is profiled".into(),
             Self::Deadline => "its deadline passed".into(),
             Self::UserResumed => "its user resumed the rollout".into(),
             Self::TakenOver => "its user paused the Deployment".into(),
             Self::SkipGate => format!("{} is set", a::SKIP_GATE),
             Self::Own => "msars released it".into(),
             Self::Queue => "other profiles leave no time for it before the deadline".into(),
+            Self::NoTime => format!(
+                "too little time for a profile, about {}s, was left before the deadline; raise {}",
+                a::PROFILE_USUAL_S,
+                a::GATE_DEADLINE
+            ),
             Self::Callee => "a callee has no room for the load of its profile".into(),
             Self::ImagePull => "its image can't be pulled".into(),
             Self::NotReady => "its copy was not Ready in time".into(),

@@ -34,6 +34,19 @@ impl Holds {
     }
 }
 
+/// Whether our writes are granted in a namespace, as `manifests/namespace` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grant {
+    /// Not asked yet, or so long ago that it may have changed: no hold begins, and none ends for it.
+    #[default]
+    Unknown,
+    /// They are.
+    Given,
+    /// They are not: a hold could be ended by nobody of ours.
+    Missing,
+}
+
 /// What is known at one moment.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -54,6 +67,8 @@ pub struct Snapshot {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Namespace {
+    /// Whether our writes are granted.
+    pub grant: Grant,
     /// Opted-in Deployments by name.
     pub workloads: BTreeMap<String, Workload>,
     /// Pod selectors of the namespace's NetworkPolicies.
@@ -74,8 +89,6 @@ pub struct Workload {
     pub has_objective: bool,
     /// Whether that objective's error budget burns fast.
     pub burning_fast: bool,
-    /// Another autoscaler that targets the Deployment, such as `HorizontalPodAutoscaler/catalogue`.
-    pub rival: Option<String>,
     /// Sizes that new pods are to be born with, by revision hash.
     pub wanted: BTreeMap<String, Wanted>,
 }

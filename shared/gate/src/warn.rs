@@ -1,7 +1,7 @@
 //! What the writer is told.
 
 use jiff::Timestamp;
-use msars_api::annotations::{Gate, Mode};
+use msars_api::annotations::{Gate, Mode, PROFILE_USUAL_S, Warning};
 
 use crate::judge::Case;
 use crate::reason::ReleaseReason;
@@ -12,21 +12,21 @@ const MOST_WARNINGS: usize = 4;
 
 /// The sentences for the writer.
 pub(crate) fn warnings(case: &Case<'_>, verdict: &Verdict) -> Vec<String> {
+    let target = &case.request.target;
     let let_through = format!(
-        "let it through: kubectl rollout resume deploy/{}",
-        case.request.target.name
+        "let it through: kubectl rollout resume deploy/{} -n {}",
+        target.name, target.namespace
     );
-    let left = |until: &Timestamp| until.duration_since(case.now).as_secs_f64().ceil();
     let asks = case.settings.mode == Mode::Auto && case.settings.gate == Gate::Hold;
     let own = match verdict {
         Verdict::Hold { since, until, .. } => Some(format!(
-            "holding this revision for up to {}s while it is profiled; {let_through}",
-            until.duration_since(*since).as_secs()
+            "holding this revision for up to {}; {let_through}",
+            spent(*since, *until, "")
         )),
         Verdict::KeepHold { until, .. } if case.before.revision != case.after.revision => {
             Some(format!(
-                "holding the changed revision for up to {}s more while it is profiled; {let_through}",
-                left(until)
+                "holding the changed revision for up to {}; {let_through}",
+                spent(case.now, *until, " more")
             ))
         }
         Verdict::KeepHold { .. }
@@ -47,18 +47,35 @@ pub(crate) fn warnings(case: &Case<'_>, verdict: &Verdict) -> Vec<String> {
     } else {
         &case.after.warnings
     };
-    let values = values.iter().take(MOST_WARNINGS).map(ToString::to_string);
     own.into_iter()
         .chain(kept)
-        .chain(values)
-        .map(|text| fitted(&format!("msars: {text}")))
+        .map(|text| fitted(&text))
+        .chain(of_values(values))
         .collect()
 }
 
-/// The API server cuts warnings at 256 characters; cut where it can be seen.
+/// The sentences about annotation values.
+pub(crate) fn of_values(values: &[Warning]) -> impl Iterator<Item = String> {
+    let values = values.iter().take(MOST_WARNINGS);
+    values.map(|value| fitted(&value.to_string()))
+}
+
+/// How long a hold lasts at most, and what for.
+fn spent(from: Timestamp, until: Timestamp, more: &str) -> String {
+    let seconds = until.duration_since(from).as_secs_f64().ceil();
+    if seconds > f64::from(PROFILE_USUAL_S) {
+        format!("{seconds}s{more} while it is profiled")
+    } else {
+        format!(
+            "{seconds}s{more}, too short for a profile (about {PROFILE_USUAL_S}s), so that it passes without one"
+        )
+    }
+}
+
+/// With our name; the API server cuts warnings at 256 characters; cut where it can be seen.
 fn fitted(text: &str) -> String {
     const LONGEST: usize = 255;
-    let one_line = text.replace(char::is_control, " ");
+    let one_line = format!("msars: {text}").replace(char::is_control, " ");
     if one_line.chars().count() <= LONGEST {
         return one_line;
     }

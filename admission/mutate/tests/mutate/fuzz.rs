@@ -22,7 +22,7 @@ fn answered(bytes: &[u8], snapshot: &Snapshot) -> (String, Outcome) {
     )
 }
 
-/// Reviews that reach every rule: a hold, a held object, an undo-like write, a pod.
+/// Reviews that reach every rule: a hold, a held object, an undo-like write, a creation, a pod.
 static CORPUS: LazyLock<Vec<Value>> = LazyLock::new(|| {
     let mut held = set_image();
     let stored = ask(&held, &snapshot()).object;
@@ -34,7 +34,10 @@ static CORPUS: LazyLock<Vec<Value>> = LazyLock::new(|| {
     undo["request"]["object"]["metadata"]["annotations"] = json!({"msars.io/mode": "off"});
     undo["request"]["oldObject"]["spec"]["template"]["spec"]["containers"][0]["image"] = json!("x");
     undo["request"]["options"] = Value::Null;
-    vec![set_image(), held, undo, pod_create()]
+    let mut created = set_image();
+    created["request"]["operation"] = json!("CREATE");
+    created["request"]["oldObject"] = Value::Null;
+    vec![set_image(), held, undo, created, pod_create()]
 });
 
 static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(snapshot);

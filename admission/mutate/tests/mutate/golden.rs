@@ -105,6 +105,21 @@ fn what_is_not_ours_passes() {
 }
 
 #[test]
+fn a_creation_is_warned_of_and_not_changed() {
+    let mut review = set_image();
+    review["request"]["operation"] = json!("CREATE");
+    review["request"]["oldObject"] = Value::Null;
+    review["request"]["object"]["metadata"]["annotations"]["msars.io/cpu"] = json!("lots");
+    let answered = ask(&review, &snapshot());
+    assert_eq!(answered.outcome, "Passed Pass NotAnUpdate");
+    assert_eq!(answered.patch, Value::Null);
+    assert_eq!(
+        answered.body["response"]["warnings"],
+        json!(["msars: msars.io/cpu: \"lots\" is not like 50m..1; using no bounds"])
+    );
+}
+
+#[test]
 fn a_dry_run_gets_the_same_answer() {
     let mut review = set_image();
     review["request"]["dryRun"] = json!(true);

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use msars_domain::{MilliCpu, ObjectKey};
 use msars_gate::revision_hash;
-use msars_gate::snapshot::{Snapshot, Wanted};
+use msars_gate::snapshot::{Grant, Snapshot, Wanted};
 use msars_mutate::decide;
 use serde_json::{Value, json};
 
@@ -42,6 +42,7 @@ pub fn snapshot() -> Snapshot {
             images: [("app".to_owned(), "shop/catalogue:v2".to_owned())].into(),
         },
     );
+    snapshot.namespaces.entry("shop".into()).or_default().grant = Grant::Given;
     snapshot
 }
 

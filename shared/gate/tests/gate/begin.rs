@@ -1,7 +1,7 @@
 //! Which writes begin a hold.
 
 use msars_gate::Operation;
-use msars_gate::snapshot::Holds;
+use msars_gate::snapshot::{Grant, Holds};
 use serde_json::{Value, json};
 
 use crate::world::{End, at, check, deployment, set_cpu, set_image, template};
@@ -171,9 +171,25 @@ fn a_new_revision_is_held_only_if_everything_a_hold_needs_is_there() {
                 End::Unchanged,
             ),
             (
-                "another autoscaler",
-                |w| w.workload().rival = Some("HorizontalPodAutoscaler/catalogue".into()),
-                "Pass Rival",
+                "no grant of writes",
+                |w| w.namespace().grant = Grant::Missing,
+                "Pass NoGrant",
+                End::Unchanged,
+            ),
+            (
+                "a grant not asked for yet",
+                |w| w.namespace().grant = Grant::Unknown,
+                "Pass NoGrant",
+                End::Unchanged,
+            ),
+            (
+                "a grant of another namespace",
+                |w| {
+                    w.namespace().grant = Grant::Missing;
+                    let other = w.snapshot.namespaces.entry("bank".into()).or_default();
+                    other.grant = Grant::Given;
+                },
+                "Pass NoGrant",
                 End::Unchanged,
             ),
             (

@@ -1,6 +1,6 @@
 //! How a hold ends, and whose pause is whose.
 
-use msars_gate::snapshot::Holds;
+use msars_gate::snapshot::{Grant, Holds};
 use serde_json::{Value, json};
 
 use crate::world::{
@@ -264,6 +264,27 @@ fn a_hold_ends_when_its_user_says_so_and_goes_on_otherwise() {
                 End::Held,
             ),
             (
+                "any write once the grant is gone",
+                |w| w.namespace().grant = Grant::Missing,
+                "Release NoGrant",
+                End::Rolls,
+            ),
+            (
+                "a grant that is not known ends nothing",
+                |w| w.namespace().grant = Grant::Unknown,
+                "KeepHold Held",
+                End::Held,
+            ),
+            (
+                "a changed template while the grant is not known",
+                |w| {
+                    w.new["spec"]["template"] = template(3);
+                    w.namespace().grant = Grant::Unknown;
+                },
+                "Release NoGrant",
+                End::Rolls,
+            ),
+            (
                 "after the deadline",
                 |w| w.now = at("2026-03-01T10:02:00Z"),
                 "Release Deadline",
@@ -343,7 +364,7 @@ fn a_changed_template_while_held_keeps_the_first_deadline() {
     assert_eq!(
         world.admit().warnings,
         [
-            "msars: holding the changed revision for up to 90s more while it is profiled; let it through: kubectl rollout resume deploy/catalogue"
+            "msars: holding the changed revision for up to 90s more while it is profiled; let it through: kubectl rollout resume deploy/catalogue -n shop"
         ]
     );
 }

@@ -17,6 +17,7 @@ mod begin;
 mod ends;
 mod hazards;
 mod next;
+mod order;
 mod properties;
 mod told;
 mod undo;

@@ -105,6 +105,24 @@ fn a_held_deployment_waits_or_is_released_for_one_reason() {
             "Release Queue (queue)",
         ),
         (
+            "its turn, time enough",
+            |c| {
+                c.progress.phase = Phase::Next {
+                    finish: at("2026-03-01T10:02:00Z"),
+                }
+            },
+            "Wait",
+        ),
+        (
+            "its turn, too late",
+            |c| {
+                c.progress.phase = Phase::Next {
+                    finish: at("2026-03-01T10:02:01Z"),
+                }
+            },
+            "Release NoTime (no-time)",
+        ),
+        (
             "starting",
             |c| {
                 c.progress.phase = Phase::Starting {
@@ -118,6 +136,15 @@ fn a_held_deployment_waits_or_is_released_for_one_reason() {
             |c| {
                 c.progress.phase = Phase::Starting {
                     since: at("2026-03-01T09:59:45Z"),
+                }
+            },
+            "Release NotReady (not-ready)",
+        ),
+        (
+            "a copy that ended before it was Ready",
+            |c| {
+                c.progress.phase = Phase::Failed {
+                    trouble: Trouble::NotReady,
                 }
             },
             "Release NotReady (not-ready)",
@@ -159,9 +186,9 @@ fn a_held_deployment_waits_or_is_released_for_one_reason() {
             "Release Errors (errors)",
         ),
         (
-            "a ReplicaSet runs it already",
-            |c| c.progress.runs_already = true,
-            "Release Reverted (reverted)",
+            "another revision with a ReplicaSet",
+            |c| c.progress.known = true,
+            "Release Known (reverted)",
         ),
         (
             "holds off",
@@ -182,6 +209,22 @@ fn a_held_deployment_waits_or_is_released_for_one_reason() {
             "reverted past the webhook",
             |c| c.object["spec"]["template"] = template(1),
             "Release Reverted (reverted)",
+        ),
+        (
+            "reverted past the webhook, its ReplicaSet seen",
+            |c| {
+                c.object["spec"]["template"] = template(1);
+                c.progress.known = true;
+            },
+            "Release Reverted (reverted)",
+        ),
+        (
+            "changed past the webhook to a known revision",
+            |c| {
+                c.object["spec"]["template"] = template(3);
+                c.progress.known = true;
+            },
+            "Release Known (reverted)",
         ),
         (
             "changed past the webhook",
@@ -266,6 +309,18 @@ fn a_webhook_replica_releases_what_expired_while_nobody_leads_and_nothing_else()
             "expired, a controller leads",
             Some("2026-03-01T10:01:45Z"),
             late,
+            "Rest",
+        ),
+        (
+            "overdue, a controller leads and does not end it",
+            Some("2026-03-01T10:02:14Z"),
+            "2026-03-01T10:02:15Z",
+            "Release Deadline (deadline)",
+        ),
+        (
+            "not overdue yet",
+            Some("2026-03-01T10:02:14Z"),
+            "2026-03-01T10:02:14.9Z",
             "Rest",
         ),
         (

@@ -3,7 +3,7 @@
 use crate::world::{
     LAST_APPLIED, World, annotate, at, held, own_paused, patched, set_cpu, set_image, template,
 };
-use msars_gate::snapshot::Holds;
+use msars_gate::snapshot::{Grant, Holds};
 use msars_gate::{HoldState, Phase, Progress, Trouble, Verdict, Watcher, next, pause_declared};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -60,6 +60,8 @@ const EDITS: &[fn(&mut World)] = &[
     |w| w.snapshot.synced = None,
     |w| w.snapshot.lease_renewed = None,
     |w| w.snapshot.holds = Holds::Off,
+    |w| w.namespace().grant = Grant::Missing,
+    |w| w.namespace().grant = Grant::Unknown,
     |w| w.new["spec"]["replicas"] = json!(0),
     |w| w.new["spec"]["strategy"]["type"] = json!("Recreate"),
     |w| w.now = at("2026-03-01T10:02:30Z"),
@@ -137,6 +139,16 @@ proptest! {
         let template = world.new["spec"]["template"].clone();
         world.workload().know(&template);
         prop_assert!(!matches!(world.admit().verdict, Verdict::Hold { .. }), "known");
+    }
+
+    #[test]
+    fn nothing_begins_to_be_held_that_nobody_of_ours_may_end(mut world in worlds()) {
+        for grant in [Grant::Missing, Grant::Unknown] {
+            world.namespace().grant = grant;
+            prop_assert!(!matches!(world.admit().verdict, Verdict::Hold { .. }), "{grant:?}");
+        }
+        world.namespace().grant = Grant::Missing;
+        prop_assert!(!matches!(world.admit().verdict, Verdict::KeepHold { .. }), "kept");
     }
 
     #[test]

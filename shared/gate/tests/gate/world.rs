@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use msars_domain::{MilliCpu, ObjectKey};
-use msars_gate::snapshot::{Namespace, SizeRange, Snapshot, Workload};
+use msars_gate::snapshot::{Grant, Namespace, SizeRange, Snapshot, Workload};
 use msars_gate::{Admission, HoldState, Operation, Request, admit, revision_hash, shape_hash};
 use serde_json::{Value, json};
 
@@ -84,6 +84,7 @@ pub fn set_image() -> World {
     let workload = snapshot.workload_mut(&key);
     workload.has_objective = true;
     workload.know(&template(1));
+    snapshot.namespaces.entry("shop".into()).or_default().grant = Grant::Given;
     World {
         old: deployment(1),
         new: deployment(2),
