@@ -230,6 +230,11 @@ impl Case<'_> {
                 pods: plan.replaced,
             });
         }
+        if facts.uncreated > 0 {
+            guards.push(Guard::Uncreated {
+                pods: facts.uncreated,
+            });
+        }
         if plan.unmet {
             guards.push(Guard::AtMaximum);
         }

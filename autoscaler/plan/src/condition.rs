@@ -1,9 +1,16 @@
 //! Conditions in HPA's words, so that dashboards and habits carry over, and a few of our own.
 
-use msars_domain::{MilliCpu, Observation};
+use std::fmt::Write as _;
+
+use msars_domain::{MilliCpu, ObjectKey, Observation};
 use serde::{Deserialize, Serialize};
 
-use crate::{Fleet, Reason, State, facts::Facts, resize, shield::bounds};
+use crate::{
+    Fleet, Reason, Refuser, State,
+    facts::Facts,
+    resize::{self, Blocked, Cause},
+    shield::bounds,
+};
 
 /// Condition types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -51,10 +58,12 @@ pub enum ConditionReason {
     ScaleUpLimit,
     /// The rate policies did, downward.
     ScaleDownLimit,
-    /// Ours: a namespace quota did.
+    /// Ours: a namespace quota did, or it has no room for a resize.
     QuotaReached,
     /// Ours: no node has room for pods that were asked for.
     PodsUnschedulable,
+    /// Ours: the ReplicaSet does not create pods that were asked for.
+    PodsNotCreated,
     /// Ours: no load-latency profile.
     NoProfile,
     /// Ours: no objective reaches the workload.
@@ -67,10 +76,18 @@ pub enum ConditionReason {
     NoConflict,
     /// Ours: the API server has no `pods/resize`.
     ResizeUnsupported,
+    /// Ours: the template says that a change of CPU restarts the container.
+    ResizeRestarts,
+    /// Ours: whether it has was not to be found out yet.
+    ResizeUndiscovered,
     /// Ours: the kubelet deferred a resize.
     ResizeDeferred,
     /// Ours: a node refused a resize.
     ResizeInfeasible,
+    /// Ours: the API server refused a resize.
+    ResizeRefused,
+    /// Ours: a resize was asked for and is not there, and nobody says why.
+    ResizeLate,
     /// Ours: nothing is blocked.
     NotBlocked,
     /// Ours: the user's emergency.
@@ -135,6 +152,7 @@ pub(crate) struct Verdict<'a> {
     pub unmet: bool,
     pub facts: Option<&'a Facts<'a>>,
     pub need: Option<f64>,
+    pub blocked: Option<Blocked<'a>>,
 }
 
 /// Conditions of a workload that is left alone.
@@ -155,7 +173,8 @@ pub(crate) fn inactive(seen: &Observation, reason: &Reason, state: &State) -> Ve
     );
     let active = Condition::new(ConditionType::ScalingActive, false, why, reason.to_string());
     let mut out = vec![able, active];
-    out.extend(ours(seen, state, MilliCpu(0), reason));
+    let blocked = resize::blocked(seen, state, MilliCpu(0), &[], |_| false);
+    out.extend(ours(seen, state, blocked.as_ref(), reason));
     out
 }
 
@@ -196,7 +215,9 @@ pub(crate) fn active(verdict: &Verdict<'_>, reason: &Reason, state: &State) -> V
         .facts
         .zip(verdict.need)
         .is_some_and(|(f, need)| f.capacity(fewer) >= need);
+    let uncreated = verdict.facts.map_or(0, |f| f.uncreated);
     let limited = match verdict.limited {
+        R::DesiredWithinRange if uncreated > 0 => R::PodsNotCreated,
         R::DesiredWithinRange if verdict.unmet && wanted.replicas >= most => R::TooManyReplicas,
         R::DesiredWithinRange if wanted.replicas == least && least > 1 && spare => {
             R::TooFewReplicas
@@ -222,16 +243,65 @@ pub(crate) fn active(verdict: &Verdict<'_>, reason: &Reason, state: &State) -> V
             verdict.seen.quotas.join(", ")
         ),
         R::PodsUnschedulable => format!("no node has room for {waiting} of its pods"),
+        R::PodsNotCreated => {
+            let ObjectKey { namespace, name } = &verdict.seen.signals.workload;
+            let why = verdict.seen.create_failure.as_deref();
+            let why = why.unwrap_or("its events say why");
+            let look = format!("kubectl -n {namespace} describe rs {name}-");
+            format!("{uncreated} of its pods were not created: {why}: {look}")
+        }
         _ => "the desired count is within the acceptable range".into(),
     };
     let bounded = limited != R::DesiredWithinRange;
     let limited = Condition::new(ConditionType::ScalingLimited, bounded, limited, text);
     let mut out = vec![able, active, limited];
-    out.extend(ours(verdict.seen, state, wanted.size, reason));
+    let blocked = verdict.blocked.as_ref();
+    out.extend(ours(verdict.seen, state, blocked, reason));
     out
 }
 
-fn ours(seen: &Observation, state: &State, size: MilliCpu, reason: &Reason) -> Vec<Condition> {
+/// Why pods lack their size, and where to look.
+fn short(seen: &Observation, state: &State, blocked: &Blocked<'_>) -> (ConditionReason, String) {
+    use ConditionReason as R;
+    let Blocked { pods, least, cause } = blocked;
+    let size = least.actual.size();
+    let what = format!("{pods} pods did not get their size, the smallest has {size}");
+    let ObjectKey { namespace, name } = &seen.signals.workload;
+    let look = format!("kubectl -n {namespace} describe pod {}", least.name);
+    match cause {
+        Cause::Infeasible => (R::ResizeInfeasible, format!("{what}: {look}")),
+        Cause::Deferred => (R::ResizeDeferred, format!("{what}: {look}")),
+        Cause::Late => (
+            R::ResizeLate,
+            format!("{what}, and no condition says why: {look}"),
+        ),
+        Cause::Quota => {
+            let look = format!("kubectl -n {namespace} describe quota");
+            let names = seen.quotas.join(" ");
+            let text = format!("{what}, since a quota has no room: {look} {names}");
+            (R::QuotaReached, text)
+        }
+        Cause::Refused => {
+            let words = state.refusal.as_deref().unwrap_or("the API server refused");
+            let mut text = format!("{what}: {words}");
+            if state.refused.iter().any(|r| r.by == Refuser::Server) {
+                // A missing grant has its own command in the words.
+                let _ = write!(
+                    text,
+                    ". Raise what refuses it, or bound sizes: kubectl -n {namespace} annotate deploy/{name} msars.io/cpu=MIN..MAX"
+                );
+            }
+            (R::ResizeRefused, text)
+        }
+    }
+}
+
+fn ours(
+    seen: &Observation,
+    state: &State,
+    blocked: Option<&Blocked<'_>>,
+    reason: &Reason,
+) -> Vec<Condition> {
     use ConditionReason as R;
     let conflict = if let Some(owner) = &seen.declared_by {
         let text = format!("{owner} declares spec.replicas; tell it to ignore that field");
@@ -247,25 +317,23 @@ fn ours(seen: &Observation, state: &State, size: MilliCpu, reason: &Reason) -> V
             "nobody else writes replicas".to_owned(),
         )
     };
-    let blocked = match resize::blocked(seen, state, size) {
-        _ if !seen.resizable => (
+    let blocked = match (&seen.restarts, blocked) {
+        (Some(policy), _) => (true, R::ResizeRestarts, restarts(seen, policy)),
+        _ if seen.resizable == Some(false) => (
             true,
             R::ResizeUnsupported,
             "the API server has no pods/resize: replicas only".into(),
         ),
-        Some((pods, size, infeasible)) => {
-            let reason = if infeasible {
-                R::ResizeInfeasible
-            } else {
-                R::ResizeDeferred
-            };
-            (
-                true,
-                reason,
-                format!("{pods} pods did not get their size, the smallest has {size}"),
-            )
+        _ if seen.resizable.is_none() => (
+            true,
+            R::ResizeUndiscovered,
+            "the API server has not said yet whether it has pods/resize: replicas only until it does".into(),
+        ),
+        (_, Some(blocked)) => {
+            let (reason, text) = short(seen, state, blocked);
+            (true, reason, text)
         }
-        None => (
+        _ => (
             false,
             R::NotBlocked,
             "every pod can have its size".to_owned(),
@@ -302,4 +370,15 @@ fn ours(seen: &Observation, state: &State, size: MilliCpu, reason: &Reason) -> V
         ),
         Condition::new(ConditionType::SafeMode, safe.0, safe.1, safe.2),
     ]
+}
+
+/// Why a workload has replicas only, and how its pods could be resized.
+fn restarts(seen: &Observation, policy: &str) -> String {
+    let ObjectKey { namespace, name } = &seen.signals.workload;
+    format!(
+        "{policy} of the Deployment restarts container {} when its CPU changes: replicas only; to have it resized in \
+         place: kubectl -n {namespace} patch deploy {name} --type=json -p \
+         '[{{\"op\":\"replace\",\"path\":\"{policy}/restartPolicy\",\"value\":\"NotRequired\"}}]'",
+        seen.container
+    )
 }

@@ -1,7 +1,7 @@
 //! The only place that chains forecast, policy and shield.
 
 use jiff::Timestamp;
-use msars_domain::{Action, Observation, Rate, Reading, Unknown};
+use msars_domain::{Action, Headroom, Observation, PodState, Rate, Reading, Unknown};
 
 use crate::{
     Decision, Engines, Fleet, Forecast, Guard, Limits, Load, Numbers, Proposal, Reason, ScaleEvent,
@@ -9,12 +9,13 @@ use crate::{
     aim::{Aim, Case, floor},
     condition::{self, Verdict},
     facts::{self, Facts},
+    quota::Given,
     resize,
     shield::{Outcome, Shield},
 };
 
-/// One round of decisions, one per observation, in order. Deterministic: the same tick and engines in the same state
-/// give the same decisions.
+/// One round of decisions, one per observation, in order: what the first is given of a quota, the next does not have.
+/// Deterministic: the same tick and engines in the same state give the same decisions.
 pub fn decide(tick: &Tick, engines: &mut Engines, limits: &Limits) -> Vec<Decision> {
     let windows: Vec<_> = tick
         .observations
@@ -36,11 +37,16 @@ pub fn decide(tick: &Tick, engines: &mut Engines, limits: &Limits) -> Vec<Decisi
     proposals.resize(tick.observations.len(), Proposal::default());
     let fresh = State::default();
     let inputs = tick.observations.iter().zip(forecasts).zip(proposals);
+    let mut given = Given::default();
     inputs
         .enumerate()
         .map(|(index, ((seen, forecast), proposal))| {
             let state = tick.states.get(index).unwrap_or(&fresh);
-            one(tick.now, seen, state, &forecast, proposal, limits)
+            let left = given.leaves(&seen.signals.workload, &seen.quotas, seen.headroom);
+            let mut made = one(tick.now, seen, left, state, &forecast, proposal, limits);
+            given.give(seen, made.wanted.size, &made.actions);
+            made.headroom = left;
+            made
         })
         .collect()
 }
@@ -48,6 +54,7 @@ pub fn decide(tick: &Tick, engines: &mut Engines, limits: &Limits) -> Vec<Decisi
 fn one(
     now: Timestamp,
     seen: &Observation,
+    headroom: Headroom,
     remembered: &State,
     forecast: &Forecast,
     proposal: Proposal,
@@ -56,7 +63,9 @@ fn one(
     let mut state = remembered.clone();
     state.prune(now, &seen.behavior);
     resize::remember(now, seen, &mut state, limits);
+    state.uncreated(now, seen.uncreated);
     let current = facts::current(seen, &state);
+    state.lack(now, seen, current.size);
     if let Some(reason) = hands_off(seen) {
         return still(seen, current, reason, accepted(state, seen));
     }
@@ -100,6 +109,7 @@ fn one(
     let shield = Shield {
         now,
         seen,
+        headroom,
         limits,
         facts: facts.as_ref().ok(),
         current,
@@ -146,8 +156,11 @@ fn accepted(mut state: State, seen: &Observation) -> State {
     state.replicas = Some(seen.replicas);
     state.drops.clear();
     state.conflict = None;
+    // Nothing was asked for.
+    state.lacking.clear();
     if !seen.wishes.acts {
         state.size = None;
+        state.wrote = None;
     }
     state
 }
@@ -160,6 +173,7 @@ fn still(seen: &Observation, current: Fleet, reason: Reason, state: State) -> De
         proposed: current,
         wanted: current,
         actions: Vec::new(),
+        headroom: seen.headroom,
         conditions: condition::inactive(seen, &reason, &state),
         reason,
         guards: Vec::new(),
@@ -178,6 +192,7 @@ fn finish(
 ) -> Decision {
     let (current, wanted) = (shield.current, out.fleet);
     let mut actions = Vec::new();
+    let mut short = Vec::new();
     if seen.wishes.acts {
         if wanted.replicas != seen.replicas {
             actions.push(Action::Scale {
@@ -192,18 +207,39 @@ fn finish(
             .is_some_and(|(facts, peak)| facts.capacity(wanted) >= peak);
         let fits = aim.plan.is_some_and(|plan| plan.fits);
         let may_shrink = out.may_shrink && carried && fits && !wanted.grows_from(current);
-        let (writes, withdrawn) =
-            resize::resizes(now, seen, &mut state, wanted, may_shrink, shield.limits);
-        actions.extend(writes);
-        if withdrawn > 0 {
-            aim.guards.push(Guard::Withdrawn { pods: withdrawn });
+        let left = shield.headroom;
+        let made = resize::resizes(
+            now,
+            seen,
+            left,
+            &mut state,
+            wanted,
+            may_shrink,
+            shield.limits,
+        );
+        actions.extend(made.actions);
+        short = made.short;
+        if made.withdrawn > 0 {
+            let pods = made.withdrawn;
+            aim.guards.push(Guard::Withdrawn { pods });
         }
         record(now, shield, &aim, wanted, &mut state);
     } else {
         state = accepted(state, seen);
     }
-    if let Some((pods, size, _)) = resize::blocked(seen, &state, wanted.size) {
-        aim.guards.push(Guard::ResizeBlocked { pods, size });
+    let late = |pod: &PodState| state.late(now, seen, pod, shield.limits);
+    let blocked = resize::blocked(seen, &state, wanted.size, &short, late);
+    if let Some(blocked) = &blocked {
+        aim.guards.push(Guard::ResizeBlocked {
+            pods: blocked.pods,
+            size: blocked.least.actual.size(),
+        });
+    }
+    let theirs = |pod: &&PodState| pod.foreign && pod.actual.size() < wanted.size;
+    let theirs = seen.pods.iter().filter(theirs).map(|p| p.actual.size());
+    if let Some(size) = theirs.clone().min() {
+        let pods = theirs.count() as u32;
+        aim.guards.push(Guard::ForeignSize { pods, size });
     }
     let numbers = Numbers {
         peak: shield.peak,
@@ -222,6 +258,7 @@ fn finish(
         unmet: aim.plan.is_some_and(|p| p.unmet),
         facts: shield.facts,
         need: aim.plan.map(|p| p.need),
+        blocked,
     };
     Decision {
         workload: seen.signals.workload.clone(),
@@ -229,6 +266,7 @@ fn finish(
         proposed: aim.fleet,
         wanted,
         actions,
+        headroom: shield.headroom,
         conditions: condition::active(&verdict, &aim.reason, &state),
         reason: aim.reason,
         guards: aim.guards,
@@ -245,6 +283,7 @@ fn record(now: Timestamp, shield: &Shield<'_>, aim: &Aim, wanted: Fleet, state: 
             at: now,
             change: i64::from(wanted.replicas) - i64::from(current.replicas),
         });
+        state.wrote = Some(now);
     }
     state.replicas = Some(wanted.replicas);
     state.size = facts::vertical(shield.seen).then_some(wanted.size);

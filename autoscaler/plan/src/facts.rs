@@ -1,9 +1,12 @@
 //! What follows from one observation and its memory before anything is decided.
 
 use jiff::Timestamp;
-use msars_domain::{MilliCpu, Millis, Observation, PodState, Qos, Reading, Resize};
+use msars_domain::{MilliCpu, Millis, Observation, PodState, Qos, Reading, Resize, Unknown};
 
-use crate::{Fleet, Lack, Limits, Profile, Refused, State, state::elapsed, state::within};
+use crate::{
+    Fleet, Lack, Limits, Profile, Refused, Refuser, State, shield::bounds, state::elapsed,
+    state::within,
+};
 
 /// Most sizes that are compared; a finer step is widened.
 const SIZES: u32 = 64;
@@ -37,22 +40,25 @@ pub(crate) struct Facts<'a> {
     pub ready: u32,
     /// Pods that should be ready and are not.
     pub lost: u32,
+    /// Replicas that have had no pod for so long that more would get none either.
+    pub uncreated: u32,
     /// Factor on the load, from live self time over the budget.
     pub pressure: f64,
     stuck: Option<f64>,
 }
 
 pub(crate) fn vertical(seen: &Observation) -> bool {
-    seen.resizable && seen.qos != Qos::BestEffort && seen.template.size().0 > 0
+    seen.resizable == Some(true) && seen.qos != Qos::BestEffort && seen.template.size().0 > 0
 }
 
 /// Whether memory says that `pod` does not get `size`.
 pub(crate) fn refuses(refused: &[Refused], pod: &PodState, size: MilliCpu) -> bool {
-    refused.iter().any(|r| r.uid == pod.uid && size >= r.size)
+    refused.iter().any(|r| r.stops(pod, size))
 }
 
 /// The largest size that no living pod's node has called infeasible: a step below what was refused, so that the way
-/// down to what the node can give is not walked by thousandths of a core, but never below what the pod has.
+/// down to what the node can give is not walked by thousandths of a core, but never below what the pod has. Once the
+/// API server has refused a growth, none above what it has accepted: pods born larger would be refused as well.
 fn ceiling(seen: &Observation, state: &State) -> MilliCpu {
     let step = seen.cpu.step.0.max(1);
     let below = |pod: &PodState, refused: MilliCpu| {
@@ -68,8 +74,14 @@ fn ceiling(seen: &Observation, state: &State) -> MilliCpu {
         Resize::Infeasible { size } => Some(below(pod, size)),
         _ => None,
     });
-    let most = remembered.chain(now).min().unwrap_or(u32::MAX);
-    MilliCpu(seen.cpu.max.0.min(most))
+    let growth = |r: &Refused| r.by == Refuser::Server && !r.shrink;
+    let accepted = state.refused.iter().any(growth).then(|| {
+        let ours = seen.pods.iter().filter(|pod| !pod.foreign);
+        ours.map(|pod| pod.asked.size().max(pod.actual.size()).0)
+            .max()
+    });
+    let most = remembered.chain(now).chain(accepted.flatten()).min();
+    MilliCpu(seen.cpu.max.0.min(most.unwrap_or(u32::MAX)))
 }
 
 /// The fleet in force: replicas as read; the size last wanted, else what the pods were asked to be, else the template's.
@@ -117,17 +129,19 @@ impl<'a> Facts<'a> {
                 .filter(|p| !p.ready && !p.unschedulable)
                 .filter(old)
                 .count() as u32,
+            uncreated: state.never_created(now, limits),
             pressure: state.pressure.unwrap_or(1.0).clamp(1.0, MOST_PRESSURE),
             stuck: None,
         };
-        let settled = !within(now, state.last_up, limits.settle_s);
         let stuck = seen.pods.iter().filter(|pod| {
+            if pod.foreign {
+                // It stays as it is, whatever the others get.
+                return pod.resize != Resize::InProgress;
+            }
             let small = pod.actual.size() < current.size;
             let pending = !matches!(pod.resize, Resize::None | Resize::InProgress);
-            // Asked for a while ago and still not there, whatever the kubelet says.
-            let late = settled && pod.asked.size() >= current.size;
             let refused = refuses(&state.refused, pod, current.size);
-            small && !pod.foreign && (pending || late || refused)
+            small && (pending || refused || state.late(now, seen, pod, limits))
         });
         let smallest = stuck.map(|pod| pod.actual.size()).min();
         facts.stuck = smallest.map(|size| facts.estimate(size));
@@ -193,14 +207,26 @@ impl<'a> Facts<'a> {
         known.map_or_else(|| self.held(self.estimate(size)), |c| c.carries)
     }
 
-    /// What a fleet carries.
-    pub fn capacity(&self, fleet: Fleet) -> f64 {
-        f64::from(fleet.replicas) * self.carries(fleet.size)
+    /// How many of so many replicas have a pod.
+    pub fn created(&self, replicas: u32) -> u32 {
+        match self.uncreated {
+            0 => replicas,
+            none => replicas.min(self.seen.replicas.saturating_sub(none)),
+        }
     }
 
+    /// What a fleet carries.
+    pub fn capacity(&self, fleet: Fleet) -> f64 {
+        f64::from(self.created(fleet.replicas)) * self.carries(fleet.size)
+    }
+
+    /// Fewest and most replicas; while some are not created, no more than there are.
     pub fn bounds(&self) -> (u32, u32) {
-        let low = self.seen.min_replicas.max(1);
-        (low, self.seen.max_replicas.max(low))
+        let (low, high) = bounds(self.seen);
+        match self.uncreated {
+            0 => (low, high),
+            _ => (low, self.seen.replicas.clamp(low, high)),
+        }
     }
 
     /// Requested milli-cores of a fleet.
@@ -232,12 +258,16 @@ impl<'a> Facts<'a> {
         (throttled || busy) && peak >= OVERLOAD * self.capacity(self.current)
     }
 
-    /// Self time at the objective's percentile, where it is measured or request time stands for it.
+    /// Self time at the objective's percentile, where it is measured or request time stands for it. One above the largest
+    /// bound of its histogram is that bound where the budget is below it, a breach however long it was, and else nothing.
     pub fn self_time(&self, now: Timestamp) -> Option<Millis> {
         let fresh = |reading: &Reading<Millis>| match reading {
             Reading::Known { value, at } => {
                 within(now, Some(*at), self.limits.staleness_s.max(1)).then_some(*value)
             }
+            Reading::Unknown {
+                why: Unknown::Saturated { least },
+            } => (*least > self.profile.budget).then_some(*least),
             Reading::Unknown { .. } => None,
         };
         let signals = &self.seen.signals;

@@ -17,6 +17,7 @@ mod forecast;
 mod leave;
 mod limits;
 mod policy;
+mod quota;
 mod reason;
 mod reflex;
 mod resize;
@@ -31,10 +32,13 @@ pub use capacity::{Lack, Profile};
 pub use condition::{Condition, ConditionReason, ConditionType};
 pub use decide::decide;
 pub use forecast::{Forecast, Forecaster, LastPeak, Window};
-pub use leave::leave;
+pub use leave::{Blind, Hindrance, Leaving, Short, leave};
 pub use limits::{Limits, ReflexLimits};
 pub use policy::{Analytic, Policy, Proposal};
 pub use reason::{Guard, Numbers, Reason, Signal};
 pub use reflex::{ReflexInput, ReflexPod, ReflexWorkload, bearable, reflex};
-pub use state::{Emergency, Load, Recommendation, Refused, ScaleEvent, Shrink, State};
+pub use state::{
+    Emergency, Lacking, Load, Recommendation, Refused, Refuser, ScaleEvent, Shrink, State,
+    Uncreated,
+};
 pub use tick::{Decision, Engines, Fleet, Tick};

@@ -1,5 +1,6 @@
 //! Why a decision is what it is, as data and as words.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 use jiff::Timestamp;
@@ -106,13 +107,18 @@ impl fmt::Display for Reason {
     }
 }
 
-fn missing(why: Unknown) -> &'static str {
+fn missing(why: Unknown) -> Cow<'static, str> {
     match why {
-        Unknown::Unreachable => "the source did not answer",
-        Unknown::NoSeries => "no series matches",
-        Unknown::Stale => "the newest sample is too old",
-        Unknown::NotANumber => "not a number",
-        Unknown::TooFewSamples => "too few requests",
+        Unknown::Unreachable => "the source did not answer".into(),
+        Unknown::NoSeries => "no series matches".into(),
+        Unknown::Stale => "the newest sample is too old".into(),
+        Unknown::NotANumber => "not a number".into(),
+        Unknown::TooFewSamples => "too few requests".into(),
+        Unknown::Saturated { least } => format!(
+            "above {} ms, the largest bound of its histogram: give it larger ones",
+            least.get()
+        )
+        .into(),
     }
 }
 
@@ -191,6 +197,11 @@ pub enum Guard {
         /// How many.
         pods: u32,
     },
+    /// The ReplicaSet has not created pods for long: more replicas would get none either, so that only sizes grow.
+    Uncreated {
+        /// How many.
+        pods: u32,
+    },
     /// Live self time is over the budget although the profile says otherwise: the load counts for more.
     Pressure {
         /// Percent more.
@@ -201,6 +212,13 @@ pub enum Guard {
     /// A pod's resize waits or was refused; its actual size is planned with.
     ResizeBlocked {
         /// How many pods.
+        pods: u32,
+        /// The smallest size among them.
+        size: MilliCpu,
+    },
+    /// Somebody else resized pods; they stay as they are and are planned with at that.
+    ForeignSize {
+        /// How many pods have less than is wanted.
         pods: u32,
         /// The smallest size among them.
         size: MilliCpu,
@@ -290,6 +308,10 @@ impl fmt::Display for Guard {
             Self::Floor => write!(f, "less would not carry the measured peak"),
             Self::Quota { wanted } => write!(f, "the namespace's quota has no room for {wanted}"),
             Self::Unready { pods } => write!(f, "{pods} pods are not ready that should be"),
+            Self::Uncreated { pods } => write!(
+                f,
+                "{pods} pods were not created, and more would not be either"
+            ),
             Self::Pressure { percent } => {
                 write!(
                     f,
@@ -301,6 +323,12 @@ impl fmt::Display for Guard {
                 write!(
                     f,
                     "{pods} pods did not get their size, the smallest has {size}"
+                )
+            }
+            Self::ForeignSize { pods, size } => {
+                write!(
+                    f,
+                    "{pods} pods keep the size that somebody else gave them, the smallest {size}"
                 )
             }
             Self::Withdrawn { pods } => {

@@ -8,7 +8,12 @@ use msars_domain::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Limits, Profile, Refused, facts::refuses, resize::spend, state::within};
+use crate::{
+    Limits, Profile, Refused,
+    facts::refuses,
+    quota::{Given, Taken},
+    state::within,
+};
 
 /// One pod, as the kubelet sees it now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,8 +49,11 @@ pub struct ReflexWorkload {
     pub resizable: bool,
     /// The size in force.
     pub size: MilliCpu,
-    /// What quotas leave; shared by the workloads of a namespace, so each write counts against its own copy only.
+    /// What quotas leave.
     pub headroom: Headroom,
+    /// The quotas that bound it, by name: shared by the workloads of a namespace.
+    #[serde(default)]
+    pub quotas: Vec<String>,
     /// A second autoscaler has the target, or its shadow pods are being profiled.
     pub hands_off: bool,
     /// What pods refused.
@@ -115,19 +123,19 @@ pub fn reflex(input: &ReflexInput, limits: &Limits) -> Vec<Action> {
         b.0.total_cmp(&a.0)
             .then_with(|| a.1.state.uid.cmp(&b.1.state.uid))
     });
-    let mut left: Vec<Headroom> = input.workloads.iter().map(|w| w.headroom).collect();
+    let mut given = Given::default();
     let mut actions = Vec::new();
     for (_, pod, workload, size) in wanted {
         if actions.len() >= room as usize {
             break;
         }
-        let Some(left) = left.get_mut(pod.workload) else {
-            continue;
-        };
+        let (key, quotas) = (&workload.workload, &workload.quotas);
         let to = workload.template.scaled_to(size);
-        if !spend(left, pod.state.asked, to) {
+        let more = Taken::growth(pod.state.asked, to);
+        if !more.fits(given.leaves(key, quotas, workload.headroom)) {
             continue;
         }
+        given.take(key, quotas, more);
         actions.push(Action::Resize {
             pod: ObjectKey::new(&workload.workload.namespace, &pod.state.name),
             uid: pod.state.uid.clone(),

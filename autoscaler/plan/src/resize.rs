@@ -4,18 +4,57 @@ use jiff::Timestamp;
 use msars_domain::{Action, CpuSize, Headroom, MilliCpu, ObjectKey, Observation, PodState, Resize};
 
 use crate::{
-    Fleet, Limits, Refused, State,
+    Fleet, Limits, Refused, Refuser, State,
     facts::{refuses, vertical},
+    quota::{Taken, spend},
     state::{elapsed, within},
 };
+
+/// What brings the pods to their size.
+#[derive(Debug, Default)]
+pub(crate) struct Resizes<'a> {
+    pub actions: Vec<Action>,
+    /// How many deferred resizes are withdrawn.
+    pub withdrawn: u32,
+    /// Uids of pods whose growth the quotas have no room for.
+    pub short: Vec<&'a str>,
+}
+
+/// Why a pod lacks its size, the least telling first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Cause {
+    /// Nobody says why.
+    Late,
+    /// The kubelet has no room now, or had none for too long.
+    Deferred,
+    /// A quota has no room for what would be asked.
+    Quota,
+    /// The API server refused.
+    Refused,
+    /// The node never has room.
+    Infeasible,
+}
+
+/// Pods that lack their size.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Blocked<'a> {
+    pub pods: u32,
+    /// The smallest of them.
+    pub least: &'a PodState,
+    /// The most telling cause of all.
+    pub cause: Cause,
+}
 
 /// Keeps what living pods refused, adds what they refuse now, and forgets what is over.
 pub(crate) fn remember(now: Timestamp, seen: &Observation, state: &mut State, limits: &Limits) {
     state.refused.retain(|r| {
         // A pod that has the size got it after all.
-        let lacks = |p: &PodState| p.uid == r.uid && p.actual.size() < r.size;
+        let lacks = |p: &PodState| r.stops(p, r.size);
         seen.pods.iter().any(lacks) && (r.infeasible || within(now, Some(r.at), limits.retry_s))
     });
+    if state.refused.iter().all(|r| r.by == Refuser::Node) {
+        state.refusal = None;
+    }
     for pod in &seen.pods {
         if let Resize::Infeasible { size } = pod.resize {
             state
@@ -27,6 +66,8 @@ pub(crate) fn remember(now: Timestamp, seen: &Observation, state: &mut State, li
                     size,
                     at: now,
                     infeasible: true,
+                    by: Refuser::Node,
+                    shrink: false,
                 });
             }
         }
@@ -62,43 +103,43 @@ fn action(seen: &Observation, pod: &PodState, to: CpuSize) -> Action {
 }
 
 /// Writes that bring the pods to `size`: growth first and the ready first, shrinks only when `may_shrink`. A deferred
-/// resize older than its limit goes back to what the pod has, and is remembered. Returns how many were withdrawn.
-pub(crate) fn resizes(
+/// resize older than its limit goes back to what the pod has, and is remembered. What was refused is not asked again,
+/// but for what only lacked a grant: whoever gives it waits for it.
+pub(crate) fn resizes<'a>(
     now: Timestamp,
-    seen: &Observation,
+    seen: &'a Observation,
+    headroom: Headroom,
     state: &mut State,
     fleet: Fleet,
     may_shrink: bool,
     limits: &Limits,
-) -> (Vec<Action>, u32) {
+) -> Resizes<'a> {
+    let mut out = Resizes::default();
     if !vertical(seen) {
-        return (Vec::new(), 0);
+        return out;
     }
+    let firm = state.refused.iter().filter(|r| r.by != Refuser::Grant);
+    let firm: Vec<Refused> = firm.cloned().collect();
     let size = fleet.size;
-    let mut left = seen.headroom;
-    let born = seen.template.scaled_to(size.max(seen.template.size()));
-    let nothing = CpuSize {
-        request: MilliCpu(0),
-        limit: None,
-    };
-    for _ in seen.replicas..fleet.replicas {
-        spend(&mut left, nothing, born);
-    }
+    let more = fleet.replicas.saturating_sub(seen.replicas);
+    let mut left = Taken::births(seen, size, more).out_of(headroom);
     let mut ranked: Vec<(u8, Action)> = Vec::new();
-    let mut withdrawn = 0;
     for pod in seen.pods.iter().filter(|p| !p.foreign) {
         let asked = pod.asked.size();
+        // What is asked beyond what the pod has can go back to it.
+        let back = pod.actual.size() < asked && !refuses(&firm, pod, pod.actual.size());
         if let Resize::Deferred { since } = pod.resize
             && elapsed(now, since) >= f64::from(limits.withdraw_s)
-            && pod.actual != pod.asked
-            && pod.actual.size() < asked
+            && back
         {
-            withdrawn += 1;
+            out.withdrawn += 1;
             state.refused.push(Refused {
                 uid: pod.uid.clone(),
                 size: asked,
                 at: now,
                 infeasible: false,
+                by: Refuser::Node,
+                shrink: false,
             });
             ranked.push((0, action(seen, pod, pod.actual)));
             continue;
@@ -106,9 +147,9 @@ pub(crate) fn resizes(
         if asked == size {
             continue;
         }
-        if size > pod.actual.size() && refuses(&state.refused, pod, size) {
-            // What is asked and will not come goes back to what there is, so that it weighs on nobody's quota.
-            if matches!(pod.resize, Resize::Infeasible { .. }) && pod.actual.size() < asked {
+        if refuses(&firm, pod, size) {
+            // What will not come goes back, so that it weighs on nobody's quota.
+            if matches!(pod.resize, Resize::Infeasible { .. }) && back && size > pod.actual.size() {
                 ranked.push((0, action(seen, pod, pod.actual)));
             }
             continue;
@@ -123,6 +164,7 @@ pub(crate) fn resizes(
             continue;
         }
         if !spend(&mut left, pod.asked, to) {
+            out.short.push(&pod.uid);
             continue;
         }
         let rank = match (shrinks, pod.ready) {
@@ -134,48 +176,45 @@ pub(crate) fn resizes(
     }
     ranked.sort_by_key(|(rank, _)| *rank);
     ranked.truncate(limits.resizes_per_tick as usize);
-    (
-        ranked.into_iter().map(|(_, action)| action).collect(),
-        withdrawn,
-    )
+    out.actions = ranked.into_iter().map(|(_, action)| action).collect();
+    out
 }
 
-/// Pods that did not get the size in force, and the smallest size among them.
-pub(crate) fn blocked(
-    seen: &Observation,
+/// Pods that did not get `size`. `short` are those whose growth was not asked for want of quota, `late` says of one
+/// that lacks its size whether it has had the time.
+pub(crate) fn blocked<'a>(
+    seen: &'a Observation,
     state: &State,
     size: MilliCpu,
-) -> Option<(u32, MilliCpu, bool)> {
-    let pods = seen.pods.iter().filter(|pod| {
-        let pending = matches!(
-            pod.resize,
-            Resize::Deferred { .. } | Resize::Infeasible { .. }
-        );
-        pending || (pod.actual.size() < size && state.refused.iter().any(|r| r.uid == pod.uid))
-    });
-    let (mut count, mut least, mut infeasible) = (0, MilliCpu(u32::MAX), false);
-    for pod in pods {
-        count += 1;
-        least = least.min(pod.actual.size());
-        infeasible |= matches!(pod.resize, Resize::Infeasible { .. })
-            || state
-                .refused
-                .iter()
-                .any(|r| r.uid == pod.uid && r.infeasible);
-    }
-    (count > 0).then_some((count, least, infeasible))
-}
-
-/// Takes the growth out of the quota's headroom; false when it has no room.
-pub(crate) fn spend(left: &mut Headroom, from: CpuSize, to: CpuSize) -> bool {
-    let request = to.request.0.saturating_sub(from.request.0);
-    let limit = |cpu: Option<MilliCpu>| cpu.map_or(0, |c| c.0);
-    let limit = limit(to.limit).saturating_sub(limit(from.limit));
-    let room = |left: Option<MilliCpu>, more: u32| left.is_none_or(|left| more <= left.0);
-    if !room(left.requests, request) || !room(left.limits, limit) {
-        return false;
-    }
-    left.requests = left.requests.map(|l| MilliCpu(l.0 - request));
-    left.limits = left.limits.map(|l| MilliCpu(l.0 - limit));
-    true
+    short: &[&str],
+    late: impl Fn(&PodState) -> bool,
+) -> Option<Blocked<'a>> {
+    let cause = |pod: &PodState| {
+        let remembered = || state.refused.iter().filter(|r| r.uid == pod.uid);
+        let lacks = pod.actual.size() < size;
+        let never = matches!(pod.resize, Resize::Infeasible { .. });
+        if never || lacks && remembered().any(|r| r.infeasible) {
+            Some(Cause::Infeasible)
+        } else if remembered().any(|r| r.by != Refuser::Node) {
+            Some(Cause::Refused)
+        } else if short.contains(&pod.uid.as_str()) {
+            Some(Cause::Quota)
+        } else if matches!(pod.resize, Resize::Deferred { .. })
+            || lacks && remembered().next().is_some()
+        {
+            Some(Cause::Deferred)
+        } else {
+            (lacks && !pod.foreign && late(pod)).then_some(Cause::Late)
+        }
+    };
+    let all = || {
+        let pods = seen.pods.iter();
+        pods.filter_map(|pod| cause(pod).map(|cause| (pod, cause)))
+    };
+    let (least, _) = all().min_by_key(|(pod, _)| pod.actual.size())?;
+    Some(Blocked {
+        pods: all().count() as u32,
+        least,
+        cause: all().map(|(_, cause)| cause).max()?,
+    })
 }

@@ -31,7 +31,7 @@ impl Facts<'_> {
     pub fn smallest(&self, from: MilliCpu, pods: u32, need: f64) -> Option<MilliCpu> {
         self.choices
             .iter()
-            .find(|c| c.size >= from && f64::from(pods) * c.carries >= need)
+            .find(|c| c.size >= from && f64::from(self.created(pods)) * c.carries >= need)
             .map(|c| c.size)
     }
 
@@ -52,7 +52,7 @@ impl Facts<'_> {
                 continue;
             }
             let pods = (need / choice.carries).ceil();
-            if pods > f64::from(most) {
+            if pods > f64::from(self.created(most)) {
                 continue;
             }
             let replicas = (pods as u32).saturating_add(extra).max(least);
@@ -118,7 +118,7 @@ impl Facts<'_> {
                 1.0
             };
         let need = load * (1.0 + self.limits.headroom.max(0.0));
-        let serving = base.replicas.saturating_sub(lost);
+        let serving = self.created(base.replicas).saturating_sub(lost);
         let have = f64::from(serving) * self.carries(base.size);
         let ratio = need / have.max(f64::MIN_POSITIVE);
         let behavior = &self.seen.behavior;
@@ -208,7 +208,7 @@ impl Facts<'_> {
     }
 
     /// The smallest of the sizes from `from` on that carry the most.
-    fn strongest(&self, from: MilliCpu) -> MilliCpu {
+    pub fn strongest(&self, from: MilliCpu) -> MilliCpu {
         let upward = self.choices.iter().filter(|c| c.size >= from);
         upward
             .reduce(|a, b| if b.carries > a.carries { b } else { a })

@@ -2,12 +2,13 @@
 //! one direction, windows, rest after growth, reasons not to shrink, rate policies, quota, and last the floor.
 
 use jiff::Timestamp;
-use msars_domain::{MilliCpu, Observation, Reading, Unknown};
+use msars_domain::{Headroom, Observation, Reading, Unknown};
 
 use crate::{
     ConditionReason, Fleet, Guard, Limits, State,
     behavior::pace,
     facts::{Facts, vertical},
+    quota::Taken,
     reason::Signal,
     state::within,
 };
@@ -16,6 +17,8 @@ use crate::{
 pub(crate) struct Shield<'a> {
     pub now: Timestamp,
     pub seen: &'a Observation,
+    /// What the namespace's quotas leave to it at this tick.
+    pub headroom: Headroom,
     pub limits: &'a Limits,
     pub facts: Option<&'a Facts<'a>>,
     pub current: Fleet,
@@ -134,10 +137,15 @@ impl Shield<'_> {
             .or_else(|| why(self.missing(&signals.peak_rate), Signal::Peak))
             .or_else(|| {
                 let idle = signals.rate.value().is_some_and(|r| r.get() <= 0.0);
-                let whole = self.missing(&signals.request_quantile)?;
                 let own = self.missing(&signals.self_quantile)?;
+                // A request time in place of such a self time would hide how long it may be.
+                if signals.self_quantile.saturated() {
+                    return (!idle).then_some((Signal::Latency, own));
+                }
+                let whole = self.missing(&signals.request_quantile)?;
                 let quiet = [whole, own].contains(&Unknown::TooFewSamples);
-                (!idle && !quiet).then_some((Signal::Latency, whole))
+                let many = signals.request_quantile.saturated();
+                (!idle && (many || !quiet)).then_some((Signal::Latency, whole))
             })
     }
 
@@ -190,9 +198,9 @@ impl Shield<'_> {
             && facts.vertical
             && facts.capacity(out.fleet) < need
         {
-            let largest = facts.choices.last().map_or(out.fleet.size, |c| c.size);
             let size = facts.smallest(out.fleet.size, out.fleet.replicas, need);
-            out.fleet.size = out.fleet.size.max(size.unwrap_or(largest));
+            let strongest = || facts.strongest(out.fleet.size);
+            out.fleet.size = out.fleet.size.max(size.unwrap_or_else(strongest));
         }
     }
 
@@ -224,34 +232,18 @@ impl Shield<'_> {
         out.guards.push(Guard::Quota { wanted });
     }
 
-    /// Whether a fleet stays within the namespace's quotas. A new pod may be born at the template's size.
+    /// Whether a fleet stays within the namespace's quotas.
     pub fn fits_quota(&self, fleet: Fleet) -> bool {
         let seen = self.seen;
-        let extra = u64::from(fleet.replicas.saturating_sub(self.current.replicas));
-        let to = if vertical(seen) {
-            seen.template.scaled_to(fleet.size)
-        } else {
-            seen.template
-        };
-        let grown = |has: MilliCpu, to: MilliCpu| u64::from(to.0.saturating_sub(has.0));
-        let limit = |cpu: Option<MilliCpu>| cpu.unwrap_or(MilliCpu(0));
-        let (mut requests, mut limits) = (0, 0);
+        let extra = fleet.replicas.saturating_sub(self.current.replicas);
+        let mut taken = Taken::births(seen, fleet.size, extra);
         if vertical(seen) {
+            let to = seen.template.scaled_to(fleet.size);
             for pod in seen.pods.iter().filter(|p| !p.foreign) {
-                requests += grown(pod.asked.request, to.request);
-                limits += grown(limit(pod.asked.limit), limit(to.limit));
+                taken = taken.and(Taken::growth(pod.asked, to));
             }
         }
-        requests += extra * u64::from(to.request.0.max(seen.template.request.0));
-        limits += extra * u64::from(limit(to.limit).0.max(limit(seen.template.limit).0));
-        let room =
-            |left: Option<MilliCpu>, more: u64| left.is_none_or(|left| more <= u64::from(left.0));
-        room(seen.headroom.requests, requests)
-            && room(seen.headroom.limits, limits)
-            && seen
-                .headroom
-                .pods
-                .is_none_or(|left| extra <= u64::from(left))
+        taken.fits(self.headroom)
     }
 
     /// A shrink that would not carry the measured peak does not happen, unless the bounds themselves ask for it.

@@ -2,10 +2,13 @@
 //! between costs at most one restored foreign drop, never a forgotten window.
 
 use jiff::{SignedDuration, Timestamp};
-use msars_domain::{Behavior, MilliCpu, Rate};
+use msars_domain::{Behavior, MilliCpu, Observation, PodState, Rate};
 use serde::{Deserialize, Serialize};
 
 use crate::{Fleet, Limits};
+
+/// Most characters that are remembered of what the API server said.
+const WORDS: usize = 400;
 
 /// Memory of one workload.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -31,6 +34,12 @@ pub struct State {
     pub reshaped: Option<Timestamp>,
     /// Sizes that pods refused.
     pub refused: Vec<Refused>,
+    /// The API server's last words on a resize that it refused, while any such refusal is remembered.
+    pub refusal: Option<String>,
+    /// Pods of ours that have less than the size in force.
+    pub lacking: Vec<Lacking>,
+    /// Since when how many replicas have had no pod, the fewest and longest first.
+    pub uncreated: Vec<Uncreated>,
     /// The last load that was measured.
     pub load: Option<Load>,
     /// Factor, 1 to 2, on the load where live self time says that the profile promises too much.
@@ -41,6 +50,9 @@ pub struct State {
     pub drops: Vec<Timestamp>,
     /// Since when replicas are left to a foreign writer.
     pub conflict: Option<Timestamp>,
+    /// When we last changed replicas: a tool that owns the field by an update of before has lost it since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wrote: Option<Timestamp>,
 }
 
 /// What was recommended at one tick.
@@ -83,6 +95,55 @@ pub struct Refused {
     pub at: Timestamp,
     /// `Infeasible`: holds for the pod's life, and for the workload while the pod lives.
     pub infeasible: bool,
+    /// Who refused it.
+    #[serde(default)]
+    pub by: Refuser,
+    /// Less was asked than before: sizes up to here, and not from here on, are not asked again.
+    #[serde(default)]
+    pub shrink: bool,
+}
+
+/// Who refused a size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Refuser {
+    /// The pod's node, by a condition or by letting it wait for too long.
+    #[default]
+    Node,
+    /// The API server: a quota, a limit range, a policy or a rule of its own.
+    Server,
+    /// The API server, for want of a grant.
+    Grant,
+}
+
+impl Refused {
+    /// Whether it speaks of this pod and of this size.
+    pub(crate) fn stops(&self, pod: &PodState, size: MilliCpu) -> bool {
+        self.uid == pod.uid
+            && if self.shrink {
+                size <= self.size && size < pod.asked.size()
+            } else {
+                size >= self.size && size > pod.actual.size()
+            }
+    }
+}
+
+/// A pod with less than the size in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lacking {
+    /// The pod.
+    pub uid: String,
+    /// Since when, without a break.
+    pub since: Timestamp,
+}
+
+/// Replicas without a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uncreated {
+    /// Since when, without a break, there have been so many.
+    pub since: Timestamp,
+    /// How many.
+    pub pods: u32,
 }
 
 /// A measured load.
@@ -125,6 +186,63 @@ impl State {
         }
         self.size = Some(self.size.map_or(size, |have| have.max(size)));
         self.last_up = Some(now);
+    }
+
+    /// After the API server refused a resize in these words: until it is asked again, what the pod has is what counts.
+    pub fn refuse(&mut self, refused: Refused, words: &str) {
+        self.refused.retain(|r| {
+            r.uid != refused.uid || r.by == Refuser::Node || r.shrink != refused.shrink
+        });
+        self.refused.push(refused);
+        self.refusal = Some(words.chars().take(WORDS).collect());
+    }
+
+    /// Follows which pods of ours have less than `size`.
+    pub(crate) fn lack(&mut self, now: Timestamp, seen: &Observation, size: MilliCpu) {
+        let lacks = |pod: &&PodState| !pod.foreign && pod.actual.size() < size;
+        let since = |pod: &PodState| {
+            let known = self.lacking.iter().find(|l| l.uid == pod.uid);
+            Lacking {
+                uid: pod.uid.clone(),
+                since: known.map_or(now, |l| l.since),
+            }
+        };
+        self.lacking = seen.pods.iter().filter(lacks).map(since).collect();
+    }
+
+    /// Whether a pod has lacked the size in force for longer than a growth takes to show, with every round of writes
+    /// that so many pods need.
+    pub(crate) fn late(
+        &self,
+        now: Timestamp,
+        seen: &Observation,
+        pod: &PodState,
+        limits: &Limits,
+    ) -> bool {
+        let rounds = seen
+            .pods
+            .len()
+            .div_ceil(limits.resizes_per_tick.max(1) as usize);
+        let shows = limits.settle_s.saturating_mul(rounds as u32);
+        let old = |l: &Lacking| l.uid == pod.uid && !within(now, Some(l.since), shows);
+        self.lacking.iter().any(old)
+    }
+
+    /// Follows how many replicas have no pod.
+    pub(crate) fn uncreated(&mut self, now: Timestamp, pods: u32) {
+        let mut since = now;
+        while let Some(more) = self.uncreated.pop_if(|more| more.pods >= pods) {
+            since = more.since;
+        }
+        if pods > 0 {
+            self.uncreated.push(Uncreated { since, pods });
+        }
+    }
+
+    /// How many replicas have had no pod for longer than a pod takes to start: more would not get one either.
+    pub(crate) fn never_created(&self, now: Timestamp, limits: &Limits) -> u32 {
+        let long = |u: &&Uncreated| elapsed(now, u.since) > f64::from(limits.startup_s);
+        self.uncreated.iter().rfind(long).map_or(0, |u| u.pods)
     }
 
     /// When another autoscaler is taken over, the fleet that it left counts as recommended, as what is there does at a

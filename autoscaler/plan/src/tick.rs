@@ -1,7 +1,7 @@
 //! What goes into a decision and what comes out.
 
 use jiff::Timestamp;
-use msars_domain::{Action, MilliCpu, ObjectKey, Observation};
+use msars_domain::{Action, Headroom, MilliCpu, ObjectKey, Observation};
 use serde::{Deserialize, Serialize};
 
 use crate::{Condition, Forecaster, Guard, Numbers, Policy, Reason, State};
@@ -86,6 +86,10 @@ pub struct Decision {
     pub actions: Vec<Action>,
     /// The main reason.
     pub reason: Reason,
+    /// What quotas left for it once the workloads before it in the tick were served. With this in the observation's
+    /// place the decision is the same alone.
+    #[serde(default)]
+    pub headroom: Headroom,
     /// What changed or held back the proposal.
     pub guards: Vec<Guard>,
     /// The figures behind it.
@@ -104,6 +108,7 @@ impl Decision {
         let mut state = self.state.clone();
         state.replicas = Some(self.current.replicas);
         state.events.retain(|e| e.at != now);
+        state.wrote = state.wrote.filter(|at| *at != now);
         state
     }
 

@@ -96,7 +96,7 @@ fn a_larger_surge_grows_in_both() {
 fn without_resize_only_replicas_grow() {
     golden("horizontal_only", |seen, _| {
         *seen = plain(start(), 3, 180.0);
-        seen.resizable = false;
+        seen.resizable = Some(false);
     });
 }
 

@@ -12,9 +12,10 @@ mod invariants;
 #[path = "world/mod.rs"]
 mod world;
 
-use msars_domain::{MilliCpu, Observation, Rate};
+use msars_domain::{Action, MilliCpu, Observation, Rate};
 use msars_plan::{
-    Engines, Fleet, Forecast, LastPeak, Limits, Policy, Proposal, State, Tick, decide,
+    Decision, Engines, Fleet, Forecast, LastPeak, Limits, Policy, Proposal, Refused, Refuser,
+    State, Tick, decide,
 };
 use world::{Dice, after, apply, start};
 
@@ -62,7 +63,7 @@ fn no_invariant_breaks_over_random_episodes() {
                 observations: vec![seen.clone()],
                 states: vec![state.clone()],
             };
-            let made = decide(&tick, &mut engines, &limits).pop().unwrap();
+            let mut made = decide(&tick, &mut engines, &limits).pop().unwrap();
             done += 1;
             let bad = invariants::broken(now, &seen, &state, &made, &limits);
             assert!(
@@ -77,6 +78,7 @@ fn no_invariant_breaks_over_random_episodes() {
                 writes[usize::from(action.kind() == "resize")] += 1;
             }
             writes[2] += u64::from(made.wanted.shrinks_from(made.current));
+            refuse(&mut dice, &mut made, &seen, now);
             apply(now, &mut seen, &made, |_| None);
             state = made.state;
             // Tighter after the growth that was asked for; bounded from the API's side all the same.
@@ -115,6 +117,40 @@ fn disturb(dice: &mut Dice, seen: &mut Observation, now: jiff::Timestamp) {
                 rate: Rate::new(900.0 * dice.unit()).unwrap(),
             }];
         }
+        8 => seen.uncreated = dice.below(u64::from(seen.replicas) + 1) as u32,
         _ => {}
     }
+}
+
+/// What the API server does with an eighth of the resizes.
+fn refuse(dice: &mut Dice, made: &mut Decision, seen: &Observation, now: jiff::Timestamp) {
+    let by = [Refuser::Server, Refuser::Grant][dice.below(2) as usize];
+    let (mut state, mut refused) = (made.state.clone(), Vec::new());
+    made.actions.retain(|action| {
+        let Action::Resize { uid, .. } = action else {
+            return true;
+        };
+        let no = dice.one_in(8);
+        if no {
+            refused.push((uid.clone(), action.clone()));
+        }
+        !no
+    });
+    for (uid, action) in refused {
+        let Action::Resize { request, limit, .. } = action else {
+            continue;
+        };
+        let asked = seen.pods.iter().find(|p| p.uid == uid).map(|p| p.asked);
+        let size = limit.or(request).unwrap();
+        let refused = Refused {
+            uid,
+            size,
+            at: now,
+            infeasible: false,
+            by,
+            shrink: asked.is_some_and(|asked| size < asked.size()),
+        };
+        state.refuse(refused, "no");
+    }
+    made.state = state;
 }

@@ -12,9 +12,9 @@ mod invariants;
 mod world;
 
 use msars_domain::{Observation, Reading, Unknown};
-use msars_plan::{Decision, Limits, Reason, State, Tick, decide};
+use msars_plan::{Decision, Limits, Reason, Refuser, State, Tick, decide};
 use proptest::prelude::*;
-use world::{Dice, after, apply, engines, single, start};
+use world::{Dice, after, apply, engines, plain, single, start};
 
 /// A random observation with the memory of a few ticks before it.
 fn lived(seed: u64) -> (jiff::Timestamp, Observation, State) {
@@ -114,4 +114,34 @@ proptest! {
             prop_assert!(then >= peak * 0.999_999 || promoted || !made.guards.is_empty(), "{}", made.explain());
         }
     }
+}
+
+#[test]
+fn a_tick_that_was_recorded_before_a_field_was_there_is_read() {
+    let now = start();
+    let refused = serde_json::json!({"uid": "uid-0", "size": 300, "at": now, "infeasible": true});
+    let mut old = serde_json::to_value(Tick {
+        now,
+        seed: 1,
+        observations: vec![plain(now, 3, 60.0)],
+        states: vec![State::default()],
+    })
+    .unwrap();
+    let seen = &mut old["observations"][0];
+    for field in ["uncreated", "create_failure", "cost"] {
+        assert!(seen.as_object_mut().unwrap().remove(field).is_some());
+    }
+    for field in ["request_memory", "limit_memory"] {
+        let headroom = seen["headroom"].as_object_mut().unwrap();
+        assert!(headroom.remove(field).is_some());
+    }
+    let state = old["states"][0].as_object_mut().unwrap();
+    for field in ["uncreated", "lacking", "refusal"] {
+        assert!(state.remove(field).is_some());
+    }
+    state["refused"] = serde_json::json!([refused]);
+    let read: Tick = serde_json::from_value(old).unwrap();
+    assert_eq!(read.observations, [plain(now, 3, 60.0)]);
+    let refused = &read.states[0].refused[0];
+    assert_eq!((refused.by, refused.shrink), (Refuser::Node, false));
 }

@@ -11,7 +11,7 @@ mod world;
 
 use msars_domain::{Action, CpuSize, Headroom, MilliCpu, Qos, Reading, Resize, Unknown};
 use msars_plan::{
-    Limits, ReflexInput, ReflexPod, ReflexWorkload, Refused, State, bearable, reflex,
+    Limits, ReflexInput, ReflexPod, ReflexWorkload, Refused, Refuser, State, bearable, reflex,
 };
 use world::{after, plain, pod, start};
 
@@ -45,6 +45,7 @@ fn input(throttled: &[f64]) -> ReflexInput {
             resizable: true,
             size: MilliCpu(200),
             headroom: Headroom::default(),
+            quotas: Vec::new(),
             hands_off: false,
             refused: Vec::new(),
             bearable: 0.0,
@@ -116,6 +117,20 @@ fn size_and_quota_are_bounded() {
 }
 
 #[test]
+fn a_quota_is_shared_by_the_workloads_that_it_bounds() {
+    for (quotas, written) in [(["q", "q"], 1), (["q", "r"], 2)] {
+        let mut two = input(&[0.9, 0.8]);
+        two.workloads[0].headroom.limits = Some(MilliCpu(200));
+        two.workloads.push(two.workloads[0].clone());
+        for (workload, quota) in two.workloads.iter_mut().zip(quotas) {
+            workload.quotas = vec![quota.into()];
+        }
+        two.pods[1].workload = 1;
+        assert_eq!(limits(&two).len(), written, "{quotas:?}");
+    }
+}
+
+#[test]
 fn a_harmful_shrink_is_rolled_back_at_once() {
     let mut one = input(&[0.08]);
     assert!(limits(&one).is_empty(), "below the trigger");
@@ -171,7 +186,7 @@ fn after_a_shrink_that_was_rolled_back_nothing_shrinks_for_a_while() {
 #[test]
 fn it_keeps_its_hands_off() {
     type Change = fn(&mut ReflexInput);
-    let cases: [(&str, Change); 14] = [
+    let cases: [(&str, Change); 15] = [
         ("recommend", |i| i.workloads[0].wishes.acts = false),
         ("paused", |i| i.workloads[0].wishes.pause = true),
         ("a rival", |i| i.workloads[0].hands_off = true),
@@ -208,6 +223,18 @@ fn it_keeps_its_hands_off() {
                 size: MilliCpu(210),
                 at: i.now,
                 infeasible: true,
+                by: Refuser::Node,
+                shrink: false,
+            }];
+        }),
+        ("refused by the API server", |i| {
+            i.workloads[0].refused = vec![Refused {
+                uid: "uid-0".into(),
+                size: MilliCpu(300),
+                at: i.now,
+                infeasible: false,
+                by: Refuser::Server,
+                shrink: false,
             }];
         }),
         ("no limit to be throttled by", |i| {

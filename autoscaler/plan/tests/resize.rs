@@ -1,4 +1,4 @@
-//! In-place resizes: what moves, what is remembered, what is withdrawn; and the way out.
+//! In-place resizes: what moves, what is remembered, what is withdrawn.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,8 +10,177 @@
 mod world;
 
 use msars_domain::{Action, CpuSize, MilliCpu, Qos, Resize};
-use msars_plan::{Guard, Limits, State, leave};
-use world::{Run, after, cpu, plain, pod, rate, single, sizes, start};
+use msars_plan::{
+    ConditionReason, ConditionType, Decision, Guard, Lacking, Refused, Refuser, State,
+};
+use world::{Run, after, apply, cpu, plain, pod, single, sizes, start};
+
+fn blocked(made: &Decision) -> (ConditionReason, &str) {
+    let mut found = made.conditions.iter();
+    let found = found.find(|c| c.kind == ConditionType::ResizeBlocked);
+    let found = found.unwrap();
+    assert_eq!(found.status, found.reason != ConditionReason::NotBlocked);
+    (found.reason, &found.message)
+}
+
+/// A tick whose resizes the API server refuses.
+fn in_vain(run: &mut Run, load: f64, by: Refuser) -> Decision {
+    run.seen.signals = plain(run.now, 1, load).signals;
+    let made = single(run.now, &run.seen, &run.state);
+    run.state = made.state.clone();
+    for (uid, _, limit) in sizes(&made) {
+        let (size, at) = (MilliCpu(limit.unwrap()), run.now);
+        let pod = run.seen.pods.iter().find(|p| p.uid == uid).unwrap();
+        let shrink = size < pod.asked.size();
+        let refused = Refused {
+            uid,
+            size,
+            at,
+            infeasible: false,
+            by,
+            shrink,
+        };
+        run.state.refuse(refused, "exceeded quota: q");
+    }
+    let mut rest = made.clone();
+    rest.actions
+        .retain(|action| matches!(action, Action::Scale { .. }));
+    apply(run.now, &mut run.seen, &rest, |_| None);
+    run.now = after(run.now, 15);
+    made
+}
+
+#[test]
+fn a_growth_that_the_api_server_refused_is_not_counted_and_not_asked_again_for_a_while() {
+    let mut run = Run::new(3, 60.0);
+    let first = in_vain(&mut run, 180.0, Refuser::Server);
+    assert_eq!((sizes(&first).len(), first.wanted.replicas), (3, 3));
+    let second = in_vain(&mut run, 180.0, Refuser::Server);
+    assert!(second.wanted.replicas >= 6, "{}", second.explain());
+    assert_eq!(
+        second.wanted.size,
+        MilliCpu(200),
+        "new pods are born with what was accepted"
+    );
+    let (reason, message) = blocked(&second);
+    assert_eq!(reason, ConditionReason::ResizeRefused);
+    assert!(message.contains("exceeded quota: q"), "{message}");
+    for _ in 0..38 {
+        let made = in_vain(&mut run, 180.0, Refuser::Server);
+        assert!(sizes(&made).is_empty(), "{}", made.explain());
+    }
+    let later = in_vain(&mut run, 180.0, Refuser::Server);
+    assert_eq!(blocked(&later).0, ConditionReason::NotBlocked);
+    let more = in_vain(&mut run, 400.0, Refuser::Server);
+    assert!(!sizes(&more).is_empty(), "{}", more.explain());
+}
+
+#[test]
+fn what_only_lacks_a_grant_is_asked_at_every_tick_and_not_counted_either() {
+    let mut run = Run::new(3, 60.0);
+    in_vain(&mut run, 180.0, Refuser::Grant);
+    let made = in_vain(&mut run, 180.0, Refuser::Grant);
+    assert!(made.wanted.replicas > 3, "{}", made.explain());
+    assert!(!sizes(&made).is_empty());
+    assert_eq!(blocked(&made).0, ConditionReason::ResizeRefused);
+    let granted = run.tick(180.0);
+    assert!(!sizes(&granted).is_empty());
+    let settled = run.tick(180.0);
+    assert_eq!(blocked(&settled).0, ConditionReason::NotBlocked);
+}
+
+#[test]
+fn a_refused_shrink_is_not_asked_at_every_tick() {
+    let mut run = Run::new(4, 300.0);
+    run.seen.behavior.scale_down.stabilization_window_seconds = 0;
+    run.tick(300.0);
+    let first = in_vain(&mut run, 100.0, Refuser::Server);
+    assert_eq!(sizes(&first).len(), 4, "{}", first.explain());
+    for _ in 0..20 {
+        let made = in_vain(&mut run, 100.0, Refuser::Server);
+        assert!(sizes(&made).is_empty(), "{}", made.explain());
+        assert_eq!(blocked(&made).0, ConditionReason::ResizeRefused);
+    }
+}
+
+#[test]
+fn a_size_that_does_not_come_counts_as_what_is_there_whatever_the_reason() {
+    let large = cpu(200, 400);
+    // A kubelet that says nothing, and an API server that gives no answer.
+    for asked in [large, cpu(100, 200)] {
+        let mut run = Run::new(3, 230.0);
+        run.state.size = Some(MilliCpu(400));
+        let set = |run: &mut Run| {
+            for (index, pod) in run.seen.pods.iter_mut().enumerate() {
+                (pod.asked, pod.actual) = (large, large);
+                if index == 2 {
+                    (pod.asked, pod.actual) = (asked, cpu(100, 200));
+                }
+            }
+        };
+        for tick in 0..4 {
+            set(&mut run);
+            let made = run.tick(230.0);
+            let late = tick == 3;
+            assert_eq!(made.wanted.replicas > 3, late, "{}", made.explain());
+            let told = blocked(&made).0 == ConditionReason::ResizeLate;
+            assert_eq!(told, late, "{asked:?}, tick {tick}");
+        }
+        // One that lacks it only now has its own time.
+        let mut young = Run::new(3, 230.0);
+        young.state = State {
+            size: Some(MilliCpu(400)),
+            lacking: vec![Lacking {
+                uid: "uid-1".into(),
+                since: after(start(), -600),
+            }],
+            ..State::default()
+        };
+        set(&mut young);
+        assert_eq!(young.tick(230.0).wanted.replicas, 3, "{asked:?}");
+    }
+}
+
+#[test]
+fn growth_that_a_quota_has_no_room_for_is_told() {
+    let mut seen = plain(start(), 3, 200.0);
+    for pod in seen.pods.iter_mut().take(2) {
+        (pod.asked, pod.actual) = (cpu(200, 400), cpu(200, 400));
+    }
+    seen.headroom.limits = Some(MilliCpu(100));
+    seen.quotas = vec!["team".into()];
+    let state = State {
+        size: Some(MilliCpu(400)),
+        ..State::default()
+    };
+    let made = single(start(), &seen, &state);
+    let (reason, message) = blocked(&made);
+    assert_eq!(reason, ConditionReason::QuotaReached, "{}", made.explain());
+    assert!(
+        message.ends_with("kubectl -n shop describe quota team"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_pod_that_somebody_made_smaller_carries_no_more_than_it_has() {
+    let mut run = Run::new(3, 100.0);
+    (run.seen.pods[0].asked, run.seen.pods[0].actual) = (cpu(50, 100), cpu(50, 100));
+    run.seen.pods[0].foreign = true;
+    let made = run.tick(100.0);
+    assert!(made.wanted.replicas > 3, "{}", made.explain());
+    assert!(made.guards.contains(&Guard::ForeignSize {
+        pods: 1,
+        size: MilliCpu(100)
+    }));
+    assert_eq!(blocked(&made).0, ConditionReason::NotBlocked);
+    // A larger one holds nobody back.
+    let mut run = Run::new(3, 180.0);
+    (run.seen.pods[0].asked, run.seen.pods[0].actual) = (cpu(400, 800), cpu(400, 800));
+    run.seen.pods[0].foreign = true;
+    let made = run.tick(180.0);
+    assert_eq!(made.wanted.replicas, 3, "{}", made.explain());
+}
 
 #[test]
 fn a_deferred_resize_adds_replicas_and_is_withdrawn_after_five_minutes() {
@@ -148,27 +317,21 @@ fn a_foreign_size_is_left_alone_and_a_wrong_born_one_is_not() {
 }
 
 #[test]
-fn leaving_scales_for_pods_of_the_templates_size() {
-    let now = start();
-    let seen = plain(now, 2, 150.0);
-    let state = State {
-        size: Some(MilliCpu(400)),
-        ..State::default()
-    };
-    let actions = leave(now, &seen, &state, &Limits::default());
-    assert_eq!(
-        actions,
-        [Action::Scale {
-            target: seen.signals.workload.clone(),
-            from: 2,
-            to: 5,
-        }]
-    );
-    let mut quiet = plain(now, 6, 150.0);
-    quiet.signals.rate = rate(1.0, now);
-    quiet.signals.peak_rate = rate(1.0, now);
-    assert!(
-        leave(now, &quiet, &state, &Limits::default()).is_empty(),
-        "never fewer"
-    );
+fn what_is_not_known_of_resizes_is_not_told_as_absent() {
+    for (resizable, reason) in [
+        (Some(false), ConditionReason::ResizeUnsupported),
+        (None, ConditionReason::ResizeUndiscovered),
+    ] {
+        let mut seen = plain(start(), 3, 180.0);
+        seen.resizable = resizable;
+        let made = single(start(), &seen, &State::default());
+        let blocked = ConditionType::ResizeBlocked;
+        let told = made.conditions.iter().find(|c| c.kind == blocked);
+        assert_eq!(told.map(|c| (c.status, c.reason)), Some((true, reason)));
+        assert!(
+            sizes(&made).is_empty() && made.wanted.replicas > 3,
+            "horizontal only: {}",
+            made.explain()
+        );
+    }
 }

@@ -41,7 +41,7 @@ fn a_scale_down_that_hurts_is_undone_and_not_repeated() {
 fn a_window_no_longer_than_a_tick_keeps_nothing_for_ever() {
     for window in [0, 1, 15, 16, 30] {
         let mut run = Run::new(4, 130.0);
-        run.seen.resizable = false;
+        run.seen.resizable = Some(false);
         run.seen.behavior.scale_down.stabilization_window_seconds = window;
         run.tick(130.0);
         assert_eq!(run.seen.replicas, 4, "{window}");
@@ -102,10 +102,58 @@ fn a_breach_that_was_there_before_is_no_reason_to_undo() {
 }
 
 #[test]
+fn a_latency_above_its_largest_bound_shrinks_nothing_and_is_a_breach_where_the_budget_is_below_that()
+ {
+    let above = |least: f64| Reading::Unknown {
+        why: Unknown::Saturated { least: ms(least) },
+    };
+    let known = |run: &Run| Reading::Known {
+        value: ms(20.0),
+        at: run.now,
+    };
+    let nothing = Reading::Unknown {
+        why: Unknown::NoSeries,
+    };
+    // The budget is 50 ms, and the load lets six pods become fewer.
+    let run = Run::at_once(6, 60.0);
+    // (self time, request time, breach, may shrink)
+    let table = [
+        (above(10.0), known(&run), None, false),
+        (above(80.0), known(&run), Some(ms(80.0)), false),
+        (nothing.clone(), above(10.0), None, false),
+        (nothing, above(80.0), Some(ms(80.0)), false),
+        // The callees are slow, and not the workload.
+        (known(&run), above(80.0), None, true),
+    ];
+    for (own, whole, breach, shrinks) in table {
+        let mut run = Run::at_once(6, 60.0);
+        run.seen.signals.self_quantile = own.clone();
+        run.seen.signals.request_quantile = whole.clone();
+        let made = single(run.now, &run.seen, &run.state);
+        let told = (made.wanted.replicas < 6, made.guards.clone());
+        assert_eq!(told.0, shrinks, "{own:?} {whole:?}: {}", made.explain());
+        let unknown = |guard: &Guard| matches!(guard, Guard::UnknownSignal { .. });
+        assert_eq!(told.1.iter().any(unknown), !shrinks, "{own:?} {whole:?}");
+        let found = told.1.iter().find_map(|guard| match guard {
+            Guard::Breach { measured } => Some(*measured),
+            _ => None,
+        });
+        assert_eq!(found, breach, "{own:?} {whole:?}");
+        let pressed = made.state.pressure.is_some();
+        assert_eq!(pressed, breach.is_some(), "{own:?} {whole:?}");
+        // What the load asks for is given all the same.
+        run.seen.signals.rate = plain(run.now, 6, 600.0).signals.rate;
+        run.seen.signals.peak_rate = run.seen.signals.rate.clone();
+        let grown = single(run.now, &run.seen, &run.state);
+        assert!(grown.wanted.replicas > 6, "{}", grown.explain());
+    }
+}
+
+#[test]
 fn unready_pods_under_high_load_mean_grow() {
     let now = start();
     let mut seen = plain(now, 4, 100.0);
-    seen.resizable = false;
+    seen.resizable = Some(false);
     for pod in seen.pods.iter_mut().take(2) {
         pod.ready = false;
     }
@@ -124,7 +172,7 @@ fn unready_pods_under_high_load_mean_grow() {
 #[test]
 fn pods_that_no_node_has_room_for_are_not_replaced_by_more_of_them() {
     let mut run = Run::new(2, 70.0);
-    run.seen.resizable = false;
+    run.seen.resizable = Some(false);
     let wanted = run.tick(140.0).wanted.replicas;
     assert!(wanted > 2);
     for _ in 0..20 {
@@ -143,7 +191,7 @@ fn pods_that_no_node_has_room_for_are_not_replaced_by_more_of_them() {
 #[test]
 fn metrics_that_vanish_raise_and_return_slowly() {
     let mut run = Run::new(4, 150.0);
-    run.seen.resizable = false;
+    run.seen.resizable = Some(false);
     run.tick(150.0);
     let before = run.seen.replicas;
     let during: Vec<_> = (0..8).map(|_| run.blind()).collect();
@@ -171,7 +219,7 @@ fn metrics_that_vanish_raise_and_return_slowly() {
 #[test]
 fn metrics_that_vanish_under_low_load_change_nothing() {
     let mut run = Run::new(4, 40.0);
-    run.seen.resizable = false;
+    run.seen.resizable = Some(false);
     run.seen.min_replicas = 4;
     run.tick(40.0);
     for _ in 0..20 {
@@ -183,7 +231,7 @@ fn metrics_that_vanish_under_low_load_change_nothing() {
 #[test]
 fn a_foreign_drop_is_restored_once_and_twice_is_a_conflict() {
     let mut run = Run::new(4, 140.0);
-    run.seen.resizable = false;
+    run.seen.resizable = Some(false);
     let full = run.tick(140.0).wanted.replicas;
     let drop = |run: &mut Run| {
         run.seen.replicas = 1;
@@ -213,7 +261,7 @@ fn a_foreign_drop_is_restored_once_and_twice_is_a_conflict() {
 fn a_failed_write_is_no_foreign_drop() {
     let now = start();
     let mut seen = plain(now, 3, 180.0);
-    seen.resizable = false;
+    seen.resizable = Some(false);
     let made = single(now, &seen, &State::default());
     assert!(made.wanted.replicas > 3);
     let next = after(now, 15);
@@ -228,10 +276,29 @@ fn a_failed_write_is_no_foreign_drop() {
 }
 
 #[test]
+fn the_last_write_of_replicas_is_remembered_while_the_product_acts() {
+    let now = start();
+    let mut seen = plain(now, 3, 180.0);
+    seen.resizable = Some(false);
+    let made = single(now, &seen, &State::default());
+    assert_eq!(made.state.wrote, Some(now));
+    assert_eq!(made.state_without_scale(now).wrote, None);
+    let next = after(now, 15);
+    seen.replicas = made.wanted.replicas;
+    seen.pods = plain(now, seen.replicas, 1.0).pods;
+    seen.signals = plain(next, 3, 180.0).signals;
+    let stays = single(next, &seen, &made.state);
+    assert_eq!(stays.actions, []);
+    assert_eq!(stays.state.wrote, Some(now));
+    seen.wishes.acts = false;
+    assert_eq!(single(next, &seen, &made.state).state.wrote, None);
+}
+
+#[test]
 fn during_a_rollout_the_tighter_budget_and_the_larger_floor_hold() {
     let now = start();
     let mut seen = plain(now, 3, 100.0);
-    seen.resizable = false;
+    seen.resizable = Some(false);
     let mut old = seen.revisions[0].clone();
     old.hash = "r0".into();
     old.current = false;
@@ -283,7 +350,7 @@ fn a_budget_below_every_size_is_relaxed_and_said() {
 fn live_work_above_the_profile_shrinks_its_rates() {
     let now = start();
     let mut seen = plain(now, 3, 100.0);
-    seen.resizable = false;
+    seen.resizable = Some(false);
     let before = single(now, &seen, &State::default()).wanted.replicas;
     seen.revisions[0].work_ratio = Some(2.0);
     let after = single(now, &seen, &State::default()).wanted.replicas;
@@ -293,7 +360,7 @@ fn live_work_above_the_profile_shrinks_its_rates() {
 #[test]
 fn a_profile_that_promises_too_much_is_corrected_by_live_self_time() {
     let mut run = Run::new(3, 100.0);
-    run.seen.resizable = false;
+    run.seen.resizable = Some(false);
     run.measured(70.0);
     let sizes: Vec<u32> = (0..20)
         .map(|_| {

@@ -21,10 +21,10 @@ pub use chain::{Call, Chain, ChainError, EdgeKind};
 pub use curve::{Curve, CurveError, Knot, SizeCurve};
 pub use object::ObjectKey;
 pub use observation::{
-    CpuBounds, CpuSize, Headroom, Observation, PodState, Qos, RateSample, Resize, RevisionState,
-    Rival, Wishes,
+    Beside, CpuBounds, CpuSize, Headroom, Observation, PodCost, PodState, Qos, RateSample, Resize,
+    RevisionState, Rival, Wishes,
 };
 pub use reading::{Reading, Unknown};
 pub use requests::{Method, MixError, Request, RequestMix};
 pub use signals::Signals;
-pub use units::{MilliCpu, Millis, Percentile, Rate, UnitError};
+pub use units::{Bytes, MilliCpu, Millis, Percentile, Rate, UnitError};

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Behavior, Curve, MilliCpu, Millis, Percentile, Rate, Signals};
+use crate::{Behavior, Bytes, Curve, MilliCpu, Millis, Percentile, Rate, Signals};
 
 /// CPU of the serving container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +95,7 @@ pub struct PodState {
     pub actual: CpuSize,
     /// The pending resize.
     pub resize: Resize,
-    /// Somebody else resized it since; it is left alone.
+    /// Its size is left alone: somebody else resized it since, or a resize would restart its container.
     pub foreign: bool,
     /// No node has room for it: more pods would only wait beside it.
     #[serde(default)]
@@ -139,6 +139,41 @@ pub struct Headroom {
     pub limits: Option<MilliCpu>,
     /// `pods`.
     pub pods: Option<u32>,
+    /// `requests.memory`.
+    #[serde(default)]
+    pub request_memory: Option<Bytes>,
+    /// `limits.memory`.
+    #[serde(default)]
+    pub limit_memory: Option<Bytes>,
+}
+
+/// One CPU figure of a pod without its serving container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Beside {
+    /// What the containers that run with the serving one add up to.
+    pub others: MilliCpu,
+    /// What the pod takes at least, for its init containers or by its own resources.
+    pub least: MilliCpu,
+}
+
+impl Beside {
+    /// The whole pod's figure at a serving container's.
+    pub fn with(self, serving: MilliCpu) -> MilliCpu {
+        MilliCpu(self.others.0.saturating_add(serving.0)).max(self.least)
+    }
+}
+
+/// What a new pod takes of quotas beside its serving container's CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PodCost {
+    /// CPU requests.
+    pub requests: Beside,
+    /// CPU limits.
+    pub limits: Beside,
+    /// Memory requests of the whole pod.
+    pub request_memory: Bytes,
+    /// Memory limits of the whole pod.
+    pub limit_memory: Bytes,
 }
 
 /// Another autoscaler in an acting mode on the same target.
@@ -187,6 +222,12 @@ pub struct Observation {
     pub pods: Vec<PodState>,
     /// `spec.replicas` as read; 0 is the user's implicit pause.
     pub replicas: u32,
+    /// How many of them have no pod at all, not even one that waits for a node: the ReplicaSet has not created it.
+    #[serde(default)]
+    pub uncreated: u32,
+    /// Why, in the words of the Deployment's condition `ReplicaFailure`.
+    #[serde(default)]
+    pub create_failure: Option<String>,
     /// Fewest replicas, at least 1.
     pub min_replicas: u32,
     /// Most replicas.
@@ -197,8 +238,13 @@ pub struct Observation {
     pub template: CpuSize,
     /// The template's class.
     pub qos: Qos,
-    /// The API server offers `pods/resize`.
-    pub resizable: bool,
+    /// Whether the API server offers `pods/resize` and the template does not say that a change of CPU restarts the
+    /// container; `None` until the server has said so.
+    #[serde(default)]
+    pub resizable: Option<bool>,
+    /// Where the template says so: a path into the Deployment.
+    #[serde(default)]
+    pub restarts: Option<String>,
     /// Revisions in play.
     pub revisions: Vec<RevisionState>,
     /// A hold or a rollout is under way.
@@ -209,12 +255,15 @@ pub struct Observation {
     pub behavior: Behavior,
     /// What quotas leave.
     pub headroom: Headroom,
+    /// What a new pod takes of them.
+    #[serde(default)]
+    pub cost: PodCost,
     /// The quotas that bound it, by name.
     #[serde(default)]
     pub quotas: Vec<String>,
     /// A second autoscaler.
     pub rival: Option<Rival>,
-    /// A field manager that keeps declaring `spec.replicas` (GitOps).
+    /// A field manager that keeps `spec.replicas` as its own (GitOps).
     pub declared_by: Option<String>,
 }
 

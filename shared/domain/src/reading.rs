@@ -3,8 +3,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::Millis;
+
 /// Why a measurement is missing (research on metric outages: prometheus#6645, keda-docs#1812).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Unknown {
     /// The source did not answer in time.
     Unreachable,
@@ -16,6 +18,11 @@ pub enum Unknown {
     NotANumber,
     /// Too few requests for the quantile asked.
     TooFewSamples,
+    /// The quantile lies above the largest bound of its histogram: nobody knows by how much.
+    Saturated {
+        /// That bound.
+        least: Millis,
+    },
 }
 
 /// A measurement with its age, or the reason why there is none. Nothing shrinks on `Unknown`.
@@ -60,6 +67,29 @@ impl<T> Reading<T> {
     }
 }
 
+impl Reading<Millis> {
+    /// What the latency is at least: its value, or the bound that it lies above.
+    pub fn least(&self) -> Option<Millis> {
+        match self {
+            Self::Known { value, .. } => Some(*value),
+            Self::Unknown {
+                why: Unknown::Saturated { least },
+            } => Some(*least),
+            Self::Unknown { .. } => None,
+        }
+    }
+
+    /// Whether it lies above the largest bound of its histogram.
+    pub fn saturated(&self) -> bool {
+        matches!(
+            self,
+            Self::Unknown {
+                why: Unknown::Saturated { .. }
+            }
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,5 +110,18 @@ mod tests {
                 why: Unknown::Stale
             }
         );
+    }
+
+    #[test]
+    fn a_latency_above_the_largest_bound_has_no_value_but_a_least_one() {
+        let bound = Millis::new(10.0).unwrap();
+        let why = Unknown::Saturated { least: bound };
+        let above = Reading::<Millis>::Unknown { why };
+        assert_eq!((above.value(), above.least()), (None, Some(bound)));
+        assert!(above.saturated());
+        let stale = Reading::<Millis>::Unknown {
+            why: Unknown::Stale,
+        };
+        assert_eq!((stale.least(), stale.saturated()), (None, false));
     }
 }

@@ -56,8 +56,16 @@ pub struct Percentile(f64);
 const FAST_BURN: f64 = 14.4;
 
 /// CPU in thousandths of a core, as Kubernetes writes `250m`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct MilliCpu(pub u32);
+
+/// Memory in bytes.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct Bytes(pub u64);
 
 impl Millis {
     /// No time at all.

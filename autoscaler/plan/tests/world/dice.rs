@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 use msars_domain::{
-    Behavior, CpuBounds, CpuSize, Curve, Headroom, Knot, MilliCpu, ObjectKey, Observation,
-    Percentile, PodState, PolicyType, Qos, Rate, Reading, Resize, RevisionState, Rival,
-    ScalingPolicy, ScalingRules, SelectPolicy, Signals, SizeCurve, Unknown, Wishes,
+    Behavior, Beside, Bytes, CpuBounds, CpuSize, Curve, Headroom, Knot, MilliCpu, ObjectKey,
+    Observation, Percentile, PodCost, PodState, PolicyType, Qos, Rate, Reading, Resize,
+    RevisionState, Rival, ScalingPolicy, ScalingRules, SelectPolicy, Signals, SizeCurve, Unknown,
+    Wishes,
 };
 
 use super::{after, cpu, ms, pod};
@@ -40,7 +41,8 @@ impl Dice {
             Unknown::Stale,
             Unknown::NotANumber,
             Unknown::TooFewSamples,
-        ][self.below(5) as usize]
+            Unknown::Saturated { least: ms(30.0) },
+        ][self.below(6) as usize]
     }
 
     fn reading<T>(&mut self, value: T, now: Timestamp) -> Reading<T> {
@@ -198,7 +200,7 @@ impl Dice {
             600.0 * self.unit() * self.unit()
         };
         let other = 1 + self.below(2);
-        Observation {
+        let mut seen = Observation {
             signals: self.signals(now, load),
             history: Vec::new(),
             container: "app".into(),
@@ -212,6 +214,8 @@ impl Dice {
                 .map(|i| self.pod(i, template, now))
                 .collect(),
             replicas,
+            uncreated: 0,
+            create_failure: None,
             min_replicas: min,
             max_replicas: min + self.below(20) as u32,
             cpu: CpuBounds {
@@ -221,7 +225,8 @@ impl Dice {
             },
             template,
             qos,
-            resizable: !self.one_in(10),
+            resizable: Some(!self.one_in(10)),
+            restarts: None,
             revisions: (0..other).map(|i| self.revision(i)).collect(),
             rolling: self.one_in(10),
             promoted: self.one_in(10),
@@ -234,16 +239,36 @@ impl Dice {
                 }
             },
             quotas: Vec::new(),
+            cost: PodCost::default(),
             headroom: Headroom {
                 requests: self.one_in(5).then(|| MilliCpu(self.below(1500) as u32)),
                 limits: self.one_in(5).then(|| MilliCpu(self.below(3000) as u32)),
                 pods: self.one_in(6).then(|| self.below(5) as u32),
+                ..Headroom::default()
             },
             rival: self.one_in(25).then(|| Rival {
                 kind: "HorizontalPodAutoscaler".into(),
                 name: "old".into(),
             }),
             declared_by: self.one_in(25).then(|| "argocd-controller".into()),
+        };
+        self.whole_pods(&mut seen);
+        seen
+    }
+
+    /// What pods cost beside their serving container, memory quotas, and pods that are not created.
+    fn whole_pods(&mut self, seen: &mut Observation) {
+        let mut beside = || Beside {
+            others: MilliCpu(self.below(3) as u32 * 60),
+            least: MilliCpu(self.below(2) as u32 * 400),
+        };
+        (seen.cost.requests, seen.cost.limits) = (beside(), beside());
+        seen.cost.request_memory = Bytes(self.below(3) * 64);
+        seen.cost.limit_memory = Bytes(self.below(3) * 128);
+        seen.headroom.request_memory = self.one_in(6).then(|| Bytes(self.below(300)));
+        seen.headroom.limit_memory = self.one_in(6).then(|| Bytes(self.below(600)));
+        if self.one_in(6) {
+            seen.uncreated = self.below(u64::from(seen.replicas) + 1) as u32;
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 use msars_domain::{
-    Action, CpuSize, MilliCpu, Observation, PodState, PolicyType, Qos, Reading, Resize,
-    ScalingRules, SelectPolicy,
+    Action, Beside, Bytes, CpuSize, MilliCpu, Observation, PodState, PolicyType, Qos, Reading,
+    Resize, ScalingRules, SelectPolicy,
 };
-use msars_plan::{Decision, Limits, ScaleEvent, State};
+use msars_plan::{Decision, Limits, Reason, Refuser, ScaleEvent, State};
 
 fn age(now: Timestamp, at: Timestamp) -> f64 {
     now.duration_since(at).as_secs_f64()
@@ -70,7 +70,8 @@ struct Sum<'a> {
     shrunk: bool,
     /// Growth of requests and limits, milli-cores.
     requests: i64,
-    limits: i64,
+    grown_limits: i64,
+    limits: &'a Limits,
     broken: Vec<String>,
 }
 
@@ -90,7 +91,8 @@ pub fn broken(
         to: seen.replicas,
         shrunk: false,
         requests: 0,
-        limits: 0,
+        grown_limits: 0,
+        limits,
         broken: Vec::new(),
     };
     for action in &made.actions {
@@ -98,8 +100,8 @@ pub fn broken(
     }
     sum.shrunk |= sum.to < seen.replicas;
     sum.permission();
-    sum.direction(limits);
-    sum.bounds(limits);
+    sum.direction();
+    sum.bounds();
     sum.broken
 }
 
@@ -137,7 +139,7 @@ impl Sum<'_> {
     fn resize(&mut self, found: &PodState, size: CpuSize) {
         let (seen, before) = (self.seen, self.before);
         self.check(!found.foreign, "a foreign size is left alone");
-        let possible = seen.resizable && seen.qos != Qos::BestEffort;
+        let possible = seen.resizable == Some(true) && seen.qos != Qos::BestEffort;
         self.check(possible, "resize only where it is possible");
         self.check(size != found.asked, "no resize without a change");
         let same = size.limit.is_some() == found.asked.limit.is_some();
@@ -156,6 +158,16 @@ impl Sum<'_> {
             has || !(now || refused),
             "what is infeasible is not asked again",
         );
+        let recent = |at| age(self.now, at) < f64::from(self.limits.retry_s);
+        let denied = before.refused.iter().any(|r| {
+            let same = if r.shrink {
+                size.size() <= r.size && found.asked.size() > r.size
+            } else {
+                size.size() >= r.size && found.actual.size() < r.size
+            };
+            r.uid == found.uid && r.by == Refuser::Server && recent(r.at) && same
+        });
+        self.check(!denied, "what the API server refused is not asked again");
         let inside = size.size() >= seen.cpu.min && size.size() <= seen.cpu.max;
         let in_force = before.size == Some(size.size()) || self.made.current.size == size.size();
         let back = size == found.actual;
@@ -165,7 +177,7 @@ impl Sum<'_> {
             let limit = |s: CpuSize| s.limit.map_or(0, |l| i64::from(l.0));
             let request = i64::from(size.request.0) - i64::from(found.asked.request.0);
             self.requests += request.max(0);
-            self.limits += (limit(size) - limit(found.asked)).max(0);
+            self.grown_limits += (limit(size) - limit(found.asked)).max(0);
         }
     }
 
@@ -183,8 +195,8 @@ impl Sum<'_> {
         self.check(left, "declared replicas are left alone");
     }
 
-    fn direction(&mut self, limits: &Limits) {
-        let (seen, before, now) = (self.seen, self.before, self.now);
+    fn direction(&mut self) {
+        let (seen, before, now, limits) = (self.seen, self.before, self.now, self.limits);
         if self.shrunk {
             let sure = known(now, &seen.signals.rate) && known(now, &seen.signals.peak_rate);
             self.check(sure, "nothing shrinks on Unknown");
@@ -217,11 +229,25 @@ impl Sum<'_> {
         self.check(kept, "never below the profile's floor when unpromoted");
     }
 
-    fn bounds(&mut self, limits: &Limits) {
-        let (seen, to) = (self.seen, self.to);
+    fn bounds(&mut self) {
+        let (seen, to, limits) = (self.seen, self.to, self.limits);
         let inside = to >= seen.min_replicas.min(seen.replicas)
             && to <= seen.max_replicas.max(seen.replicas);
         self.check(inside, "within min and max");
+        // The user's emergency, and replicas that were there before, are asked for all the same.
+        let hurries = matches!(
+            self.made.reason,
+            Reason::Emergency
+                | Reason::MetricsVanished { .. }
+                | Reason::MetricsLost { .. }
+                | Reason::EmergencyReturn
+                | Reason::UndoScaleDown { .. }
+                | Reason::RestoreDrop { .. }
+        );
+        let long = |since| age(self.now, since) > f64::from(limits.startup_s);
+        let never = self.before.uncreated.iter().any(|u| long(u.since)) && seen.uncreated > 0;
+        let more = to > seen.replicas.max(seen.min_replicas);
+        self.check(hurries || !never || !more, "no more on top of none");
         let far = |rules, up| furthest(self.now, seen.replicas, &self.before.events, rules, up);
         let up = far(&seen.behavior.scale_up, true);
         let down = far(&seen.behavior.scale_down, false);
@@ -229,12 +255,19 @@ impl Sum<'_> {
         self.check(paced, "within the rate policies");
         let extra = i64::from(to.saturating_sub(seen.replicas));
         let template = seen.template;
-        let requests = self.requests + extra * i64::from(template.request.0);
-        let limit = template.limit.map_or(0, |l| i64::from(l.0));
+        let whole = |of: Beside, own: u32| i64::from((of.others.0 + own).max(of.least.0));
+        let request = whole(seen.cost.requests, template.request.0);
+        let limit = whole(seen.cost.limits, template.limit.map_or(0, |l| l.0));
         let room = |left: Option<MilliCpu>, more: i64| left.is_none_or(|l| more <= i64::from(l.0));
-        let cpu = room(seen.headroom.requests, requests)
-            && room(seen.headroom.limits, self.limits + extra * limit);
+        let cpu = room(seen.headroom.requests, self.requests + extra * request)
+            && room(seen.headroom.limits, self.grown_limits + extra * limit);
         self.check(cpu, "within the CPU quota");
+        let room = |left: Option<Bytes>, each: Bytes| {
+            left.is_none_or(|l| extra * each.0.cast_signed() <= l.0.cast_signed())
+        };
+        let memory = room(seen.headroom.request_memory, seen.cost.request_memory)
+            && room(seen.headroom.limit_memory, seen.cost.limit_memory);
+        self.check(memory, "within the memory quota");
         let pods = seen.headroom.pods.is_none_or(|l| extra <= i64::from(l));
         self.check(pods, "within the pod quota");
         let few = self.made.actions.len() <= limits.resizes_per_tick as usize + 1;

@@ -15,7 +15,7 @@ pub use run::{Run, sizes};
 use jiff::{SignedDuration, Timestamp};
 use msars_domain::{
     Action, Behavior, CpuBounds, CpuSize, Curve, Headroom, Knot, MilliCpu, Millis, ObjectKey,
-    Observation, Percentile, PodState, Qos, Rate, Reading, Resize, RevisionState, Signals,
+    Observation, Percentile, PodCost, PodState, Qos, Rate, Reading, Resize, RevisionState, Signals,
     SizeCurve, Wishes,
 };
 use msars_plan::{Analytic, Decision, Engines, LastPeak, Limits, State, Tick, decide};
@@ -136,6 +136,8 @@ pub fn plain(now: Timestamp, replicas: u32, load: f64) -> Observation {
             .map(|i| pod(i, template, after(now, -3600)))
             .collect(),
         replicas,
+        uncreated: 0,
+        create_failure: None,
         min_replicas: 1,
         max_replicas: 20,
         cpu: CpuBounds {
@@ -145,7 +147,8 @@ pub fn plain(now: Timestamp, replicas: u32, load: f64) -> Observation {
         },
         template,
         qos: Qos::Burstable,
-        resizable: true,
+        resizable: Some(true),
+        restarts: None,
         revisions: vec![RevisionState {
             hash: "r1".into(),
             current: true,
@@ -158,6 +161,7 @@ pub fn plain(now: Timestamp, replicas: u32, load: f64) -> Observation {
         promoted: false,
         behavior: Behavior::default(),
         headroom: Headroom::default(),
+        cost: PodCost::default(),
         quotas: Vec::new(),
         rival: None,
         declared_by: None,

@@ -24,7 +24,7 @@ impl Run {
     /// Without a window downward, so that a single tick shrinks.
     pub fn at_once(replicas: u32, load: f64) -> Self {
         let mut run = Self::new(replicas, load);
-        run.seen.resizable = false;
+        run.seen.resizable = Some(false);
         run.seen.behavior.scale_down.stabilization_window_seconds = 0;
         run
     }
