@@ -1,4 +1,6 @@
-//! Where to measure next: low load for the work, then near the predicted knee for the tail.
+//! Where to measure next: low load for the work, then rising loads for the tail, each a fixed share of the quota by the
+//! work measured so far. A size that fails, is saturated or past its knee needs no higher one, and none is offered more
+//! than callees have room for.
 
 use msars_domain::{MilliCpu, Rate};
 
@@ -16,6 +18,9 @@ const TAIL_REQUESTS: u64 = 300;
 const WANTED: f64 = 100.0;
 /// How many times as long a window may be for them.
 const LONGER: f64 = 1.75;
+/// Share of the most that may be offered from which a window counts as measured there: arrivals are random, so that a
+/// window has now more, now less than it was to have.
+const AT_MOST: f64 = 0.8;
 /// Share of errors that ends a size.
 const ERRORS: f64 = 0.05;
 
@@ -41,7 +46,7 @@ pub struct Plan {
 /// Why probing ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Done {
-    /// Every size was measured up to its knee or at every load.
+    /// Every size was measured up to its knee, up to what callees have room for, or at every load.
     Enough,
     /// The next window would pass the time budget.
     TimeBudget,
@@ -113,6 +118,13 @@ impl Plan {
         }
     }
 
+    /// Whether a window was measured at what callees have room for: the next step would offer the same once more.
+    fn at_most(&self, window: Option<&&Point>) -> bool {
+        self.most
+            .zip(window)
+            .is_some_and(|(most, window)| window.rate.get() >= AT_MOST * most.get())
+    }
+
     /// The windows of one size that count as steps; rates that were asked for are no guesses.
     fn visited<'a>(&self, points: &'a [Point], size: MilliCpu, work: f64) -> Vec<&'a Point> {
         if self.rates.is_empty() {
@@ -142,7 +154,7 @@ pub fn next_probe(plan: &Plan, points: &[Point]) -> Next {
     for step in 0..plan.steps() {
         for &size in &plan.sizes {
             let at_size = plan.visited(points, size, work);
-            if at_size.len() > step || ended(&at_size, work) {
+            if at_size.len() > step || ended(&at_size, work) || plan.at_most(at_size.last()) {
                 continue;
             }
             let Some(mut rate) = plan.rate(step, size, work) else {

@@ -209,3 +209,90 @@ fn callees_bound_what_is_offered_and_a_full_one_gets_nothing() {
     let points = [point(800, 0.2, 10.0), point(200, 0.2, 12.0)];
     assert_eq!(next_probe(&bound(81.0), &points), probe(800, 81.0));
 }
+
+#[test]
+fn what_callees_have_room_for_is_measured_once_at_a_size() {
+    let asked = [10.0, 60.0, 90.0].map(|rate| Rate::new(rate).unwrap());
+    let low = [point(800, 0.2, 10.0), point(200, 0.2, 12.0)];
+    let at = |size: u32, rate: f64| point(size, rate / (MilliCpu(size).cores() * 250.0), 15.0);
+    let done = Next::Done {
+        reason: Done::Enough,
+    };
+    // 800m carry 200 requests per second, 200m carry 50.
+    for (name, rates, most, points, expected) in [
+        (
+            "60 % of 800m are more than the most",
+            &[][..],
+            81.0,
+            low.to_vec(),
+            probe(800, 81.0),
+        ),
+        (
+            "the smaller size is below it",
+            &[],
+            81.0,
+            vec![low[0], low[1], at(800, 81.0)],
+            probe(200, 30.0),
+        ),
+        (
+            "the larger one is not measured at the most again",
+            &[],
+            81.0,
+            vec![low[0], low[1], at(800, 81.0), at(200, 30.0)],
+            probe(200, 42.5),
+        ),
+        (
+            "whatever arrived of it",
+            &[],
+            81.0,
+            vec![low[0], low[1], at(800, 74.0), at(200, 30.0)],
+            probe(200, 42.5),
+        ),
+        (
+            "low load was about the most already",
+            &[],
+            41.0,
+            low.to_vec(),
+            probe(200, 30.0),
+        ),
+        (
+            "a guess that was too high leaves room below the most",
+            &[],
+            81.0,
+            vec![at(800, 20.0), low[1]],
+            probe(800, 81.0),
+        ),
+        (
+            "rates that were asked for are cut and not repeated",
+            &asked,
+            40.0,
+            vec![at(800, 10.0), at(200, 10.0), at(800, 40.0)],
+            probe(200, 40.0),
+        ),
+        (
+            "so that both sizes end",
+            &asked,
+            40.0,
+            vec![at(800, 10.0), at(200, 10.0), at(800, 40.0), at(200, 40.0)],
+            done,
+        ),
+    ] {
+        let plan = Plan {
+            rates: rates.to_vec(),
+            most: Rate::new(most).ok(),
+            ..plan()
+        };
+        match (next_probe(&plan, &points), expected) {
+            (
+                Next::Probe { size, rate, .. },
+                Next::Probe {
+                    size: s, rate: r, ..
+                },
+            ) => {
+                assert_eq!(size, s, "{name}");
+                assert!((rate.get() - r.get()).abs() < 1e-6, "{name}: {rate:?}");
+            }
+            (found, expected) => assert_eq!(found, expected, "{name}"),
+        }
+    }
+}

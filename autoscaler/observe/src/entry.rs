@@ -1,5 +1,7 @@
 //! End-to-end latency of entry workloads against their objectives.
 
+mod budget;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -8,10 +10,12 @@ use msars_domain::{Millis, ObjectKey, Percentile, Reading, Unknown};
 
 use crate::answer::instant;
 use crate::histogram::{Buckets, enough};
-use crate::preset::{Preset, WorkloadFrom};
+use crate::preset::{Matcher, Preset, WorkloadFrom};
 use crate::promql::{Ask, Keys, conditions, one_of, select, span};
-use crate::signals::{Problem, buckets, count, key, numbers, problems, reading};
+use crate::signals::{Problem, bounds, buckets, count, key, numbers, problems, reading};
 use crate::{Answers, Windows};
+
+pub use budget::{BudgetReading, Budgeted, Budgets, assemble_budgets, budget_queries};
 
 /// An entry workload with its objective.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +39,9 @@ pub struct EntryReading {
     pub attainment: Reading<f64>,
     /// Number of requests.
     pub requests: Reading<f64>,
+    /// `le` of the buckets on both sides of the target, and of all requests: a share over another window needs no
+    /// others. Empty without buckets.
+    pub bounds: BTreeSet<String>,
 }
 
 impl EntryReading {
@@ -70,26 +77,32 @@ pub struct Entries {
     pub problems: Vec<Problem>,
 }
 
-/// The two queries for any number of entries.
-pub fn entry_queries(preset: &Preset, entries: &[Entry], window: Duration) -> Vec<(Ask, String)> {
+/// Conditions that every series of these entries meets.
+fn fixed<'a>(preset: &Preset, entries: impl Iterator<Item = &'a Entry> + Clone) -> Vec<Matcher> {
     let namespaces: BTreeSet<&str> = entries
-        .iter()
+        .clone()
         .map(|e| e.workload.namespace.as_str())
         .collect();
-    let names: BTreeSet<&str> = entries.iter().map(|e| e.workload.name.as_str()).collect();
-    let keys = Keys::of(&preset.labels).whole();
+    let names: BTreeSet<&str> = entries.map(|e| e.workload.name.as_str()).collect();
     let mut fixed = conditions(&preset.labels, Some(&namespaces));
     if let WorkloadFrom::Label(label) = &preset.labels.workload {
         fixed.push(one_of(label, Some(&names)));
     }
-    let fixed = || fixed.iter().chain(&preset.only);
+    fixed.extend(preset.only.iter().cloned());
+    fixed
+}
+
+/// The two queries for any number of entries.
+pub fn entry_queries(preset: &Preset, entries: &[Entry], window: Duration) -> Vec<(Ask, String)> {
+    let keys = Keys::of(&preset.labels).whole();
+    let fixed = fixed(preset, entries.iter());
     let request = &preset.requests;
     let bucket = select(
         &format!("{}_bucket", request.metric),
-        fixed().chain(&request.matchers),
+        fixed.iter().chain(&request.matchers),
     );
     let (metric, own) = count(preset.counter.as_ref(), request);
-    let newest = format!("timestamp({})", select(&metric, fixed().chain(&own)));
+    let newest = format!("timestamp({})", select(&metric, fixed.iter().chain(&own)));
     vec![
         (
             Ask::Buckets,
@@ -114,6 +127,7 @@ pub fn assemble_entries(
     let keys = Keys::of(&preset.labels).whole();
     let histograms = buckets(answers, Ask::Buckets, &keys);
     let newest = numbers(answers, Ask::Alive, &keys);
+    let all = bounds(answers, Ask::Buckets, &keys);
     let ms = preset.requests.unit.ms();
     let one = |entry: &Entry| {
         let at = newest.as_ref().map_err(|why| *why).and_then(|table| {
@@ -153,12 +167,36 @@ pub fn assemble_entries(
             quantile: reading(quantile, at, Millis::new),
             attainment: reading(within, at, Ok::<f64, Unknown>),
             requests: reading(found.map(Buckets::count), at, Ok::<f64, Unknown>),
+            bounds: all
+                .get(&key(&entry.workload))
+                .map(|all| near(all, entry.target.get() / ms))
+                .unwrap_or_default(),
         }
     };
     Entries {
         readings: entries.iter().map(one).collect(),
         problems: problems(answers),
     }
+}
+
+/// Of these bounds as text: the largest up to `target`, the smallest above it, and the infinite one. One that can't be
+/// read is left out.
+fn near(all: &BTreeSet<&str>, target: f64) -> BTreeSet<String> {
+    let read = || {
+        all.iter()
+            .filter_map(|le| Some((*le, le.parse::<f64>().ok()?)))
+    };
+    let below = read().map(|(_, bound)| bound).filter(|b| *b <= target);
+    let above = read().map(|(_, bound)| bound).filter(|b| *b > target);
+    let ends = [
+        below.fold(f64::NEG_INFINITY, f64::max),
+        above.fold(f64::INFINITY, f64::min),
+        f64::INFINITY,
+    ];
+    read()
+        .filter(|(_, bound)| ends.iter().any(|end| bound.total_cmp(end).is_eq()))
+        .map(|(le, _)| le.to_owned())
+        .collect()
 }
 
 #[cfg(test)]

@@ -84,6 +84,15 @@ impl Buckets {
         Self { bounds }
     }
 
+    /// The same counts with every bound times `factor`: another unit.
+    #[must_use]
+    pub fn scaled(mut self, factor: f64) -> Self {
+        for (bound, _) in &mut self.bounds {
+            *bound *= factor;
+        }
+        self
+    }
+
     /// What came after `earlier`, a snapshot of the same counters: `NotANumber` if bounds differ or a count fell
     /// (the process restarted in between).
     pub fn since(&self, earlier: &Self) -> Result<Self, Unknown> {

@@ -17,13 +17,17 @@ mod graph;
 mod histogram;
 mod observer;
 mod preset;
+mod program;
 mod promql;
 mod scope;
 mod signals;
 
 pub use answer::{Answer, RangeAnswer, Sample, Series};
 pub use client::{Client, Hear, Hears, Timeouts};
-pub use entry::{Entries, Entry, EntryReading, assemble_entries, entry_queries};
+pub use entry::{
+    BudgetReading, Budgeted, Budgets, Entries, Entry, EntryReading, assemble_budgets,
+    assemble_entries, budget_queries, entry_queries,
+};
 pub use error::PromError;
 pub use graph::{CallGraph, Edge, GraphError, assemble_graph, graph_queries, merged_chain};
 pub use histogram::{Buckets, Quantile, enough};
@@ -32,6 +36,7 @@ pub use preset::{
     Alive, Calls, Counter, Cpu, Histogram, Labels, MatchOp, Matcher, Preset, PresetError, TimeUnit,
     WorkloadFrom,
 };
+pub use program::Program;
 pub use promql::Ask;
 pub use scope::{Pod, Scope, Windows};
 pub use signals::{Observed, Problem, Revision, assemble, signal_queries};

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 
 use crate::{
-    Answers, Ask, CallGraph, Client, Entries, Entry, GraphError, Observed, Preset, PresetError,
-    PromError, Scope, Windows, assemble, assemble_entries, assemble_graph, entry_queries,
-    graph_queries, signal_queries,
+    Answers, Ask, Budgeted, Budgets, CallGraph, Client, Entries, Entry, GraphError, Observed,
+    Preset, PresetError, PromError, Scope, Windows, assemble, assemble_budgets, assemble_entries,
+    assemble_graph, budget_queries, entry_queries, graph_queries, signal_queries,
 };
 
 /// One Prometheus server read through one preset.
@@ -70,6 +70,16 @@ impl Observer {
             .ask(entry_queries(&self.preset, entries, window), now)
             .await;
         assemble_entries(&self.preset, entries, windows, now, &answers)
+    }
+
+    /// What is spent of the error budgets of entry workloads, as far back as metrics go: two queries for all of them,
+    /// which read every sample of their windows, so that they may take seconds.
+    pub async fn budgets(&self, asked: &[Budgeted], now: Timestamp) -> Budgets {
+        if asked.is_empty() {
+            return Budgets::default();
+        }
+        let answers = self.ask(budget_queries(&self.preset, asked), now).await;
+        assemble_budgets(&self.preset, asked, now, &answers)
     }
 
     async fn ask(&self, queries: Vec<(Ask, String)>, now: Timestamp) -> Answers {

@@ -1,8 +1,11 @@
 //! What metrics are called, as data: a preset is configuration, four are built in.
 
 mod builtin;
+mod check;
 
 use serde::{Deserialize, Serialize};
+
+pub use check::PresetError;
 
 /// How a label is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +32,15 @@ impl MatchOp {
             Self::Like => "=~",
             Self::Unlike => "!~",
         }
+    }
+
+    pub(crate) fn is_expression(self) -> bool {
+        matches!(self, Self::Like | Self::Unlike)
+    }
+
+    /// Whether a label that meets the value passes.
+    pub(crate) fn wants(self) -> bool {
+        matches!(self, Self::Is | Self::Like)
     }
 }
 
@@ -117,10 +129,11 @@ pub struct Labels {
     pub namespace: String,
     /// Name of the workload.
     pub workload: WorkloadFrom,
-    /// Hash of the revision (`pod_template_hash`); ignored with `PodName`, which finds it in the pod's name.
+    /// Hash of the revision (`pod_template_hash`); without it, and with `PodName`, it is found in the pod's name.
     #[serde(default)]
     pub revision: Option<String>,
-    /// Pod that exported the series: needed for `PodName`, and to leave shadow pods out by name.
+    /// Pod that exported the series: needed for `PodName`, and to leave shadow pods out by name. Without it and
+    /// `revision` the warm-up of a new revision counts like any other request.
     #[serde(default)]
     pub pod: Option<String>,
 }
@@ -134,6 +147,9 @@ pub struct Calls {
     /// Number of calls; the histogram's own count unless given.
     #[serde(default)]
     pub count: Option<Counter>,
+    /// A call that meets any of these failed; without them failed calls of a copy are not seen.
+    #[serde(default)]
+    pub failed: Vec<Matcher>,
     /// Label names on the caller's side.
     pub labels: Labels,
     /// Label that names the callee; without it there are waits but no call graph.
@@ -144,7 +160,7 @@ pub struct Calls {
     pub callee_namespace: Option<String>,
 }
 
-/// The metric that is 1 for each pod whose last scrape worked.
+/// The metric that is 1 for each pod whose last scrape worked, or that pushed something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Alive {
@@ -205,36 +221,22 @@ pub struct Preset {
     /// What every request and call must meet: leaves out probes and shadow pods.
     #[serde(default)]
     pub only: Vec<Matcher>,
-    /// Proof that a pod is scraped; without it the age of a workload's newest request sample has to do.
+    /// Proof that a pod is scraped. Without it the age of each pod's newest request sample has to do, and a pod that was
+    /// never asked counts as one that is not scraped; where `labels` name no pod, that of the workload's newest sample.
     #[serde(default)]
     pub alive: Option<Alive>,
     /// CPU counters.
     pub cpu: Cpu,
-}
-
-/// Why a preset can't be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PresetError {
-    /// A metric or label name that PromQL can't take unquoted.
-    #[error("{0:?} is no metric or label name: letters, digits and _ only, no leading digit")]
-    Name(String),
-    /// `PodName` without a pod label.
-    #[error("preset {0:?} reads workloads from pod names but names no pod label")]
-    PodLabel(String),
-}
-
-impl PresetError {
-    /// A bounded label for metrics and events.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Name(_) => "InvalidMetricName",
-            Self::PodLabel(_) => "PodLabelMissing",
-        }
-    }
+    /// CPU seconds that a program counts itself, read on a copy's own metrics page.
+    #[serde(default)]
+    pub process_cpu: Option<Counter>,
 }
 
 impl Preset {
-    /// The built-in preset of this name: `shop`, `prometheus`, `opentelemetry` or `istio`.
+    /// Names of the presets that are built in.
+    pub const BUILT_IN: [&str; 4] = ["shop", "prometheus", "opentelemetry", "istio"];
+
+    /// The built-in preset of this name.
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "shop" => Some(Self::shop()),
@@ -245,72 +247,13 @@ impl Preset {
         }
     }
 
-    /// Checks every name that is written into a query unquoted.
-    pub fn check(&self) -> Result<(), PresetError> {
-        let mut names: Vec<&str> = vec![
-            &self.cpu.usage,
-            &self.cpu.periods,
-            &self.cpu.throttled,
-            &self.cpu.namespace,
-            &self.cpu.pod,
-            &self.cpu.container,
-        ];
-        let mut matchers: Vec<&Matcher> = self.failed.iter().chain(&self.only).collect();
-        matchers.extend(&self.cpu.matchers);
-        let calls = self.calls.as_ref();
-        for histogram in [
-            Some(&self.requests),
-            self.self_time.as_ref(),
-            calls.map(|c| &c.wait),
-        ]
-        .into_iter()
-        .flatten()
-        {
-            names.push(&histogram.metric);
-            matchers.extend(&histogram.matchers);
-        }
-        for counter in [self.counter.as_ref(), calls.and_then(|c| c.count.as_ref())]
-            .into_iter()
-            .flatten()
-        {
-            names.push(&counter.metric);
-            matchers.extend(&counter.matchers);
-        }
-        if let Some(alive) = &self.alive {
-            names.extend([&alive.metric, &alive.namespace, &alive.pod].map(String::as_str));
-            matchers.extend(&alive.matchers);
-        }
-        names.extend(calls.and_then(|c| c.callee.as_deref()));
-        names.extend(calls.and_then(|c| c.callee_namespace.as_deref()));
-        for labels in [Some(&self.labels), calls.map(|c| &c.labels)]
-            .into_iter()
-            .flatten()
-        {
-            names.push(&labels.namespace);
-            names.extend(labels.revision.as_deref());
-            names.extend(labels.pod.as_deref());
-            match &labels.workload {
-                WorkloadFrom::Label(name) => names.push(name),
-                WorkloadFrom::PodName if labels.pod.is_none() => {
-                    return Err(PresetError::PodLabel(self.name.clone()));
-                }
-                WorkloadFrom::PodName => {}
-            }
-        }
-        names.extend(matchers.iter().map(|m| m.label.as_str()));
-        match names.into_iter().find(|name| !is_name(name)) {
-            Some(bad) => Err(PresetError::Name(bad.to_owned())),
-            None => Ok(()),
+    /// Labels of namespace and pod in the proof that a pod is scraped, where there is one.
+    pub(crate) fn alive_labels(&self) -> Option<(&str, &str)> {
+        match &self.alive {
+            Some(alive) => Some((&alive.namespace, &alive.pod)),
+            None => Some((&self.labels.namespace, self.labels.pod.as_deref()?)),
         }
     }
-}
-
-fn is_name(name: &str) -> bool {
-    let mut chars = name.chars();
-    chars
-        .next()
-        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
-        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
 }
 
 #[cfg(test)]
@@ -319,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_preset_survives_its_file_and_names_find_it() {
-        for name in ["shop", "prometheus", "opentelemetry", "istio"] {
+        for name in Preset::BUILT_IN {
             let preset = Preset::named(name).unwrap();
             assert_eq!(preset.name, name);
             assert_eq!(preset.check(), Ok(()));
@@ -327,18 +270,5 @@ mod tests {
             assert_eq!(serde_json::from_str::<Preset>(&text).unwrap(), preset);
         }
         assert_eq!(Preset::named("statsd"), None);
-    }
-
-    #[test]
-    fn names_that_would_change_a_query_are_refused() {
-        let mut preset = Preset::shop();
-        preset.requests.metric = "x} or vector(1".into();
-        assert_eq!(preset.check().unwrap_err().category(), "InvalidMetricName");
-        let mut preset = Preset::shop();
-        preset.only[0].label = "1a".into();
-        assert!(preset.check().is_err());
-        let mut preset = Preset::prometheus();
-        preset.labels.pod = None;
-        assert_eq!(preset.check().unwrap_err().category(), "PodLabelMissing");
     }
 }

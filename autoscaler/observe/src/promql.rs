@@ -34,6 +34,10 @@ pub enum Ask {
     CallWait,
     /// Waits counted per second by caller and callee.
     CallWaits,
+    /// Request time buckets over the window of an error budget.
+    Budget,
+    /// The oldest sample in the window of an error budget.
+    BudgetSince,
 }
 
 impl Ask {
@@ -53,19 +57,31 @@ impl Ask {
             Self::Calls => "calls",
             Self::CallWait => "call-wait",
             Self::CallWaits => "call-waits",
+            Self::Budget => "budget",
+            Self::BudgetSince => "budget-since",
         }
     }
 }
 
 /// Names of shadow pods and of the pods that load them.
 const SHADOW_PODS: &str = ".+-msars-[0-9a-z]+-(subject|load)";
-/// Label that `PodName` writes the workload into.
+/// Label that the workload is written into where it stands in the pod's name.
 const WORKLOAD: &str = "msars_workload";
-/// Label that `PodName` writes the revision into.
+/// Label that the revision is written into where it stands in the pod's name.
 const REVISION: &str = "msars_revision";
+/// Label that tells the windows of one answer apart, in seconds.
+const WINDOW: &str = "msars_window";
 
 pub(crate) fn span(window: Duration) -> String {
     format!("{}s", window.as_secs().max(1))
+}
+
+/// The series with their window as a label, so that one query may ask for several.
+pub(crate) fn in_window(inner: &str, window: Duration) -> String {
+    format!(
+        "label_replace({inner}, \"{WINDOW}\", \"{}\", \"\", \"\")",
+        window.as_secs()
+    )
 }
 
 fn quoted(value: &str) -> String {
@@ -140,28 +156,27 @@ pub(crate) struct Keys<'a> {
     pub(crate) namespace: &'a str,
     pub(crate) workload: &'a str,
     pub(crate) revision: Option<&'a str>,
-    pod_name: Option<&'a str>,
+    /// The pod's label, where the workload stands in its value.
+    workload_in: Option<&'a str>,
+    /// The pod's label, where the revision stands in its value.
+    revision_in: Option<&'a str>,
 }
 
 impl<'a> Keys<'a> {
     pub(crate) fn of(labels: &'a Labels) -> Self {
-        let from_pod = matches!(labels.workload, WorkloadFrom::PodName);
+        let pod = labels.pod.as_deref();
+        let (workload, workload_in) = match &labels.workload {
+            WorkloadFrom::Label(name) => (name.as_str(), None),
+            WorkloadFrom::PodName => (WORKLOAD, pod),
+        };
+        let own = labels.revision.as_deref().filter(|_| workload_in.is_none());
+        let revision_in = if own.is_none() { pod } else { None };
         Self {
             namespace: &labels.namespace,
-            workload: match &labels.workload {
-                WorkloadFrom::Label(name) => name,
-                WorkloadFrom::PodName => WORKLOAD,
-            },
-            revision: if from_pod {
-                Some(REVISION)
-            } else {
-                labels.revision.as_deref()
-            },
-            pod_name: if from_pod {
-                labels.pod.as_deref()
-            } else {
-                None
-            },
+            workload,
+            revision: own.or(revision_in.map(|_| REVISION)),
+            workload_in,
+            revision_in,
         }
     }
 
@@ -169,26 +184,32 @@ impl<'a> Keys<'a> {
     pub(crate) fn whole(self) -> Self {
         Self {
             revision: None,
+            revision_in: None,
+            ..self
+        }
+    }
+
+    /// To read back rows of [`in_window`]: the window stands in the place of the revision.
+    pub(crate) fn by_window(self) -> Self {
+        Self {
+            revision: Some(WINDOW),
             ..self
         }
     }
 
     /// `aggregate by (namespace, workload[, revision], more...) (inner)`.
     pub(crate) fn grouped(&self, aggregate: &str, inner: &str, more: &[&str]) -> String {
-        let inner = match self.pod_name {
-            None => inner.to_owned(),
-            Some(pod) => {
-                let named = format!(
-                    "label_replace({inner}, \"{WORKLOAD}\", \"$1\", \"{pod}\", \"(.+)-[a-z0-9]+-[a-z0-9]{{5}}\")"
-                );
-                match self.revision {
-                    None => named,
-                    Some(_) => format!(
-                        "label_replace({named}, \"{REVISION}\", \"$1\", \"{pod}\", \".+-([a-z0-9]+)-[a-z0-9]{{5}}\")"
-                    ),
-                }
-            }
-        };
+        let mut inner = inner.to_owned();
+        if let Some(pod) = self.workload_in {
+            inner = format!(
+                "label_replace({inner}, \"{WORKLOAD}\", \"$1\", \"{pod}\", \"(.+)-[a-z0-9]+-[a-z0-9]{{5}}\")"
+            );
+        }
+        if let Some(pod) = self.revision_in {
+            inner = format!(
+                "label_replace({inner}, \"{REVISION}\", \"$1\", \"{pod}\", \".+-([a-z0-9]+)-[a-z0-9]{{5}}\")"
+            );
+        }
         let mut by = vec![self.namespace, self.workload];
         by.extend(self.revision);
         by.extend(more);

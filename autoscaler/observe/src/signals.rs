@@ -14,7 +14,7 @@ pub use assemble::assemble;
 pub(crate) use assemble::reading;
 pub(crate) use queries::count;
 pub use queries::signal_queries;
-pub(crate) use table::{buckets, key, numbers, problems, rows};
+pub(crate) use table::{bounds, buckets, key, numbers, problems, rows};
 
 use crate::Ask;
 

@@ -55,7 +55,9 @@ fn body(ask: Ask) -> Body {
             Ask::CalleeWait => body.row(&format!(r#""caller":"service-{w:05}",{hash}"#), 100.0),
             Ask::Buckets | Ask::SelfBuckets => {
                 for (i, le) in BOUNDS.iter().enumerate() {
-                    let count = 123.456_789_012_345 * (i + 1) as f64 * 8.0;
+                    // None above the largest bound, so that the quantile is a number.
+                    let below = (i + 1).min(BOUNDS.len() - 1);
+                    let count = 123.456_789_012_345 * below as f64 * 8.0;
                     body.row(&format!(r#""le":"{le}",{hash},{workload}"#), count);
                 }
             }
@@ -69,7 +71,9 @@ fn body(ask: Ask) -> Body {
                     }
                 }
             }
-            Ask::Calls | Ask::CallWait | Ask::CallWaits => panic!("{ask:?} is no signal"),
+            Ask::Calls | Ask::CallWait | Ask::CallWaits | Ask::Budget | Ask::BudgetSince => {
+                panic!("{ask:?} is no signal")
+            }
         }
     }
     body

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use msars_domain::{Millis, ObjectKey, Percentile};
 use msars_observe::{
-    Ask, Entry, MatchOp, Matcher, Preset, Scope, Windows, entry_queries, graph_queries,
-    signal_queries,
+    Ask, Budgeted, Entry, MatchOp, Matcher, Preset, Scope, Windows, budget_queries, entry_queries,
+    graph_queries, signal_queries,
 };
 
 const PRESETS: [&str; 4] = ["shop", "prometheus", "opentelemetry", "istio"];
@@ -53,6 +53,13 @@ fn queries(preset: &Preset) -> Vec<(&'static str, Ask, String)> {
         .collect();
     let entries = entry_queries(preset, &[entry()], Duration::from_mins(5));
     all.extend(entries.into_iter().map(|(ask, q)| ("entry", ask, q)));
+    let budgets = [24, 720].map(|hours| Budgeted {
+        entry: entry(),
+        window: Duration::from_hours(hours),
+        bounds: ["0.25", "0.5", "+Inf"].map(str::to_owned).into(),
+    });
+    let budgets = budget_queries(preset, &budgets);
+    all.extend(budgets.into_iter().map(|(ask, q)| ("budget", ask, q)));
     if let Ok(graph) = graph_queries(preset, "shop", Duration::from_mins(5)) {
         all.extend(graph.into_iter().map(|(ask, q)| ("graph", ask, q)));
     }

@@ -3,7 +3,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use msars_domain::{Millis, ObjectKey, Percentile, Reading, Unknown};
 
-use super::{Entry, EntryReading, assemble_entries, entry_queries};
+use super::{
+    BudgetReading, Budgeted, Entry, EntryReading, assemble_budgets, assemble_entries,
+    budget_queries, entry_queries,
+};
 use crate::{Answer, Answers, Ask, Preset, PromError, Sample, Windows};
 
 fn now() -> Timestamp {
@@ -144,4 +147,98 @@ fn missing_measurements_say_why() {
             why: Unknown::Unreachable
         }
     );
+}
+
+#[test]
+fn only_the_buckets_around_the_target_are_asked_for_again() {
+    let bounds = |counts: &[(&str, f64)]| {
+        let found = read(&answers(counts, 5.0)).bounds;
+        found.into_iter().collect::<Vec<_>>()
+    };
+    let all = [
+        ("0.1", 1.0),
+        ("0.2", 2.0),
+        ("0.4", 3.0),
+        ("0.8", 4.0),
+        ("+Inf", 5.0),
+    ];
+    assert_eq!(bounds(&all), ["+Inf", "0.2", "0.4"]);
+    assert_eq!(bounds(&[("0.3", 1.0), ("+Inf", 2.0)]), ["+Inf", "0.3"]);
+    assert_eq!(bounds(&[("0.5", 1.0), ("+Inf", 2.0)]), ["+Inf", "0.5"]);
+    assert!(bounds(&[]).is_empty());
+}
+
+fn budgeted(hours: u64) -> Budgeted {
+    Budgeted {
+        entry: Entry {
+            workload: ObjectKey::new("shop", "front-end"),
+            percentile: p99(),
+            target: Millis::new(300.0).unwrap(),
+        },
+        window: Duration::from_hours(hours),
+        bounds: ["0.2", "0.4", "+Inf"].map(str::to_owned).into(),
+    }
+}
+
+#[test]
+fn windows_of_several_objectives_share_one_query() {
+    let asked = [budgeted(720), budgeted(24), budgeted(720)];
+    let [(_, counted), (_, oldest)] = &budget_queries(&Preset::shop(), &asked)[..] else {
+        panic!("two queries");
+    };
+    assert_eq!(counted.matches("increase(").count(), 2, "{counted}");
+    for window in ["[86400s]", "[2592000s]"] {
+        assert_eq!(counted.matches(window).count(), 1, "{counted}");
+    }
+    let only = r#"le=~"\\+Inf|0\\.2|0\\.4""#;
+    assert_eq!(counted.matches(only).count(), 2, "{counted}");
+    assert!(oldest.contains("[2592000s:3600s]"), "{oldest}");
+}
+
+/// Each of `windows` with 1000 requests, so many of which were within the target.
+fn spent(windows: &[(u64, f64)], since_hours: f64, asked: u64) -> BudgetReading {
+    let row = |hours: u64, le: &str, count: f64| {
+        let mut sample = sample(Some(le), count);
+        let seconds = (hours * 3600).to_string();
+        sample.labels.insert("msars_window".into(), seconds);
+        sample
+    };
+    let samples = windows.iter().flat_map(|(hours, within)| {
+        let (below, all) = (within - 1.0, 1000.0);
+        [
+            row(*hours, "0.2", below),
+            row(*hours, "0.4", within + 1.0),
+            row(*hours, "+Inf", all),
+        ]
+    });
+    let vector = |samples| {
+        Ok(Answer {
+            samples,
+            ..Answer::default()
+        })
+    };
+    let oldest = 1_769_000_000.0 - since_hours * 3600.0;
+    let answers = Answers::from([
+        (Ask::Budget, vector(samples.collect())),
+        (Ask::BudgetSince, vector(vec![sample(None, oldest)])),
+    ]);
+    assemble_budgets(&Preset::shop(), &[budgeted(asked)], now(), &answers)
+        .readings
+        .remove(0)
+}
+
+#[test]
+fn a_budget_is_read_over_its_own_window_as_far_as_metrics_go() {
+    let hours = |reading: &BudgetReading| reading.covered.value().map(Duration::as_secs);
+    let windows = [(720, 990.0), (24, 999.0)];
+    let month = spent(&windows, 360.0, 720);
+    near(&month.attainment, 0.99);
+    near(&month.requests, 1000.0);
+    assert_eq!(hours(&month), Some(360 * 3600));
+    let day = spent(&windows, 360.0, 24);
+    near(&day.attainment, 0.999);
+    assert_eq!(hours(&day), Some(24 * 3600));
+    let why = Unknown::NoSeries;
+    let none = spent(&windows, 360.0, 48);
+    assert_eq!(none.attainment, Reading::Unknown { why });
 }

@@ -20,6 +20,7 @@ impl Preset {
                     metric: "shop_calls_total".into(),
                     matchers: vec![],
                 }),
+                failed: vec![Matcher::new("outcome", MatchOp::IsNot, "ok")],
                 labels: Labels {
                     workload: label("caller"),
                     ..labels.clone()
@@ -31,6 +32,7 @@ impl Preset {
             only: vec![not_shadow()],
             alive: Some(up()),
             cpu: cadvisor(),
+            process_cpu: Some(process()),
         }
     }
 
@@ -48,10 +50,12 @@ impl Preset {
             only: vec![not_shadow(), not_probe("path")],
             alive: Some(up()),
             cpu: cadvisor(),
+            process_cpu: Some(process()),
         }
     }
 
-    /// OpenTelemetry's HTTP semantic conventions with the resource attributes that Prometheus' OTLP guide promotes.
+    /// OpenTelemetry's HTTP semantic conventions with the resource attributes that Prometheus' OTLP guide promotes. Every
+    /// export of a pod brings its `target_info`, whether it served or not; the revision is found in the pod's name.
     pub fn opentelemetry() -> Self {
         let labels = Labels {
             namespace: "k8s_namespace_name".into(),
@@ -72,14 +76,28 @@ impl Preset {
             calls: Some(Calls {
                 wait: seconds("http_client_request_duration_seconds"),
                 count: None,
+                failed: vec![
+                    Matcher::new("http_response_status_code", MatchOp::Like, "5.."),
+                    // No status at all: `timeout`, a name that is not found, a broken connection.
+                    Matcher::new("error_type", MatchOp::Unlike, "([0-9]{3})?"),
+                ],
                 labels: labels.clone(),
                 callee: None,
                 callee_namespace: None,
             }),
-            labels,
             only: vec![not_probe("http_route")],
-            alive: None,
+            alive: Some(Alive {
+                metric: "target_info".into(),
+                namespace: labels.namespace.clone(),
+                pod: "k8s_pod_name".into(),
+                matchers: vec![],
+            }),
+            labels,
             cpu: cadvisor(),
+            process_cpu: Some(Counter {
+                metric: "process_cpu_time_seconds_total".into(),
+                matchers: vec![Matcher::new("cpu_mode", MatchOp::IsNot, "wait")],
+            }),
         }
     }
 
@@ -95,20 +113,22 @@ impl Preset {
             metric: "istio_requests_total".into(),
             matchers: reporter(who),
         };
+        let failed = vec![
+            Matcher::new("response_code", MatchOp::Like, "5.."),
+            Matcher::new("grpc_response_status", MatchOp::Like, "2|4|8|13|14|15"),
+        ];
         let side =
             |namespace, workload| labels(namespace, label(workload), Some("pod_template_hash"));
         Self {
             name: "istio".into(),
             requests: time("destination"),
             counter: Some(count("destination")),
-            failed: vec![
-                Matcher::new("response_code", MatchOp::Like, "5.."),
-                Matcher::new("grpc_response_status", MatchOp::Like, "2|4|8|13|14|15"),
-            ],
+            failed: failed.clone(),
             self_time: None,
             calls: Some(Calls {
                 wait: time("source"),
                 count: Some(count("source")),
+                failed,
                 labels: side("source_workload_namespace", "source_workload"),
                 callee: Some("destination_workload".into()),
                 callee_namespace: Some("destination_workload_namespace".into()),
@@ -117,6 +137,7 @@ impl Preset {
             only: vec![],
             alive: Some(up()),
             cpu: cadvisor(),
+            process_cpu: Some(process()),
         }
     }
 }
@@ -155,6 +176,14 @@ fn up() -> Alive {
         metric: "up".into(),
         namespace: "namespace".into(),
         pod: "pod".into(),
+        matchers: vec![],
+    }
+}
+
+/// The counter that Prometheus' client libraries export of their own process.
+fn process() -> Counter {
+    Counter {
+        metric: "process_cpu_seconds_total".into(),
         matchers: vec![],
     }
 }

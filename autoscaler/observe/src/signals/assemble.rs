@@ -55,7 +55,7 @@ pub(super) struct Round<'a> {
     requests: Table<'a, Result<Buckets, Unknown>>,
     self_time: Table<'a, Result<Buckets, Unknown>>,
     alive: Measured<Seen<'a>>,
-    /// Newest request sample by workload, where the preset has no proof of life by pod.
+    /// Newest request sample by workload, where nothing tells pods apart.
     newest: Table<'a, f64>,
     pub(super) cpu: Measured<Containers<'a>>,
     pub(super) throttled: Measured<Containers<'a>>,
@@ -86,7 +86,7 @@ impl<'a> Round<'a> {
             }
             Ok(out)
         };
-        let per_pod = preset.alive.as_ref();
+        let per_pod = preset.alive_labels();
         Self {
             preset,
             scope,
@@ -101,7 +101,9 @@ impl<'a> Round<'a> {
             requests: buckets(answers, Ask::Buckets, &keys),
             self_time: buckets(answers, Ask::SelfBuckets, &keys),
             alive: match per_pod {
-                Some(a) => rows(answers, Ask::Alive).map(|r| seen(r, &a.namespace, &a.pod)),
+                Some((namespace, pod)) => {
+                    rows(answers, Ask::Alive).map(|r| seen(r, namespace, pod))
+                }
                 None => Err(Unknown::NoSeries),
             },
             newest: match per_pod {
@@ -194,7 +196,9 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Revisions all of whose pods became Ready within the rate's window: what they did was warm-up.
+    /// Revisions all of whose pods became Ready within the rate's window: what they did was warm-up. More pods of a
+    /// revision that serves count from their first request: buckets are sums over pods, and by pod they would be as many
+    /// times more rows. Their slow first requests stay in the quantile for its window.
     fn young<'p>(&self, pods: &Pods<'p>) -> BTreeSet<&'p str> {
         let window = self.scope.windows.rate();
         let mut out: BTreeSet<&str> = pods.iter().map(|(_, p)| p.revision.as_str()).collect();
@@ -218,7 +222,7 @@ impl<'a> Round<'a> {
     fn cover(&self, workload: &ObjectKey, pods: &Pods<'_>) -> Measured<Coverage> {
         let windows = &self.scope.windows;
         let limits = [windows.prompt(), windows.stale()];
-        if self.preset.alive.is_none() {
+        if self.preset.alive_labels().is_none() {
             let newest = first(&self.newest, workload)?;
             return coverage([Some(newest)], self.now, limits);
         }
@@ -312,7 +316,12 @@ fn quantile(
             return Err(Unknown::TooFewSamples);
         }
         let quantile = h.quantile(percentile).ok_or(Unknown::TooFewSamples)?;
-        Ok(quantile.value * ms)
+        let value = quantile.value * ms;
+        if quantile.saturated {
+            let least = Millis::new(value).map_err(|_| Unknown::NotANumber)?;
+            return Err(Unknown::Saturated { least });
+        }
+        Ok(value)
     });
     reading(value, cover.and_then(Coverage::share), Millis::new)
 }

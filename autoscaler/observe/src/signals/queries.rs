@@ -107,7 +107,10 @@ impl Asking<'_> {
             let labels = &self.preset.labels;
             let (metric, own) = count(self.preset.counter.as_ref(), &self.preset.requests);
             let seen = format!("timestamp({})", self.series(labels, &metric, &own, &[]));
-            return Keys::of(labels).whole().grouped("max", &seen, &[]);
+            return match &labels.pod {
+                Some(pod) => format!("max by ({}, {pod}) ({seen})", labels.namespace),
+                None => Keys::of(labels).whole().grouped("max", &seen, &[]),
+            };
         };
         let fixed = [
             one_of(&alive.namespace, self.namespaces),

@@ -1,6 +1,6 @@
 //! Answers as tables by workload.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use msars_domain::{ObjectKey, Unknown};
 
@@ -78,6 +78,21 @@ pub(crate) fn buckets<'a>(
         (workload, revisions)
     });
     Ok(made.collect())
+}
+
+/// `le` of every bucket, as text, by workload.
+pub(crate) fn bounds<'a>(
+    answers: &'a Answers,
+    ask: Ask,
+    keys: &Keys<'_>,
+) -> HashMap<Key<'a>, BTreeSet<&'a str>> {
+    let mut out: HashMap<Key<'_>, BTreeSet<&str>> = HashMap::new();
+    for sample in rows(answers, ask).unwrap_or_default() {
+        if let (Some((workload, _)), Some(le)) = (place(sample, keys), sample.labels.get("le")) {
+            out.entry(workload).or_default().insert(le);
+        }
+    }
+    out
 }
 
 /// What went wrong, by question.

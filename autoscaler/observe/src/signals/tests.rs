@@ -70,6 +70,29 @@ fn a_surge_revision_counts_for_rates_and_its_warm_up_for_nothing() {
 }
 
 #[test]
+fn the_revision_stands_in_the_pods_name_where_no_label_has_it() {
+    let mut case = Case::healthy(5);
+    case.preset.labels.revision = None;
+    if let Some(calls) = &mut case.preset.calls {
+        calls.labels.revision = None;
+    }
+    // What the query writes the hash into, instead of Prometheus' own label.
+    for sample in case.answers.values_mut().flatten() {
+        if let Some(hash) = sample.labels.remove("pod_template_hash") {
+            sample.labels.insert("msars_revision".into(), hash);
+        }
+    }
+    let observed = case.observe();
+    near(&plain(&observed.signals[0].request_quantile), 200.0);
+    let hashes: Vec<&str> = observed
+        .revisions
+        .iter()
+        .map(|found| found.revision.as_str())
+        .collect();
+    assert_eq!(hashes, ["new", "old"]);
+}
+
+#[test]
 fn one_pod_not_scraped_leaves_no_sum_but_half_of_the_pods_speak_for_all() {
     let mut case = Case::healthy(3600);
     case.drop_pod(Ask::Alive, "carts-old-1");
@@ -248,6 +271,32 @@ fn a_quantile_of_a_few_requests_is_none() {
 }
 
 #[test]
+fn a_quantile_above_the_largest_bound_is_unknown_but_for_that_bound() {
+    let mut case = Case::healthy(3600);
+    // p95 of 1000 lies among the hundred above 0.4 s.
+    let over = [100.0, 200.0, 900.0, 1000.0];
+    for ask in [Ask::Buckets, Ask::SelfBuckets] {
+        case.answers.insert(ask, histogram("old", over));
+    }
+    let observed = case.observe();
+    let s = &observed.signals[0];
+    let old = &observed.revisions[1];
+    for reading in [
+        &s.request_quantile,
+        &s.self_quantile,
+        &old.request_quantile,
+        &old.self_quantile,
+    ] {
+        assert!(reading.saturated(), "{reading:?}");
+        assert_eq!(reading.least().map(Into::into), Some(400.0));
+    }
+    // An old one is old first.
+    case.answers.get_mut(&Ask::Alive).unwrap().clear();
+    let s = &case.observe().signals[0];
+    assert_eq!(plain(&s.request_quantile), unknown(Unknown::NoSeries));
+}
+
+#[test]
 fn only_the_named_container_counts() {
     let mut case = Case::healthy(3600);
     let side = per_pod("carts-old-1", "proxy", 5.0);
@@ -277,9 +326,22 @@ fn pods_that_are_not_ready_and_pods_nobody_told_of_count_for_nothing() {
 }
 
 #[test]
-fn without_proof_of_life_the_newest_request_sample_counts() {
+fn without_proof_of_life_each_pods_newest_request_sample_counts() {
     let mut case = Case::healthy(3600);
     case.preset.alive = None;
+    near(&plain(&case.observe().signals[0].rate), 30.0);
+    // One that went silent leaves no sum: what is left of the rate would shrink the workload.
+    case.drop_pod(Ask::Alive, "carts-old-1");
+    let s = &case.observe().signals[0];
+    assert_eq!(plain(&s.rate), unknown(Unknown::Stale));
+    assert!(s.request_quantile.value().is_some());
+}
+
+#[test]
+fn where_nothing_tells_pods_apart_the_workloads_newest_request_sample_counts() {
+    let mut case = Case::healthy(3600);
+    case.preset.alive = None;
+    case.preset.labels.pod = None;
     let labels = [("namespace", "shop"), ("workload", "carts")];
     case.answers
         .insert(Ask::Alive, vec![sample(&labels, NOW as f64 - 4.0)]);
