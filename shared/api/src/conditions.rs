@@ -7,7 +7,7 @@ use std::fmt;
 pub enum ConditionType {
     /// The summary: everything else is as it should be.
     Ready,
-    /// Profiles of every revision that needs one exist.
+    /// The profile stands; otherwise the reason says how far it is, or why there is none.
     Profiled,
     /// The objective is split and verified.
     Split,
@@ -23,6 +23,8 @@ pub enum ConditionType {
     ReplicasConflict,
     /// The workload's HorizontalPodAutoscaler is taken over; otherwise the reason says why not.
     Adopted,
+    /// The namespace lacks nothing that its annotations need: the grant of writes, the label of the webhooks.
+    InReach,
     /// An in-place resize waits or was refused.
     ResizeBlocked,
     /// More runs than the load asks for, because something is wrong.
@@ -42,6 +44,7 @@ impl ConditionType {
             Self::ScalingLimited => "ScalingLimited",
             Self::ReplicasConflict => "ReplicasConflict",
             Self::Adopted => "Adopted",
+            Self::InReach => "InReach",
             Self::ResizeBlocked => "ResizeBlocked",
             Self::SafeMode => "SafeMode",
         }

@@ -16,6 +16,8 @@ pub const SWITCHES: &str = "msars-switches";
 pub const SWITCH_HOLDS: &str = "holds";
 /// Field manager of our writes.
 pub const FIELD_MANAGER: &str = "msars";
+/// Field manager under which a user applies `spec.replicas` alone, so that a GitOps tool can leave the field out.
+pub const HANDOVER_MANAGER: &str = "msars-handover";
 /// Namespace label that puts its workloads in reach of the two webhooks.
 pub const ENABLED_LABEL: &str = "msars.io/enabled";
 /// Pod label: `subject` on the copy of a new template, `load` on the pod that drives it.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use msars_api::crd::{ChainSpec, Observed, ServiceLevelObjective, ServiceLevelObjectiveSpec};
+use msars_api::crd::{ChainSpec, ServiceLevelObjective, ServiceLevelObjectiveSpec};
 use msars_domain::{Millis, ObjectKey, Percentile};
 
 use crate::own::owner;
@@ -26,8 +27,12 @@ pub struct Application {
     pub chains: Vec<ChainSpec>,
     /// The workloads.
     pub members: Vec<ObjectKey>,
-    /// The measured window that is stored.
-    pub stored: Option<Observed>,
+    /// Share of requests that must be within the latency over the window of the error budget.
+    pub target: Percentile,
+    /// The window of the error budget.
+    pub window: Duration,
+    /// The ServiceLevelObjective as it is stored.
+    pub stored: Arc<ServiceLevelObjective>,
 }
 
 /// Every objective that can be read, by name; those that a later writer spoilt are left out.
@@ -40,11 +45,13 @@ pub fn all(
         .filter_map(|slo| {
             let namespace = slo.metadata.namespace.clone()?;
             let spec = &slo.spec;
+            let percentile = Percentile::new(spec.percentile / 100.0).ok()?;
+            let target = spec.attainment.map(Percentile::new);
             Some(Application {
                 key: ObjectKey::new(&namespace, slo.metadata.name.clone()?),
                 name: spec.application.clone(),
                 entry: ObjectKey::new(&namespace, &spec.entry),
-                percentile: Percentile::new(spec.percentile / 100.0).ok()?,
+                percentile,
                 objective: Millis::new(spec.latency_ms).ok()?,
                 chains: spec.chains.clone(),
                 members: workloads
@@ -55,10 +62,9 @@ pub fn all(
                     })
                     .map(|workload| workload.key.clone())
                     .collect(),
-                stored: slo
-                    .status
-                    .as_ref()
-                    .and_then(|status| status.observed.clone()),
+                target: target.and_then(Result::ok).unwrap_or(percentile),
+                window: Duration::from_hours(spec.window_hours.into()),
+                stored: Arc::clone(slo),
             })
         })
         .collect();

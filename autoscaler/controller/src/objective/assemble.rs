@@ -6,7 +6,7 @@ use msars_api::crd::{ChainSpec, EdgeWay, ServiceBudget};
 use msars_budget::{
     ChainRequest, Floor, Latency, Service, Split, SplitRequest, TailFactor, Weight,
 };
-use msars_domain::{Call, Chain, Curve, EdgeKind, Millis, Percentile, Rate};
+use msars_domain::{Call, Chain, Curve, EdgeKind, MilliCpu, Millis, Percentile, Rate};
 
 use crate::autoscalers;
 use crate::profiles::{self, Known};
@@ -25,6 +25,8 @@ pub struct Member<'a> {
     pub observed: Option<Millis>,
     /// Live CPU per request over the profile's; a slower live service shrinks the curve.
     pub work_ratio: f64,
+    /// The size that somebody else gave its pods.
+    pub pinned: Option<MilliCpu>,
     /// Size and replicas that must stay.
     pub floor: Option<Floor>,
 }
@@ -97,8 +99,15 @@ fn alone(tail: TailFactor) -> Option<f64> {
     (tail.get() < 1.0).then(|| tail.get().max(0.5))
 }
 
-/// The sizes that may be asked for.
+/// The sizes that may be asked for. Pods that somebody else resized keep their size: no more is promised of them than the
+/// profiled size below it can do.
 fn allowed(known: &Known, member: &Member<'_>) -> Curve {
+    if let Some(pinned) = member.pinned {
+        let sizes = known.curve.sizes().iter().map(|table| table.size);
+        let below = sizes.filter(|size| *size <= pinned).max();
+        let size = below.unwrap_or(pinned);
+        return known.curve.within((size, size));
+    }
     let bounds = profiles::bounds(member.workload);
     bounds.map_or_else(|| known.curve.clone(), |bounds| known.curve.within(bounds))
 }
@@ -124,7 +133,7 @@ fn service(member: &Member<'_>, percentile: Percentile) -> Option<Service> {
         max_replicas,
         weight: Weight {
             ratio,
-            sidecars: member.workload.sidecars,
+            sidecars: member.workload.sidecars.request,
         },
         floor: member.floor,
     })
@@ -195,6 +204,18 @@ pub enum DeclaredError {
     /// Calls that go round in a circle.
     #[error("chain {0} calls in a circle")]
     Circle(String),
+    /// A service that nobody opted in.
+    #[error(
+        "chain {chain}: {service} is no workload of application {application}: annotate it with msars.io/mode and msars.io/application, or leave it out"
+    )]
+    Unknown {
+        /// The chain.
+        chain: String,
+        /// The service.
+        service: String,
+        /// The application.
+        application: String,
+    },
     /// Visits that are not above zero.
     #[error("chain {chain}: visits of {service} must be above zero")]
     Visits {

@@ -1,24 +1,46 @@
-//! What objectives and revisions tell each other.
+//! What objectives, revisions and workloads tell each other.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use msars_domain::{ObjectKey, Rate};
+use msars_domain::{ObjectKey, Observation, Rate};
+use msars_plan::{Decision, Tick};
 use tokio::sync::Notify;
 
 use super::room::most;
+use super::strain::{Health, Strain, suffers};
 
-/// What objectives and revisions tell each other.
+/// What objectives, revisions and workloads tell each other.
 #[derive(Debug, Default)]
 pub struct Board {
     inner: Mutex<Posted>,
     /// A profile came in: split without waiting for the next look.
     pub profiled: Notify,
+    /// A release waits for decisions within new budgets: decide without waiting for the next tick.
+    pub asked: Notify,
+}
+
+/// The decisions of the last tick, with what they rest on.
+#[derive(Debug)]
+pub struct Decided {
+    /// What they rest on.
+    pub tick: Arc<Tick>,
+    /// In the order of the tick's observations; none where deciding failed.
+    pub decisions: Vec<Option<Decision>>,
+}
+
+impl Decided {
+    /// What was seen of a workload, and what was decided for it.
+    pub fn of(&self, workload: &ObjectKey) -> Option<(&Observation, &Decision)> {
+        let mut all = self.tick.observations.iter().zip(&self.decisions);
+        let (seen, decision) = all.find(|(seen, _)| seen.signals.workload == *workload)?;
+        Some((seen, decision.as_ref()?))
+    }
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Posted {
-    pub split: BTreeSet<(ObjectKey, String)>,
+    pub decided: Option<Arc<Decided>>,
     pub percentile: BTreeMap<ObjectKey, f64>,
     pub profiling: BTreeSet<ObjectKey>,
     /// What a workload's requests reach, and how often.
@@ -27,6 +49,8 @@ pub(super) struct Posted {
     pub room: BTreeMap<ObjectKey, f64>,
     pub observed: BTreeMap<ObjectKey, f64>,
     pub strained: BTreeMap<ObjectKey, BTreeMap<ObjectKey, Strain>>,
+    /// Share of a workload's requests that failed lately.
+    pub failed: BTreeMap<ObjectKey, f64>,
 }
 
 impl Posted {
@@ -46,10 +70,14 @@ impl Board {
         f(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether a split counts with this revision.
-    pub fn is_split(&self, workload: &ObjectKey, revision: &str) -> bool {
-        let key = (workload.clone(), revision.to_owned());
-        self.with(|posted| posted.split.contains(&key))
+    /// Says what a tick decided.
+    pub fn decide(&self, decided: Decided) {
+        self.with(|posted| posted.decided = Some(Arc::new(decided)));
+    }
+
+    /// What the last tick decided, whenever that was.
+    pub fn decided(&self) -> Option<Arc<Decided>> {
+        self.with(|posted| posted.decided.clone())
     }
 
     /// The percentile of the objective that visits a workload.
@@ -62,17 +90,15 @@ impl Board {
         self.with(|posted| posted.profiling = workloads);
     }
 
-    /// Everything that a workload's requests reach, by the chains seen last, with its self time in ms; a callee whose
-    /// time is not known counts with none, so that any strain is seen.
-    pub fn callees(&self, workload: &ObjectKey) -> BTreeMap<ObjectKey, f64> {
+    /// Everything that a workload's requests reach, by the chains seen last, and how it does.
+    pub fn callees(&self, workload: &ObjectKey) -> BTreeMap<ObjectKey, Health> {
         self.with(|posted| {
             let callees = posted.callees.get(workload).into_iter().flatten();
-            callees
-                .map(|(key, _)| {
-                    let before = posted.observed.get(key).copied().unwrap_or(0.0);
-                    (key.clone(), before)
-                })
-                .collect()
+            let health = |key: &ObjectKey| Health {
+                own_ms: posted.observed.get(key).copied().unwrap_or_default(),
+                failed: posted.failed.get(key).copied().unwrap_or_default(),
+            };
+            callees.map(|(key, _)| (key.clone(), health(key))).collect()
         })
     }
 
@@ -91,11 +117,19 @@ impl Board {
         })
     }
 
-    /// Workloads whose self time passes four fifths of their budget.
-    pub fn strained(&self) -> BTreeMap<ObjectKey, Strain> {
+    /// The first of these workloads that suffers more than before.
+    pub fn suffering(&self, before: &BTreeMap<ObjectKey, Health>) -> Option<ObjectKey> {
         self.with(|posted| {
-            let all = posted.strained.values().flatten();
-            all.map(|(key, strain)| (key.clone(), *strain)).collect()
+            let worse = |(key, before): &(&ObjectKey, &Health)| {
+                let failed = posted.failed.get(*key).copied().unwrap_or_default();
+                // A workload of several objectives has a budget in each of them.
+                let near = posted.strained.values().filter_map(|all| all.get(*key));
+                near.map(|strain| Some(*strain))
+                    .chain([None])
+                    .any(|strain| suffers(**before, strain, failed))
+            };
+            let found = before.iter().find(worse);
+            found.map(|(key, _)| key.clone())
         })
     }
 
@@ -108,19 +142,4 @@ impl Board {
                 .any(|key| key.namespace == namespace)
         })
     }
-}
-
-/// A callee whose self time passes this share of its budget is in trouble while a caller is profiled.
-pub(super) const STRAIN: f64 = 0.8;
-
-/// A longer self time is felt from this share of the objective on.
-pub(super) const FELT: f64 = 0.05;
-
-/// A self time near or above its budget.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Strain {
-    /// The self time at the objective's percentile, ms.
-    pub now_ms: f64,
-    /// How much longer than before it must be to be felt by the objective, ms.
-    pub felt_ms: f64,
 }

@@ -1,11 +1,75 @@
 //! Request classes of an application: its declared chains, or one discovered from call counts. Pure.
 
+use std::collections::BTreeSet;
+
 use msars_budget::TailFactor;
 use msars_domain::{Call, Chain, EdgeKind, Rate};
 use msars_observe::{CallGraph, merged_chain};
 
 use super::application::Application;
-use super::assemble::{Class, declared};
+use super::assemble::{Class, DeclaredError, declared};
+
+/// The reason of an objective whose declared chains are none.
+pub const INVALID_CHAIN: &str = "InvalidChain";
+
+/// Why there are no classes, or only those of an earlier look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// A declared chain is none: whoever declared it must know, whatever split stands.
+    Chain(DeclaredError),
+    /// What there is to see was not seen.
+    Unseen(String),
+}
+
+impl Trouble {
+    /// One word.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Chain(_) => INVALID_CHAIN,
+            Self::Unseen(_) => "NoChain",
+        }
+    }
+
+    /// One sentence, and for a declared chain what to do.
+    pub fn message(&self, application: &Application) -> String {
+        match self {
+            Self::Unseen(why) => why.clone(),
+            Self::Chain(error) => format!(
+                "{error}; the last split stays in force. Correct spec.chains: kubectl -n {} edit slo {}",
+                application.key.namespace, application.key.name
+            ),
+        }
+    }
+}
+
+impl From<DeclaredError> for Trouble {
+    fn from(error: DeclaredError) -> Self {
+        Self::Chain(error)
+    }
+}
+
+/// The declared chains, each with its share of the entry's requests.
+pub fn chains(application: &Application) -> Result<Vec<(Chain, f64)>, Trouble> {
+    let members: BTreeSet<&str> = application
+        .members
+        .iter()
+        .map(|key| key.name.as_str())
+        .collect();
+    let mut out = Vec::new();
+    for spec in &application.chains {
+        let chain = declared(spec, &application.entry.name, application.percentile)?;
+        let mut services = chain.visits().into_iter().map(|(name, _)| name);
+        if let Some(service) = services.find(|name| !members.contains(name)) {
+            return Err(Trouble::Chain(DeclaredError::Unknown {
+                chain: spec.name.clone(),
+                service: service.to_owned(),
+                application: application.name.clone(),
+            }));
+        }
+        out.push((chain, spec.share));
+    }
+    Ok(out)
+}
 
 /// Whether its chains are known without a count of calls: they are declared, or nothing of it could be called.
 pub fn needs_no_calls(application: &Application) -> bool {
@@ -18,26 +82,25 @@ pub fn classes(
     application: &Application,
     rate: Option<Rate>,
     graph: Option<&CallGraph>,
-) -> Result<Vec<Class>, String> {
+) -> Result<Vec<Class>, Trouble> {
     let entry = &application.entry.name;
-    let rate = rate.ok_or_else(|| format!("no requests enter by {entry}"))?;
-    if application.chains.is_empty() {
+    let declared = chains(application)?;
+    let unseen = |error: &dyn std::fmt::Display| Trouble::Unseen(error.to_string());
+    let rate = rate.ok_or_else(|| unseen(&format!("no requests enter by {entry}")))?;
+    if declared.is_empty() {
         let chain = match graph {
             Some(graph) => merged_chain(graph, entry, application.percentile)
-                .map_err(|error| error.to_string())?,
+                .map_err(|error| unseen(&error))?,
             None => alone(application),
         };
         return Ok(vec![class(application, chain, rate)]);
     }
-    application
-        .chains
-        .iter()
-        .map(|spec| {
-            let chain =
-                declared(spec, entry, application.percentile).map_err(|error| error.to_string())?;
-            let share = Rate::new(rate.get() * spec.share.clamp(0.0, 1.0))
-                .map_err(|error| error.to_string())?;
-            Ok(class(application, chain, share))
+    declared
+        .into_iter()
+        .map(|(chain, share)| {
+            let rate = Rate::new(rate.get() * share.clamp(0.0, 1.0));
+            let rate = rate.map_err(|error| unseen(&error))?;
+            Ok(class(application, chain, rate))
         })
         .collect()
 }
@@ -68,31 +131,24 @@ fn class(application: &Application, chain: Chain, rate: Rate) -> Class {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::application as application_of;
     use super::*;
     use msars_api::crd::ChainSpec;
-    use msars_domain::{Millis, ObjectKey, Percentile};
     use serde_json::json;
 
     fn application(members: &[&str], chains: Vec<ChainSpec>) -> Application {
         Application {
-            key: ObjectKey::new("shop", "podinfo"),
-            name: "podinfo".into(),
-            entry: ObjectKey::new("shop", "podinfo"),
-            percentile: Percentile::new(0.99).unwrap(),
-            objective: Millis::new(200.0).unwrap(),
             chains,
-            members: members
-                .iter()
-                .map(|name| ObjectKey::new("shop", *name))
-                .collect(),
-            stored: None,
+            ..application_of("podinfo", members)
         }
     }
 
+    fn calls(calls: &serde_json::Value) -> ChainSpec {
+        serde_json::from_value(json!({"name": "all", "share": 0.5, "calls": calls})).unwrap()
+    }
+
     fn chain() -> ChainSpec {
-        let calls = json!([{"caller": "podinfo", "callee": "cache", "visits": 2.0}]);
-        let chain = json!({"name": "all", "share": 0.5, "calls": calls});
-        serde_json::from_value(chain).unwrap()
+        calls(&json!([{"caller": "podinfo", "callee": "cache", "visits": 2.0}]))
     }
 
     #[test]
@@ -124,6 +180,39 @@ mod tests {
         assert!((made[0].rate.get() - 20.0).abs() < 1e-9);
         assert_eq!(made[0].chain.root.children.len(), 1);
         let none = classes(&declared, None, None).unwrap_err();
-        assert!(none.contains("no requests enter by podinfo"), "{none}");
+        let why = Trouble::Unseen("no requests enter by podinfo".into());
+        assert_eq!(none, why);
+    }
+
+    #[test]
+    fn a_declared_chain_that_is_none_is_told_whether_or_not_requests_enter() {
+        let edge = |caller, callee, visits: f64| json!({"caller": caller, "callee": callee, "visits": visits});
+        let members = ["podinfo", "cache"];
+        for (edges, wanted) in [
+            (
+                json!([edge("podinfo", "cache", 1.0), edge("cache", "podinfo", 1.0)]),
+                "chain all calls in a circle",
+            ),
+            (
+                json!([edge("podinfo", "cache", 0.0)]),
+                "chain all: visits of cache must be above zero",
+            ),
+            (
+                json!([edge("podinfo", "ghost", 1.0)]),
+                "chain all: ghost is no workload of application podinfo",
+            ),
+        ] {
+            let application = application(&members, vec![calls(&edges)]);
+            for rate in [None, Rate::new(40.0).ok()] {
+                let trouble = classes(&application, rate, None).unwrap_err();
+                assert_eq!(trouble.reason(), "InvalidChain");
+                let message = trouble.message(&application);
+                assert!(message.starts_with(wanted), "{message}");
+                assert!(
+                    message.ends_with("kubectl -n shop edit slo podinfo"),
+                    "{message}"
+                );
+            }
+        }
     }
 }

@@ -2,15 +2,37 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use msars_api::crd::{LoadLatencyProfile, PhaseSeconds, ProfileSource};
 use msars_domain::{ObjectKey, Percentile};
 
 use super::application::Application;
+use super::known::Profiles;
 use super::passive::{self, NEEDED, Window};
 use super::{Objectives, SignalMap};
-use crate::pods;
+use crate::pods::{self, Serving};
 use crate::profiles::{self, Found};
 use crate::world::Workload;
+
+/// A workload whose running revision is to be learnt, with its serving pods.
+type Wanted<'a> = (&'a Application, &'a Workload, u32);
+
+/// Whether all pods run the running revision, and did over the whole window. Pure.
+fn settled(workload: &Workload, pods: &[Serving], window_s: f64, now: Timestamp) -> bool {
+    let owned = workload.owned.get(workload.running());
+    let hash = owned.map(|owned| &owned.pod_template_hash);
+    let old = |since: Timestamp| now.duration_since(since).as_secs_f64() >= window_s;
+    !pods.is_empty()
+        && pods
+            .iter()
+            .all(|pod| Some(&pod.pod_template_hash) == hash && pod.ready_since.is_some_and(old))
+}
+
+/// Whether a running revision is to be learnt: no profile counts for it, neither its own nor one that stands in. Pure.
+pub(super) fn unknown(workload: &Workload, known: &Profiles) -> bool {
+    let key = (workload.key.clone(), workload.running().to_owned());
+    !known.contains_key(&key) && !workload.held() && workload.serving.is_some()
+}
 
 impl Objectives {
     /// Learns profiles of running revisions that have none from their live pods.
@@ -18,54 +40,77 @@ impl Objectives {
         &self,
         applications: &[Application],
         workloads: &BTreeMap<ObjectKey, Workload>,
+        known: &Profiles,
     ) {
-        let known = self.known();
-        let now = (self.now)();
-        let serving = pods::serving(&self.world.pods());
-        let settled = |key: &ObjectKey, workload: &Workload| {
-            let hash = workload
-                .owned
-                .get(workload.running())
-                .map(|owned| owned.pod_template_hash.clone());
-            let pods = serving.get(key).map_or(&[][..], Vec::as_slice);
-            !pods.is_empty()
-                && pods.iter().all(|pod| {
-                    Some(&pod.pod_template_hash) == hash.as_ref()
-                        && pod.ready_since.is_some_and(|since| {
-                            now.duration_since(since).as_secs_f64()
-                                >= self.windows.tail().as_secs_f64()
-                        })
-                })
-        };
-        let mut wanted: Vec<(&Application, &Workload, u32)> = Vec::new();
-        for application in applications {
-            if self.board.profiling_in(&application.key.namespace) {
-                continue;
-            }
-            for key in &application.members {
-                let Some(workload) = workloads.get(key) else {
-                    continue;
-                };
-                let unknown = !known.contains_key(&(key.clone(), workload.running().to_owned()));
-                if unknown
-                    && !workload.held()
-                    && workload.serving.is_some()
-                    && settled(key, workload)
-                {
-                    let pods = serving.get(key).map_or(1, Vec::len) as u32;
-                    wanted.push((application, workload, pods));
-                }
-            }
-        }
+        let wanted = self.wanted(applications, workloads, known);
         tracing::debug!(wanted = wanted.len(), "to be learnt from live pods");
         if wanted.is_empty() {
             return;
         }
-        let mut at: Vec<SignalMap> = Vec::new();
-        for share in NEEDED {
-            let Ok(percentile) = Percentile::new(share) else {
-                return;
+        let Some(at) = self.quantiles(applications, workloads, &wanted).await else {
+            return;
+        };
+        for (application, workload, pods) in wanted {
+            let found: Vec<_> = at.iter().filter_map(|map| map.get(&workload.key)).collect();
+            let [p50, p90, p99] = found[..] else { continue };
+            let Some((_, cpu)) = &workload.serving else {
+                continue;
             };
+            let window = Window {
+                size: cpu.size(),
+                pods,
+                seconds: self.windows.tail().as_secs_f64(),
+            };
+            let Some(point) = passive::point([p50, p90, p99], window) else {
+                tracing::info!(
+                    workload = %workload.key, rate = ?p50.rate, cores = ?p50.cpu_cores,
+                    p50 = ?p50.request_quantile, p90 = ?p90.request_quantile,
+                    p99 = ?p99.request_quantile,
+                    "not enough is known to learn from live pods"
+                );
+                continue;
+            };
+            self.keep(application, workload, point).await;
+        }
+    }
+
+    /// Revisions to be learnt whose pods and windows tell of nothing else.
+    fn wanted<'a>(
+        &self,
+        applications: &'a [Application],
+        workloads: &'a BTreeMap<ObjectKey, Workload>,
+        known: &Profiles,
+    ) -> Vec<Wanted<'a>> {
+        let now = (self.now)();
+        let window_s = self.windows.tail().as_secs_f64();
+        let serving = pods::serving(&self.world.pods());
+        let mut wanted: Vec<Wanted<'_>> = Vec::new();
+        for application in applications {
+            if self.loaded(application, now) {
+                continue;
+            }
+            let members = application.members.iter();
+            for workload in members.filter_map(|key| workloads.get(key)) {
+                let pods = serving.get(&workload.key).map_or(&[][..], Vec::as_slice);
+                if unknown(workload, known) && settled(workload, pods, window_s, now) {
+                    wanted.push((application, workload, pods.len() as u32));
+                }
+            }
+        }
+        wanted
+    }
+
+    /// Their signals at each percentile that a fit needs.
+    async fn quantiles(
+        &self,
+        applications: &[Application],
+        workloads: &BTreeMap<ObjectKey, Workload>,
+        wanted: &[Wanted<'_>],
+    ) -> Option<Vec<SignalMap>> {
+        let now = (self.now)();
+        let mut at = Vec::new();
+        for share in NEEDED {
+            let percentile = Percentile::new(share).ok()?;
             let mut scope = self.scope(applications, workloads);
             scope
                 .workloads
@@ -82,32 +127,15 @@ impl Objectives {
                     .collect(),
             );
         }
-        for (application, workload, pods) in wanted {
-            let found: Vec<_> = at.iter().filter_map(|map| map.get(&workload.key)).collect();
-            let [p50, p90, p99] = found[..] else { continue };
-            let Some((_, cpu)) = &workload.serving else {
-                continue;
-            };
-            let window = Window {
-                size: cpu.size(),
-                pods,
-                seconds: self.windows.tail().as_secs_f64(),
-            };
-            let Some(point) = passive::point([p50, p90, p99], window) else {
-                tracing::info!(
-                    workload = %workload.key, rate = ?p50.rate, cores = ?p50.cpu_cores,
-                    p50 = ?p50.request_quantile, p90 = ?p90.request_quantile,
-                    "not enough is known to learn from live pods"
-                );
-                continue;
-            };
-            self.keep(application, workload, point).await;
-        }
+        Some(at)
     }
 
     async fn keep(&self, application: &Application, workload: &Workload, point: msars_llp::Point) {
-        let grid = profiles::grid(workload, self.cores);
-        let (cores, percentile) = (self.cores, application.percentile);
+        let Some(node) = self.world.node() else {
+            return;
+        };
+        let grid = profiles::grid(workload, Some(node));
+        let (cores, percentile) = (node.cores(), application.percentile);
         let sizes = grid.clone();
         let learnt =
             tokio::task::spawn_blocking(move || passive::learn(point, cores, percentile, &sizes));

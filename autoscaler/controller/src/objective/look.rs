@@ -1,21 +1,22 @@
 //! Looking at Prometheus: calls, end-to-end latency, live work.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod as ApiPod;
+use jiff::Timestamp;
 use msars_api::crd::Observed;
+use msars_budget::Split;
 use msars_domain::{MilliCpu, Millis, ObjectKey};
-use msars_observe::{Entry, GraphError, Pod, Scope};
+use msars_observe::{Entry, EntryReading, GraphError, Pod, Scope};
 
 use super::application::{Application, Declare, declare};
 use super::assemble::{Class, round};
-use super::board::{FELT, STRAIN};
-use super::classes::{classes, needs_no_calls};
+use super::classes::{Trouble, chains, classes, needs_no_calls};
+use super::drift::{Live, live};
+use super::memory::Look;
 use super::room::{reached, room, work};
-use super::tail::{fill_unmeasured, tail_factor};
-use super::{Objectives, SignalMap, Strain};
-use crate::pods;
+use super::strain::{Strain, failed, strain};
+use super::{Around, Objectives, SignalMap};
+use crate::pods::{self, Serving};
 use crate::world::Workload;
 
 impl Objectives {
@@ -84,97 +85,63 @@ impl Objectives {
             .collect()
     }
 
+    /// How the entries of these applications do, in their order.
+    pub(super) async fn entries(&self, applications: &[Application]) -> Vec<EntryReading> {
+        let entries: Vec<Entry> = applications.iter().map(entry).collect();
+        let (window, now) = (self.windows.tail(), (self.now)());
+        let read = self
+            .observer
+            .entries(&entries, window, &self.windows, now)
+            .await;
+        read.readings
+    }
+
     /// Looks at one application: its classes, what its services show, how its entry does.
     pub(super) async fn look(
         &mut self,
         application: &Application,
-        workloads: &BTreeMap<ObjectKey, Workload>,
-        signals: &SignalMap,
+        reading: &EntryReading,
+        around: &Around<'_>,
     ) {
         let now = (self.now)();
-        let known = self.known();
-        let classes = self.classes(application, signals).await;
-        let entry = self.entry(application).await;
+        let entry = observed(reading, now);
+        let seen = Look {
+            classes: self.classes(application, around.signals).await,
+            times: times(application, around.signals),
+            live: lives(application, around),
+            quantile_ms: entry.as_ref().and_then(|entry| entry.quantile_ms),
+        };
+        // What is assumed of others, and what stood before a profile, is no sign of strain.
+        let measured = seen.times.clone();
+        let loaded = self.loaded(application, now);
         let memory = self.memory.entry(application.key.clone()).or_default();
-        memory.observed.clear();
-        for key in &application.members {
-            let Some(signals) = signals.get(key) else {
-                continue;
-            };
-            let own = signals.self_quantile.value().map(|own| own.get());
-            let wait = signals.callee_wait.value().map_or(0.0, |wait| wait.get());
-            let request = signals.request_quantile.value().map(|all| all.get());
-            let time = own.or_else(|| request.map(|all| (all - wait).max(all / 10.0)));
-            if let Some(time) = time.and_then(|time| Millis::new(time).ok()) {
-                memory.observed.insert(key.name.clone(), time);
-            }
-            let work = match (signals.cpu_cores.value(), signals.rate.value()) {
-                (Some(cores), Some(rate)) if rate.get() > 1.0 => Some(cores * 1000.0 / rate.get()),
-                _ => None,
-            };
-            let profile = workloads
-                .get(key)
-                .and_then(|workload| known.get(&(key.clone(), workload.running().to_owned())));
-            match (work, profile) {
-                (Some(work), Some(profile)) if profile.work_ms > 0.0 => {
-                    let ratio = work / profile.work_ms;
-                    // Below a fifth, the difference is within what scrapes can tell.
-                    let counted = if (ratio - 1.0).abs() > 0.2 {
-                        ratio
-                    } else {
-                        1.0
-                    };
-                    memory.work_ratio.insert(key.name.clone(), counted);
-                }
-                _ => {
-                    memory.work_ratio.remove(&key.name);
-                }
-            }
-        }
-        // What is assumed of the others below is no sign of strain.
-        let measured = memory.observed.clone();
-        match classes {
-            Ok(mut classes) => {
-                for class in &classes {
-                    fill_unmeasured(&class.chain, &mut memory.observed);
-                }
-                let quantile = entry.as_ref().and_then(|entry| entry.quantile_ms);
-                let tail = tail_factor(&classes, quantile, &memory.observed);
-                for class in &mut classes {
-                    class.tail = tail;
-                }
-                memory.classes = classes;
-                memory.trouble = None;
-            }
-            // The last chain stays: a gap in the metrics changes no one's calls.
-            Err(why) => memory.trouble = Some(why),
-        }
+        memory.take(seen, application, loaded);
         if entry.is_some() {
             memory.entry = entry;
         }
+        self.post(application, &measured, around);
+        tracing::debug!(application = application.name, at = %now, loaded, "looked");
+    }
+
+    /// Tells the revisions' task what a profile of one of these services would meet.
+    fn post(
+        &mut self,
+        application: &Application,
+        measured: &BTreeMap<String, Millis>,
+        around: &Around<'_>,
+    ) {
+        let memory = self.memory.entry(application.key.clone()).or_default();
         let namespace = &application.key.namespace;
         let observed: BTreeMap<ObjectKey, f64> = measured
             .iter()
             .map(|(name, time)| (ObjectKey::new(namespace, name), time.get()))
             .collect();
-        let strained = memory
-            .split
-            .iter()
-            .flat_map(|split| &split.services)
-            .filter_map(|service| {
-                let key = ObjectKey::new(namespace, &service.service);
-                let now = *observed.get(&key)?;
-                let strain = Strain {
-                    now_ms: now,
-                    felt_ms: FELT * application.objective.get(),
-                };
-                (now > STRAIN * service.budget.get()).then_some((key, strain))
-            })
-            .collect();
+        let split = memory.standing.as_ref().map(|standing| &standing.split);
+        let strained = strained(application, split, &observed);
         let callees = reached(namespace, &memory.classes);
-        let limits = limits(&self.world.pods(), application, workloads);
+        let limits = limits(around.serving, application, around.workloads);
         let rooms = application.members.iter().map(|key| {
-            let seen = signals.get(key);
+            let seen = around.signals.get(key);
             let last = memory.work.get(&key.name).copied();
             let work = seen.and_then(|seen| work(seen, last));
             memory
@@ -183,20 +150,27 @@ impl Objectives {
             let room = seen.and_then(|seen| room(seen, work, limits.get(key).copied()));
             (key.clone(), room)
         });
+        let window = self.windows.rate();
+        let failing = application
+            .members
+            .iter()
+            .filter_map(|key| Some((key.clone(), failed(around.signals.get(key)?, window))));
         self.board.with(|posted| {
             posted.make_room(rooms);
+            posted.failed.extend(failing);
             posted.strained.insert(application.key.clone(), strained);
             posted.callees.extend(callees);
             posted.observed.extend(observed);
         });
-        tracing::debug!(application = application.name, at = %now, classes = memory.classes.len(), "looked");
     }
 
     async fn classes(
         &self,
         application: &Application,
         signals: &SignalMap,
-    ) -> Result<Vec<Class>, String> {
+    ) -> Result<Vec<Class>, Trouble> {
+        // What is declared wrongly is told whatever Prometheus says.
+        chains(application)?;
         let members: BTreeSet<String> = application
             .members
             .iter()
@@ -219,43 +193,81 @@ impl Objectives {
                 let rate = seen.and_then(|seen| seen.rate.value().copied());
                 return classes(application, rate, None);
             }
-            graph => graph.map_err(|error| error.to_string())?,
+            graph => graph.map_err(|error| Trouble::Unseen(error.to_string()))?,
         };
         classes(application, graph.rates.get(entry).copied(), Some(&graph))
     }
+}
 
-    async fn entry(&self, application: &Application) -> Option<Observed> {
-        let entries = [Entry {
-            workload: application.entry.clone(),
-            percentile: application.percentile,
-            target: application.objective,
-        }];
-        let now = (self.now)();
-        let read = self
-            .observer
-            .entries(&entries, self.windows.tail(), &self.windows, now)
-            .await;
-        let reading = read.readings.into_iter().next()?;
-        let requests = *reading.requests.value()?;
-        let attainment = reading.attainment.value().copied();
-        Some(Observed {
-            quantile_ms: reading.quantile.value().map(|ms| round(ms.get(), 1)),
-            attainment: attainment.map(|share| round(share, 5)),
-            requests: requests.round(),
-            error_budget_left: attainment
-                .map(|share| round(1.0 - (1.0 - share) / application.percentile.miss(), 3)),
-            at: now.to_string(),
-        })
+/// The entry with what is asked of it.
+pub(super) fn entry(application: &Application) -> Entry {
+    Entry {
+        workload: application.entry.clone(),
+        percentile: application.percentile,
+        target: application.objective,
     }
+}
+
+/// A reading of the entry as it is stored; none without a count of requests.
+fn observed(reading: &EntryReading, now: Timestamp) -> Option<Observed> {
+    let requests = *reading.requests.value()?;
+    let attainment = reading.attainment.value().copied();
+    Some(Observed {
+        quantile_ms: reading.quantile.value().map(|ms| round(ms.get(), 1)),
+        attainment: attainment.map(|share| round(share, 5)),
+        requests: requests.round(),
+        at: now.to_string(),
+    })
+}
+
+/// Self times at the objective's percentile; of a service that exports none, its request time less the mean wait.
+fn times(application: &Application, signals: &SignalMap) -> BTreeMap<String, Millis> {
+    let time = |key: &ObjectKey| {
+        let signals = signals.get(key)?;
+        // A time above its largest bound is at least that; what is assumed of unknown ones would hide its strain.
+        let own = signals.self_quantile.least().map(Millis::get);
+        let wait = signals.callee_wait.value().map_or(0.0, |wait| wait.get());
+        let request = signals.request_quantile.least().map(Millis::get);
+        let time = own.or_else(|| request.map(|all| (all - wait).max(all / 10.0)))?;
+        Some((key.name.clone(), Millis::new(time).ok()?))
+    };
+    application.members.iter().filter_map(time).collect()
+}
+
+/// Live CPU per request of what runs alone: a mix of revisions is neither's.
+fn lives(application: &Application, around: &Around<'_>) -> BTreeMap<String, Live> {
+    let of = |key: &ObjectKey| {
+        around.sizes.get(key)?;
+        let (workload, signals) = (around.workloads.get(key)?, around.signals.get(key)?);
+        Some((key.name.clone(), live(workload, signals, around.known)?))
+    };
+    application.members.iter().filter_map(of).collect()
+}
+
+/// Services whose self time nears or passes their budget.
+fn strained(
+    application: &Application,
+    split: Option<&Split>,
+    observed: &BTreeMap<ObjectKey, f64>,
+) -> BTreeMap<ObjectKey, Strain> {
+    split
+        .into_iter()
+        .flat_map(|split| &split.services)
+        .filter_map(|service| {
+            let key = ObjectKey::new(&application.key.namespace, &service.service);
+            let now = *observed.get(&key)?;
+            let strain = strain(now, service.budget, application.objective)?;
+            Some((key, strain))
+        })
+        .collect()
 }
 
 /// CPU limits of each member's Ready pods together; none where a pod has no limit.
 fn limits(
-    pods: &[Arc<ApiPod>],
+    serving: &BTreeMap<ObjectKey, Vec<Serving>>,
     application: &Application,
     workloads: &BTreeMap<ObjectKey, Workload>,
 ) -> BTreeMap<ObjectKey, MilliCpu> {
-    let serving = pods::serving(pods);
     let of = |key: &ObjectKey| {
         let (container, _) = workloads.get(key)?.serving.as_ref()?;
         let ready = serving

@@ -4,34 +4,49 @@ mod application;
 pub mod assemble;
 mod board;
 mod classes;
+mod drift;
+mod force;
+mod known;
 mod live;
 mod look;
+mod measured;
+mod memory;
 pub mod passive;
+mod prune;
 mod report;
 mod room;
 mod solve;
+mod spent;
+mod strain;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use msars_api::crd::Observed;
 use msars_budget::Split;
-use msars_client::leader::Claim;
-use msars_domain::{Millis, ObjectKey, Signals};
+use msars_client::leader::{Claim, leads};
+use msars_domain::{ObjectKey, Signals};
 use msars_observe::{Observer, Windows};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use self::application::Application;
-use self::assemble::Class;
-pub use self::board::{Board, Strain};
+use self::assemble::Member;
+pub use self::board::{Board, Decided};
+use self::force::InForce;
+use self::known::{Forms, Profiles};
+use self::measured::Seen;
+use self::memory::{Memory, Standing};
 use self::solve::{Basis, compute, due, members};
+pub use self::strain::Health;
 use crate::autoscalers;
 use crate::metrics::Metrics;
 use crate::own::Own;
-use crate::profiles::{self, Known};
+use crate::pods::{self, Serving};
 use crate::world::{Workload, World};
 
 /// Between two looks at Prometheus.
@@ -43,40 +58,41 @@ pub struct Objectives {
     own: Own,
     observer: Observer,
     windows: Windows,
-    cores: f64,
     now: fn() -> Timestamp,
     board: Arc<Board>,
     metrics: Metrics,
     splits: Splits,
     /// What was seen last, by objective.
     memory: BTreeMap<ObjectKey, Memory>,
+    /// What decides which profile stands in for another.
+    forms: Forms,
+    /// The question about error budgets that is on its way, at most one.
+    asking: JoinSet<spent::Found>,
 }
 
 /// When an objective is split.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Splits {
-    /// Whenever a revision, a profile, the rate or the tail factor changed.
+    /// Whenever what it rests on changed.
     #[default]
     Follow,
     /// Once by each leader: what is wanted of a service then holds for its later revisions too.
     Once,
 }
 
-/// What is remembered of an application between two rounds. Everything here is read anew after a change of leader.
-#[derive(Debug, Default)]
-struct Memory {
-    classes: Vec<Class>,
-    observed: BTreeMap<String, Millis>,
-    work_ratio: BTreeMap<String, f64>,
-    /// CPU seconds per request, as seen last.
-    work: BTreeMap<String, f64>,
-    entry: Option<Observed>,
-    trouble: Option<String>,
-    /// What the last split rested on.
-    basis: Option<Basis>,
-    /// The split that is written, for what runs.
-    split: Option<Split>,
+/// What all applications of a round share.
+#[derive(Debug, Clone, Copy)]
+struct Around<'a> {
+    workloads: &'a BTreeMap<ObjectKey, Workload>,
+    serving: &'a BTreeMap<ObjectKey, Vec<Serving>>,
+    known: &'a Profiles,
+    sizes: &'a BTreeMap<ObjectKey, InForce>,
+    /// Empty in a round that asks nothing.
+    signals: &'a SignalMap,
 }
+
+/// The members of an application with the revisions that a split is for.
+type Members<'a> = BTreeMap<String, Member<'a>>;
 
 impl Objectives {
     /// With nothing seen yet.
@@ -85,7 +101,6 @@ impl Objectives {
         own: Own,
         observer: Observer,
         windows: Windows,
-        cores: f64,
         now: fn() -> Timestamp,
         board: Arc<Board>,
     ) -> Self {
@@ -94,12 +109,13 @@ impl Objectives {
             own,
             observer,
             windows,
-            cores,
             now,
             board,
             metrics: Metrics::default(),
             splits: Splits::default(),
             memory: BTreeMap::new(),
+            forms: Forms::default(),
+            asking: JoinSet::new(),
         }
     }
 
@@ -128,8 +144,7 @@ impl Objectives {
                 () = board.profiled.notified() => false,
                 _ended = stop.wait_for(|stop| *stop) => return,
             };
-            let leads = claim.borrow().is_some_and(|end| end > (self.now)());
-            if leads && self.world.synced() {
+            if leads(&claim, (self.now)()) && self.world.synced() {
                 self.round(look).await;
             }
         }
@@ -141,13 +156,54 @@ impl Objectives {
         self.declare(&workloads).await;
         autoscalers::keep(&self.own, &self.world.autoscalers(), &workloads).await;
         let applications = application::all(&self.world.objectives(), &workloads);
+        self.recall(&applications);
+        self.forms.see(&workloads);
+        let known = known::profiles(&self.world.profiles(), &self.forms);
+        let serving = pods::serving(&self.world.pods());
+        let sizes = force::sizes(&workloads, &serving);
+        let signals = if look {
+            self.signals(&applications, &workloads).await
+        } else {
+            SignalMap::new()
+        };
+        let around = Around {
+            workloads: &workloads,
+            serving: &serving,
+            known: &known,
+            sizes: &sizes,
+            signals: &signals,
+        };
+        if look {
+            let entries = self.entries(&applications).await;
+            self.budgets(&applications, &entries);
+            for (application, reading) in applications.iter().zip(&entries) {
+                self.look(application, reading, &around).await;
+            }
+            self.learn(&applications, &workloads, &known).await;
+        }
+        for application in &applications {
+            self.split(application, &around).await;
+        }
+        if look {
+            self.drift(&applications, &workloads, &known).await;
+            self.prune(&workloads, &known).await;
+        }
+    }
+
+    /// Forgets applications that are gone, notes which are profiled now, and posts the percentiles of what they visit.
+    fn recall(&mut self, applications: &[Application]) {
         self.memory.retain(|key, _| {
             applications
                 .iter()
                 .any(|application| &application.key == key)
         });
+        let now = (self.now)();
         let mut percentiles = BTreeMap::new();
-        for application in &applications {
+        for application in applications {
+            let memory = self.memory.entry(application.key.clone()).or_default();
+            if self.board.profiling_in(&application.key.namespace) {
+                memory.profiled = Some(now);
+            }
             for member in &application.members {
                 percentiles
                     .entry(member.clone())
@@ -155,115 +211,105 @@ impl Objectives {
             }
         }
         self.board.with(|posted| posted.percentile = percentiles);
-        if look {
-            let signals = self.signals(&applications, &workloads).await;
-            for application in &applications {
-                self.look(application, &workloads, &signals).await;
-            }
-            self.learn(&applications, &workloads).await;
-        }
-        let known = self.known();
-        for application in &applications {
-            self.split(application, &workloads, &known).await;
-        }
     }
 
-    /// Every finished profile by workload and revision.
-    fn known(&self) -> BTreeMap<(ObjectKey, String), Known> {
-        self.world
-            .profiles()
-            .iter()
-            .filter_map(|profile| {
-                let namespace = profile.metadata.namespace.clone()?;
-                let workload = ObjectKey::new(namespace, &profile.spec.workload);
-                let known = profiles::known(profile)?;
-                Some(((workload, profile.spec.revision.clone()), known))
-            })
-            .collect()
+    /// Whether the windows of an application hold the load of a profile's copy.
+    fn loaded(&self, application: &Application, now: Timestamp) -> bool {
+        let memory = self.memory.get(&application.key);
+        memory.is_some_and(|memory| memory.loaded(&self.windows, now))
     }
 
-    async fn split(
-        &mut self,
-        application: &Application,
-        workloads: &BTreeMap<ObjectKey, Workload>,
-        known: &BTreeMap<(ObjectKey, String), Known>,
-    ) {
-        let now = (self.now)();
-        let memory = self.memory.entry(application.key.clone()).or_default();
-        if memory.classes.is_empty() {
-            let why = memory
-                .trouble
-                .clone()
-                .unwrap_or_else(|| "no calls were counted yet".into());
-            report::not_split(
-                &self.own,
-                application,
-                "NoChain",
-                &why,
-                memory.entry.as_ref(),
-                now,
-            )
-            .await;
-            return;
-        }
-        let current = members(application, workloads, known, memory, false);
-        let ahead = members(application, workloads, known, memory, true);
-        let waiting: Vec<(ObjectKey, String)> = ahead
-            .values()
-            .filter(|member| member.workload.held() && member.revision == member.workload.revision)
-            .map(|member| (member.workload.key.clone(), member.revision.to_owned()))
-            .collect();
-        let basis = Basis::of(&ahead, &memory.classes, now);
-        if !due(memory.basis.as_ref(), &basis) {
-            report::observed(&self.own, application, memory.entry.as_ref(), now).await;
-            return;
-        }
-        let begun = (self.now)();
-        let standing = memory.split.clone().filter(|_| self.splits == Splits::Once);
-        let both = if let Some(split) = standing {
-            Ok((split.clone(), (!waiting.is_empty()).then_some(split)))
-        } else {
-            let anew = !waiting.is_empty();
-            compute(application, &memory.classes, &current, &ahead, anew).await
+    /// Splits one application where that is due, and writes what its status is to say.
+    async fn split(&mut self, application: &Application, around: &Around<'_>) {
+        let mut memory = self.memory.remove(&application.key).unwrap_or_default();
+        let seen = Seen {
+            application,
+            entry: memory.entry.clone(),
+            budget: memory.budget.clone(),
+            now: (self.now)(),
         };
+        if memory.classes.is_empty() {
+            let (reason, why) = match &memory.trouble {
+                Some(trouble) => (trouble.reason(), trouble.message(application)),
+                None => ("NoChain", "no calls were counted yet".into()),
+            };
+            report::not_split(&self.own, &seen, reason, &why).await;
+        } else {
+            self.follow(&mut memory, &seen, around).await;
+        }
+        self.memory.insert(application.key.clone(), memory);
+    }
+
+    /// The same for an application whose classes are known.
+    async fn follow(&self, memory: &mut Memory, seen: &Seen<'_>, around: &Around<'_>) {
+        let (application, now) = (seen.application, seen.now);
+        memory.ask(application);
+        let current = members(application, around, memory, false);
+        let ahead = members(application, around, memory, true);
+        // A copy's load grows what it strains: that is no change of the users' making.
+        let none = BTreeMap::new();
+        let sizes = if memory.loaded(&self.windows, now) {
+            &none
+        } else {
+            around.sizes
+        };
+        let basis = Basis::of(application, &memory.classes, &ahead, sizes, now);
+        let invalid = report::invalid(memory.trouble.as_ref(), application);
+        if !due(memory.basis.as_ref(), &basis) {
+            let standing = memory.standing.as_ref();
+            report::standing(&self.own, seen, standing, invalid.as_deref()).await;
+            return;
+        }
+        let waiting = ahead
+            .values()
+            .any(|member| member.workload.held() && member.revision == member.workload.revision);
+        let begun = (self.now)();
+        let solved = self
+            .solve(application, memory, (&current, &ahead), waiting)
+            .await;
         let took_ms = (self.now)().duration_since(begun).as_secs_f64() * 1000.0;
-        let made = both.as_ref().ok();
-        let method = made.map(|(split, next)| next.as_ref().unwrap_or(split).method);
-        self.metrics.split(method, took_ms / 1000.0);
-        match both {
-            Ok((split, next)) => {
-                let written = report::split(
-                    &self.own,
-                    &report::Written {
-                        application,
-                        classes: &memory.classes,
-                        split: &split,
-                        next: next.as_ref(),
-                        current: &current,
-                        ahead: &ahead,
-                        entry: memory.entry.as_ref(),
-                        took_ms,
-                        now,
-                    },
-                )
-                .await;
-                if written {
-                    memory.basis = Some(basis);
-                    memory.split = Some(split);
-                    self.board.with(|posted| posted.split.extend(waiting));
-                }
-            }
+        let (split, next) = match &solved {
+            Ok((split, next)) => (split, next.as_ref()),
             Err(why) => {
-                report::not_split(
-                    &self.own,
-                    application,
-                    "NoProfile",
-                    &why,
-                    memory.entry.as_ref(),
-                    now,
-                )
-                .await;
+                self.metrics.split(None, took_ms / 1000.0);
+                report::not_split(&self.own, seen, "NoProfile", why).await;
+                return;
             }
+        };
+        let decisive = next.unwrap_or(split);
+        self.metrics.split(Some(decisive.method), took_ms / 1000.0);
+        let written = report::Written {
+            seen,
+            classes: &memory.classes,
+            split,
+            next,
+            current: &current,
+            ahead: &ahead,
+            invalid: invalid.as_deref(),
+            took_ms,
+        };
+        if report::split(&self.own, &written).await {
+            memory.basis = Some(basis);
+            memory.standing = Some(Standing {
+                split: split.clone(),
+                feasible: decisive.feasible,
+                reason: decisive.reason.clone(),
+            });
+        }
+    }
+
+    /// For what runs, and for what will run when it waits: computed, or the standing one where there is to be no other.
+    async fn solve(
+        &self,
+        application: &Application,
+        memory: &Memory,
+        (current, ahead): (&Members<'_>, &Members<'_>),
+        waiting: bool,
+    ) -> Result<(Split, Option<Split>), String> {
+        let standing = memory.standing.as_ref();
+        match standing.filter(|_| self.splits == Splits::Once) {
+            Some(Standing { split, .. }) => Ok((split.clone(), waiting.then(|| split.clone()))),
+            None => compute(application, &memory.classes, current, ahead, waiting).await,
         }
     }
 }

@@ -27,11 +27,21 @@ fn value<T: Copy>(reading: &Reading<T>) -> Option<T> {
     reading.value().copied()
 }
 
-/// One point of one pod, out of the same workload's signals at p50, p90 and p99. A p99 that too few requests stand
+/// Times of which nothing is known but that they lie above the largest bound.
+fn beyond(signals: &Signals) -> bool {
+    let (own, request) = (&signals.self_quantile, &signals.request_quantile);
+    own.value().is_none() && (own.saturated() || request.saturated())
+}
+
+/// One point of one pod, out of the same workload's signals at p50, p90 and p99; none while one of them lies above the
+/// largest bound of its histogram, since no number stands for it. A p99 that too few requests stand
 /// behind is replaced by the p90, and the fit does not use it. Where the workload
 /// exports no self time, the mean wait for callees is taken out of its request time; where that mean is more than half
 /// of the median, the rest says nothing about the spread, and the usual one around the measured work stands for it.
 pub fn point(signals: [&Signals; 3], window: Window) -> Option<Point> {
+    if signals.into_iter().any(beyond) {
+        return None;
+    }
     let pods = f64::from(window.pods.max(1));
     let rate = value(&signals[0].rate)?;
     let cores = value(&signals[0].cpu_cores)?;
@@ -173,6 +183,25 @@ mod tests {
         let mut idle = signals(3.0);
         idle.rate = known(Rate::new(0.1).unwrap());
         assert_eq!(point([&idle, &idle, &idle], WINDOW), None);
+    }
+
+    #[test]
+    fn a_tail_above_the_largest_bound_is_not_learnt_from() {
+        let (p50, p90) = (signals(3.0), signals(7.0));
+        let mut p99 = signals(12.0);
+        let learnt = |p99: &Signals| point([&p50, &p90, p99], WINDOW).is_some();
+        p99.request_quantile = Reading::Unknown {
+            why: Unknown::TooFewSamples,
+        };
+        assert!(learnt(&p99));
+        let least = Millis::new(10.0).unwrap();
+        p99.request_quantile = Reading::Unknown {
+            why: Unknown::Saturated { least },
+        };
+        assert!(!learnt(&p99));
+        // Its own time is known; its callees are slow.
+        p99.self_quantile = known(least);
+        assert!(learnt(&p99));
     }
 
     #[test]

@@ -1,49 +1,78 @@
 //! The status of an objective: one writer.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use msars_api::conditions::ConditionType;
-use msars_api::crd::{ChainSplit, Observed, ServiceBudget, ServiceLevelObjective};
+use msars_api::crd::{
+    ChainSplit, ServiceBudget, ServiceLevelObjective, ServiceLevelObjectiveStatus,
+};
 use msars_budget::Split;
-use msars_domain::Percentile;
 
+use super::Members;
 use super::application::Application;
-use super::assemble::{Class, Member, budgets, round};
+use super::assemble::{Class, budgets, round};
+use super::classes::{INVALID_CHAIN, Trouble};
+use super::measured::Seen;
+use super::memory::Standing;
 use crate::autoscalers;
 use crate::own::{Own, set_condition};
 
-/// A measured window that says nothing new is written at most so often.
-const OBSERVED_EVERY_S: f64 = 300.0;
+/// Type, status, reason, message.
+type Row<'a> = (ConditionType, bool, &'static str, &'a str);
 
-/// Whether a measured window says something that the stored one does not: the objective is now kept or broken, its
-/// budget burns fast or no longer, or the stored one is old.
-fn news(
-    stored: Option<&Observed>,
-    entry: &Observed,
-    percentile: Percentile,
+/// What stands of a split. A chain that was declared wrongly since changes no budget, and is told.
+fn rows<'a>(feasible: bool, reason: &'a str, invalid: Option<&'a str>) -> [Row<'a>; 2] {
+    let word = if feasible { "Split" } else { "OutOfReach" };
+    let ready = match invalid {
+        Some(why) => (ConditionType::Ready, false, INVALID_CHAIN, why),
+        None => (ConditionType::Ready, feasible, word, reason),
+    };
+    [(ConditionType::Split, feasible, word, reason), ready]
+}
+
+/// Why what is declared now is not what the split rests on.
+pub fn invalid(trouble: Option<&Trouble>, application: &Application) -> Option<String> {
+    let declared = trouble.filter(|trouble| matches!(trouble, Trouble::Chain(_)));
+    declared.map(|trouble| trouble.message(application))
+}
+
+/// Whether stored conditions say something else.
+fn differs(stored: &[Condition], rows: &[Row<'_>]) -> bool {
+    !rows.iter().all(|(type_, status, reason, message)| {
+        stored.iter().any(|condition| {
+            condition.type_ == type_.as_str()
+                && (condition.status == "True") == *status
+                && condition.reason == *reason
+                && condition.message == *message
+        })
+    })
+}
+
+fn say(
+    status: &mut ServiceLevelObjectiveStatus,
+    rows: &[Row<'_>],
+    generation: Option<i64>,
     now: Timestamp,
-) -> bool {
-    let Some(stored) = stored else {
-        return true;
-    };
-    let old = stored
-        .at
-        .parse::<Timestamp>()
-        .map_or(f64::INFINITY, |at| now.duration_since(at).as_secs_f64());
-    let meaning = |observed: &Observed| {
-        let attainment = observed.attainment?;
-        let broken = percentile.burn_rate(attainment) > 1.0;
-        Some((broken, percentile.burns_fast(attainment)))
-    };
-    old >= OBSERVED_EVERY_S || meaning(stored) != meaning(entry)
+) {
+    status.observed_generation = generation;
+    for (type_, value, reason, message) in rows {
+        set_condition(
+            &mut status.conditions,
+            *type_,
+            *value,
+            reason,
+            message,
+            generation,
+            now,
+        );
+    }
 }
 
 /// Everything that a status says after a split.
 #[derive(Debug)]
 pub struct Written<'a> {
-    /// The objective.
-    pub application: &'a Application,
+    /// The objective, and what was measured of it.
+    pub seen: &'a Seen<'a>,
     /// Its classes.
     pub classes: &'a [Class],
     /// For what runs.
@@ -51,15 +80,13 @@ pub struct Written<'a> {
     /// For what will run, when a profiled revision waits.
     pub next: Option<&'a Split>,
     /// What runs.
-    pub current: &'a BTreeMap<String, Member<'a>>,
+    pub current: &'a Members<'a>,
     /// What will run.
-    pub ahead: &'a BTreeMap<String, Member<'a>>,
-    /// The last measured window.
-    pub entry: Option<&'a Observed>,
+    pub ahead: &'a Members<'a>,
+    /// Why the classes are not those that are declared now.
+    pub invalid: Option<&'a str>,
     /// Milliseconds that computing took.
     pub took_ms: f64,
-    /// When.
-    pub now: Timestamp,
 }
 
 /// Writes a split; false when it was not written.
@@ -73,38 +100,21 @@ pub async fn split(own: &Own, written: &Written<'_>) -> bool {
         return false;
     }
     let decisive = written.next.unwrap_or(written.split);
-    let application = written.application;
+    let seen = written.seen;
+    let rows = rows(decisive.feasible, &decisive.reason, written.invalid);
     let outcome = own
-        .status::<ServiceLevelObjective>(&application.key, |slo| {
+        .status::<ServiceLevelObjective>(&seen.application.key, |slo| {
             let generation = slo.metadata.generation;
             let status = slo.status.get_or_insert_default();
-            status.observed_generation = generation;
             status.chains.clone_from(&chains);
-            if let Some(entry) = written.entry {
-                status.observed = Some(entry.clone());
-            }
-            let reason = if decisive.feasible {
-                "Split"
-            } else {
-                "OutOfReach"
-            };
-            for type_ in [ConditionType::Split, ConditionType::Ready] {
-                set_condition(
-                    &mut status.conditions,
-                    type_,
-                    decisive.feasible,
-                    reason,
-                    &decisive.reason,
-                    generation,
-                    written.now,
-                );
-            }
+            seen.write(status);
+            say(status, &rows, generation, seen.now);
         })
         .await;
     match outcome {
         Ok(()) => {
             tracing::info!(
-                application = application.name, feasible = decisive.feasible, method = %decisive.method,
+                application = seen.application.name, feasible = decisive.feasible, method = %decisive.method,
                 cost = decisive.cost.0, took_ms = written.took_ms, reason = decisive.reason, "split"
             );
             true
@@ -150,7 +160,7 @@ fn chain(written: &Written<'_>, class: &Class) -> Option<ChainSplit> {
         model_bound: Some(round(part.bound.miss, 5)),
         feasible: part.feasible,
         took_ms: round(written.took_ms, 1),
-        at: written.now.to_string(),
+        at: written.seen.now.to_string(),
         services,
     })
 }
@@ -176,61 +186,44 @@ fn join(current: &mut Vec<ServiceBudget>, next: Vec<ServiceBudget>) {
 }
 
 /// Says why there is no split; written only when it says something new.
-pub async fn not_split(
+pub async fn not_split(own: &Own, seen: &Seen<'_>, reason: &'static str, message: &str) {
+    let rows =
+        [ConditionType::Split, ConditionType::Ready].map(|type_| (type_, false, reason, message));
+    write(own, seen, &rows).await;
+}
+
+/// Says what was measured since, and what stands of the split.
+pub async fn standing(
     own: &Own,
-    application: &Application,
-    reason: &str,
-    message: &str,
-    entry: Option<&Observed>,
-    now: Timestamp,
+    seen: &Seen<'_>,
+    standing: Option<&Standing>,
+    invalid: Option<&str>,
 ) {
-    let outcome = own
-        .status::<ServiceLevelObjective>(&application.key, |slo| {
-            let generation = slo.metadata.generation;
-            let status = slo.status.get_or_insert_default();
-            status.observed_generation = generation;
-            if let Some(entry) = entry
-                .filter(|entry| news(status.observed.as_ref(), entry, application.percentile, now))
-            {
-                status.observed = Some(entry.clone());
-            }
-            for type_ in [ConditionType::Split, ConditionType::Ready] {
-                set_condition(
-                    &mut status.conditions,
-                    type_,
-                    false,
-                    reason,
-                    message,
-                    generation,
-                    now,
-                );
-            }
-        })
-        .await;
-    if let Err(error) = outcome {
-        tracing::warn!(%error, category = error.category(), "an objective's status was not written");
+    if let Some(standing) = standing {
+        let rows = rows(standing.feasible, &standing.reason, invalid);
+        write(own, seen, &rows).await;
     }
 }
 
-/// Writes the last measured window.
-pub async fn observed(
-    own: &Own,
-    application: &Application,
-    entry: Option<&Observed>,
-    now: Timestamp,
-) {
-    let Some(entry) = entry else { return };
-    if !news(
-        application.stored.as_ref(),
-        entry,
-        application.percentile,
-        now,
-    ) {
+/// Writes what a status does not say yet; nothing when it says all of it.
+async fn write(own: &Own, seen: &Seen<'_>, rows: &[Row<'_>]) {
+    let stored = &seen.application.stored;
+    let says = |status: &ServiceLevelObjectiveStatus| {
+        status.observed_generation == stored.metadata.generation
+            && !differs(&status.conditions, rows)
+            && !seen.news(status)
+    };
+    if stored.status.as_ref().is_some_and(says) {
         return;
     }
     let outcome = own
-        .status::<ServiceLevelObjective>(&application.key, |slo| {
-            slo.status.get_or_insert_default().observed = Some(entry.clone());
+        .status::<ServiceLevelObjective>(&seen.application.key, |slo| {
+            let generation = slo.metadata.generation;
+            let status = slo.status.get_or_insert_default();
+            if seen.news(status) {
+                seen.write(status);
+            }
+            say(status, rows, generation, seen.now);
         })
         .await;
     if let Err(error) = outcome {
@@ -240,6 +233,8 @@ pub async fn observed(
 
 #[cfg(test)]
 mod tests {
+    use super::super::assemble::DeclaredError;
+    use super::super::tests::application;
     use super::*;
 
     fn budget(workload: &str, revision: &str, ms: f64, size: u32) -> ServiceBudget {
@@ -255,30 +250,49 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_news_when_it_means_something_else_or_the_stored_one_is_old() {
-        let p99 = Percentile::new(0.99).unwrap();
-        let at = |seconds| Timestamp::from_second(seconds).unwrap();
-        let seen = |attainment, seconds| Observed {
-            quantile_ms: None,
-            attainment: Some(attainment),
-            requests: 100.0,
-            error_budget_left: None,
-            at: at(seconds).to_string(),
+    fn a_chain_declared_wrongly_is_told_and_the_split_stands() {
+        let said = |feasible, invalid| {
+            let mut status = ServiceLevelObjectiveStatus::default();
+            let rows = rows(feasible, "cheapest", invalid);
+            assert!(differs(&status.conditions, &rows));
+            say(&mut status, &rows, Some(1), Timestamp::UNIX_EPOCH);
+            assert!(!differs(&status.conditions, &rows));
+            status
+                .conditions
+                .iter()
+                .map(|c| format!("{}={} {} {}", c.type_, c.status, c.reason, c.message))
+                .collect::<Vec<_>>()
         };
-        let stored = seen(0.995, 0);
-        for (entry, now, wanted) in [
-            (seen(0.996, 60), 60, false),
-            (seen(0.98, 60), 60, true),
-            (seen(0.80, 60), 60, true),
-            (seen(0.996, 301), 301, true),
+        for (feasible, invalid, wanted) in [
+            (
+                true,
+                None,
+                ["Split=True Split cheapest", "Ready=True Split cheapest"],
+            ),
+            (
+                false,
+                None,
+                [
+                    "Split=False OutOfReach cheapest",
+                    "Ready=False OutOfReach cheapest",
+                ],
+            ),
+            (
+                true,
+                Some("chain browse calls in a circle"),
+                [
+                    "Split=True Split cheapest",
+                    "Ready=False InvalidChain chain browse calls in a circle",
+                ],
+            ),
         ] {
-            assert_eq!(
-                news(Some(&stored), &entry, p99, at(now)),
-                wanted,
-                "{entry:?}"
-            );
+            assert_eq!(said(feasible, invalid), wanted);
         }
-        assert!(news(None, &stored, p99, at(0)));
+        let application = application("front-end", &["front-end"]);
+        let gap = Trouble::Unseen("no requests".into());
+        assert_eq!(invalid(Some(&gap), &application), None);
+        let circle = Trouble::Chain(DeclaredError::Circle("browse".into()));
+        assert!(invalid(Some(&circle), &application).is_some_and(|why| why.contains("browse")));
     }
 
     #[test]

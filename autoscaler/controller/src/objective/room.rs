@@ -11,7 +11,7 @@ use super::assemble::Class;
 const FILLED: f64 = 0.7;
 
 /// Requests per second from which CPU per request says something: below, probes and scrapes are most of it.
-const BUSY: f64 = 1.0;
+pub(super) const BUSY: f64 = 1.0;
 /// What is left of an older figure after a look: a fresh pod's CPU is seen later than its requests.
 const KEPT: f64 = 0.9;
 

@@ -4,81 +4,198 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use msars_budget::{Allocator as _, Floor, Reference, Split};
-use msars_domain::{MilliCpu, ObjectKey};
+use msars_domain::{Call, EdgeKind, MilliCpu, Millis, ObjectKey, Percentile};
 
-use super::Memory;
 use super::application::Application;
 use super::assemble::{self, Class, Member, Missing};
-use crate::profiles::Known;
-use crate::world::Workload;
+use super::drift::Live;
+use super::force::InForce;
+use super::memory::Memory;
+use super::{Around, Members};
+use crate::{autoscalers, profiles};
 
-/// A split is made anew when the entry's rate or the tail factor moved by this share.
+/// A split is made anew when something measured moved by this share.
 const MOVED: f64 = 0.25;
-/// But not more often than this, unless a revision or a profile changed.
+/// But not more often than this, unless what is asked or what runs changed.
 const DWELL_S: f64 = 30.0;
 
 /// What a split rests on.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Basis {
-    /// Revision and version of the profile, by service.
-    pub versions: Vec<String>,
+    /// What is asked of each class.
+    asked: Vec<Asked>,
+    /// What runs, by service.
+    runs: BTreeMap<String, Runs>,
+    measured: BTreeMap<Measured, f64>,
+    at: Timestamp,
+}
+
+/// What is asked of a class, and whom it calls.
+#[derive(Debug, Clone, PartialEq)]
+struct Asked {
+    chain: String,
+    objective: Millis,
+    percentile: Percentile,
+    edges: Vec<Edge>,
+}
+
+/// An edge of the tree, in tree order.
+#[derive(Debug, Clone, PartialEq)]
+struct Edge {
+    caller: String,
+    callee: String,
+    kind: EdgeKind,
+    /// Visits and their bound where they are declared; counted ones are [`Measured`].
+    declared: Option<(f64, u32)>,
+}
+
+/// A service as it runs, or will.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Runs {
+    revision: String,
+    /// The version of its profile.
+    profile: Option<String>,
+    replicas: (u32, u32),
+    sizes: Option<(MilliCpu, MilliCpu)>,
+}
+
+/// What is measured, and moves a little all the time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Measured {
     /// Requests per second that enter.
-    pub rate: f64,
-    /// Tail factor.
-    pub tail: f64,
-    /// When.
-    pub at: Timestamp,
+    Rate,
+    /// The tail factor.
+    Tail,
+    /// Mean calls of a service per request of a chain.
+    Visits(String, String),
+    /// Live CPU per request of a service over its profile's.
+    Work(String),
+    /// Size in force of a service, in thousandths of a core.
+    Size(String),
 }
 
 impl Basis {
-    /// Of a split for these members, made now.
+    /// Of a split for these members, made now. Sizes in force that are not given do not count.
     pub(super) fn of(
-        members: &BTreeMap<String, Member<'_>>,
+        application: &Application,
         classes: &[Class],
+        members: &Members<'_>,
+        sizes: &BTreeMap<ObjectKey, InForce>,
         now: Timestamp,
     ) -> Self {
-        let version = |(name, member): (&String, &Member<'_>)| {
-            let version = member.profile.map_or("-", |known| known.version.as_str());
-            format!("{name}@{}@{version}", member.revision)
-        };
+        let rate = classes.iter().map(|class| class.rate.get()).sum();
+        let tail = classes.iter().map(|class| class.tail.get());
+        let mut measured = BTreeMap::from([
+            (Measured::Rate, rate),
+            (Measured::Tail, tail.fold(0.0, f64::max)),
+        ]);
+        for class in classes {
+            for (service, visits) in class.chain.visits() {
+                let what = Measured::Visits(class.chain.name.clone(), service.to_owned());
+                measured.insert(what, visits);
+            }
+        }
+        for (name, member) in members {
+            measured.insert(Measured::Work(name.clone()), member.work_ratio);
+            if let Some(force) = sizes.get(&member.workload.key) {
+                measured.insert(Measured::Size(name.clone()), f64::from(force.size.0));
+            }
+        }
+        let declared = !application.chains.is_empty();
         Self {
-            versions: members.iter().map(version).collect(),
-            rate: classes.iter().map(|class| class.rate.get()).sum(),
-            tail: classes
+            asked: classes.iter().map(|class| asked(class, declared)).collect(),
+            runs: members
                 .iter()
-                .map(|class| class.tail.get())
-                .fold(0.0, f64::max),
+                .map(|(name, member)| (name.clone(), runs(member)))
+                .collect(),
+            measured,
             at: now,
         }
     }
+
+    /// Whether something else is asked: not by a call that only happened not to be seen.
+    fn asks_otherwise(&self, last: &Self) -> bool {
+        self.asked.len() != last.asked.len()
+            || self.asked.iter().zip(&last.asked).any(|(next, last)| {
+                let same = (&next.chain, next.objective, next.percentile)
+                    == (&last.chain, last.objective, last.percentile);
+                let new = next.edges.iter().any(|edge| !last.edges.contains(edge));
+                let declared = last.edges.iter().filter(|edge| edge.declared.is_some());
+                !same || new || declared.into_iter().any(|edge| !next.edges.contains(edge))
+            })
+    }
+
+    /// Whether anything measured is far from what it was, or was not known then, or nobody calls a service any more.
+    fn moved(&self, last: &Self) -> bool {
+        let far = |now: f64, then: f64| (now - then).abs() > MOVED * then.max(0.1);
+        let moved = |(what, now): (&Measured, &f64)| {
+            last.measured.get(what).is_none_or(|then| far(*now, *then))
+        };
+        let idle = |what: &Measured| {
+            matches!(what, Measured::Visits(..)) && !self.measured.contains_key(what)
+        };
+        self.measured.iter().any(moved) || last.measured.keys().any(idle)
+    }
 }
 
-/// Whether a split is to be made.
+fn asked(class: &Class, declared: bool) -> Asked {
+    fn walk(call: &Call, declared: bool, out: &mut Vec<Edge>) {
+        for child in &call.children {
+            out.push(Edge {
+                caller: call.service.clone(),
+                callee: child.service.clone(),
+                kind: child.kind,
+                declared: declared.then_some((child.visits, child.max_visits)),
+            });
+            walk(child, declared, out);
+        }
+    }
+    let mut edges = Vec::new();
+    walk(&class.chain.root, declared, &mut edges);
+    Asked {
+        chain: class.chain.name.clone(),
+        objective: class.objective,
+        percentile: class.chain.percentile,
+        edges,
+    }
+}
+
+fn runs(member: &Member<'_>) -> Runs {
+    Runs {
+        revision: member.revision.to_owned(),
+        profile: member.profile.map(|known| known.version.clone()),
+        replicas: autoscalers::bounds(member.workload),
+        sizes: profiles::bounds(member.workload),
+    }
+}
+
+/// Whether a split is to be made: at once for what is asked and what runs, after a while for what is measured.
 pub(super) fn due(last: Option<&Basis>, next: &Basis) -> bool {
     let Some(last) = last else {
         return true;
     };
-    let far = |now: f64, then: f64| (now - then).abs() > MOVED * then.max(0.1);
-    let moved = far(next.rate, last.rate) || far(next.tail, last.tail);
-    last.versions != next.versions
-        || (moved && next.at.duration_since(last.at).as_secs_f64() >= DWELL_S)
+    next.asks_otherwise(last)
+        || last.runs != next.runs
+        || (next.moved(last) && next.at.duration_since(last.at).as_secs_f64() >= DWELL_S)
 }
 
 /// The members of an application with the revision that a split is for: the running one, or (`ahead`) the one that
 /// waits, when it is profiled.
 pub(super) fn members<'a>(
     application: &Application,
-    workloads: &'a BTreeMap<ObjectKey, Workload>,
-    known: &'a BTreeMap<(ObjectKey, String), Known>,
+    around: &Around<'a>,
     memory: &Memory,
     ahead: bool,
-) -> BTreeMap<String, Member<'a>> {
+) -> Members<'a> {
     application
         .members
         .iter()
         .filter_map(|key| {
-            let workload = workloads.get(key)?;
-            let profile = |revision: &str| known.get(&(key.clone(), revision.to_owned()));
+            let workload = around.workloads.get(key)?;
+            let profile = |revision: &str| {
+                let standing = around.known.get(&(key.clone(), revision.to_owned()))?;
+                Some(&standing.known)
+            };
             let waiting = workload.held().then_some(workload.revision.as_str());
             let revision = match waiting {
                 Some(waiting) if ahead && profile(waiting).is_some() => waiting,
@@ -89,11 +206,17 @@ pub(super) fn members<'a>(
                 revision,
                 profile: profile(revision),
                 observed: memory.observed.get(&key.name).copied(),
-                work_ratio: if revision == workload.running() {
-                    memory.work_ratio.get(&key.name).copied().unwrap_or(1.0)
-                } else {
-                    1.0
-                },
+                // Measured on, and given to, the pods of one revision.
+                work_ratio: memory
+                    .live
+                    .get(&key.name)
+                    .filter(|live| live.revision == revision)
+                    .map_or(1.0, Live::counted),
+                pinned: around
+                    .sizes
+                    .get(key)
+                    .filter(|_| revision == workload.running())
+                    .and_then(|force| force.pinned),
                 floor: None,
             };
             Some((key.name.clone(), member))
@@ -106,8 +229,8 @@ pub(super) fn members<'a>(
 pub(super) async fn compute(
     application: &Application,
     classes: &[Class],
-    current: &BTreeMap<String, Member<'_>>,
-    ahead: &BTreeMap<String, Member<'_>>,
+    current: &Members<'_>,
+    ahead: &Members<'_>,
     waiting: bool,
 ) -> Result<(Split, Option<Split>), String> {
     let name = application.name.clone();
@@ -155,31 +278,4 @@ pub(super) async fn compute(
         Ok::<_, String>((split, next))
     });
     solved.await.map_err(|error| error.to_string())?
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_split_is_due_for_a_new_revision_at_once_and_for_a_new_rate_after_a_while() {
-        let at = |second| Timestamp::from_second(second).unwrap();
-        let basis = |version: &str, rate, second| Basis {
-            versions: vec![version.into()],
-            rate,
-            tail: 1.0,
-            at: at(second),
-        };
-        let last = basis("a", 40.0, 0);
-        for (next, wanted) in [
-            (basis("a", 40.0, 100), false),
-            (basis("b", 40.0, 1), true),
-            (basis("a", 60.0, 10), false),
-            (basis("a", 60.0, 31), true),
-            (basis("a", 45.0, 31), false),
-        ] {
-            assert_eq!(due(Some(&last), &next), wanted, "{next:?}");
-        }
-        assert!(due(None, &last));
-    }
 }

@@ -93,6 +93,7 @@ pub struct CpuBounds {
     pub max_milli: u32,
     /// Grid of sizes, in thousandths of a core.
     #[serde(default = "step")]
+    #[x_kube(validation = Rule::new("self >= 1").message("cpu.stepMilli must be at least 1"))]
     pub step_milli: u32,
 }
 

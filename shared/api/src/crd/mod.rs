@@ -15,8 +15,8 @@ pub use autoscaler::{
     SloAutoscalerStatus, TargetRef, WantedSize,
 };
 pub use objective::{
-    ChainSpec, ChainSplit, EdgeSpec, EdgeWay, Observed, ServiceBudget, ServiceLevelObjective,
-    ServiceLevelObjectiveSpec, ServiceLevelObjectiveStatus,
+    ChainSpec, ChainSplit, EdgeSpec, EdgeWay, ErrorBudget, Observed, ServiceBudget,
+    ServiceLevelObjective, ServiceLevelObjectiveSpec, ServiceLevelObjectiveStatus,
 };
 pub use profile::{
     FittedMechanism, LoadLatencyProfile, LoadLatencyProfileSpec, LoadLatencyProfileStatus,

@@ -37,6 +37,11 @@ use serde::{Deserialize, Serialize};
         json_path = ".status.observed.attainment"
     ),
     printcolumn(
+        name = "Budget-left",
+        type_ = "number",
+        json_path = ".status.errorBudget.left"
+    ),
+    printcolumn(
         name = "Ready",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].status"
@@ -81,13 +86,14 @@ fn window_hours() -> u32 {
 }
 
 /// A declared request class: its calls as a list of edges from the entry.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ChainSpec {
     /// Name of the request class.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
     /// Share of the entry's requests, above 0 and at most 1.
+    #[x_kube(validation = Rule::new("self > 0.0 && self <= 1.0").message("share is a part of the entry's requests, above 0 and at most 1"))]
     pub share: f64,
     /// Calls; caller and callee are Deployments.
     #[schemars(length(max = 64))]
@@ -95,7 +101,7 @@ pub struct ChainSpec {
 }
 
 /// One edge of a chain.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EdgeSpec {
     /// The Deployment that calls.
@@ -105,6 +111,7 @@ pub struct EdgeSpec {
     #[schemars(length(min = 1, max = 253))]
     pub callee: String,
     /// Mean calls per request of the caller.
+    #[x_kube(validation = Rule::new("self > 0.0").message("visits are mean calls per request of the caller, above 0"))]
     pub visits: f64,
     /// Most sequential calls of one request; the mean rounded up unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,6 +146,9 @@ pub struct ServiceLevelObjectiveStatus {
     /// The last measured window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<Observed>,
+    /// The error budget over `windowHours`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_budget: Option<ErrorBudget>,
     /// Conditions; `Ready` sums up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -189,7 +199,7 @@ pub struct ServiceBudget {
     pub source: String,
 }
 
-/// End-to-end measurement of the entry.
+/// End-to-end measurement of the entry over the last minutes.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Observed {
@@ -201,9 +211,24 @@ pub struct Observed {
     pub attainment: Option<f64>,
     /// Requests in the window.
     pub requests: f64,
-    /// Share of the error budget left over the measured window; negative when overspent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error_budget_left: Option<f64>,
+    /// End of the window, RFC 3339.
+    pub at: String,
+}
+
+/// The error budget over `windowHours`, as far as metrics go back.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorBudget {
+    /// Share of requests that must be within `latencyMs`.
+    pub target: f64,
+    /// Share that was.
+    pub attainment: f64,
+    /// Requests in the window.
+    pub requests: f64,
+    /// Share of the budget that is left; negative when overspent.
+    pub left: f64,
+    /// Hours of the window that metrics cover.
+    pub hours: f64,
     /// End of the window, RFC 3339.
     pub at: String,
 }

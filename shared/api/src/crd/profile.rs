@@ -120,7 +120,7 @@ pub struct LoadLatencyProfileStatus {
     /// Half the width of the 95 % band of a quantile, as a share of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub half_width: Option<f64>,
-    /// Live CPU per request over the profile's, less one.
+    /// Live CPU per request over the profile's, less one, as `LLPDrift` last told it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<f64>,
     /// How long each step took.

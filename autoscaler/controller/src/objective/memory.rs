@@ -1,0 +1,123 @@
+//! What is remembered of an application between two rounds. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use msars_api::crd::{ErrorBudget, Observed};
+use msars_budget::Split;
+use msars_domain::Millis;
+use msars_observe::Windows;
+
+use super::application::Application;
+use super::assemble::Class;
+use super::classes::Trouble;
+use super::drift::Live;
+use super::solve::Basis;
+use super::tail::{fill_unmeasured, tail_factor};
+
+/// What is remembered of an application. Everything here is read anew after a change of leader.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    pub classes: Vec<Class>,
+    /// Self times that a split counts with, those that are assumed included.
+    pub observed: BTreeMap<String, Millis>,
+    /// Live CPU per request of what runs.
+    pub live: BTreeMap<String, Live>,
+    /// CPU seconds per request, as seen last.
+    pub work: BTreeMap<String, f64>,
+    pub entry: Option<Observed>,
+    pub budget: Option<ErrorBudget>,
+    /// When the error budget was last asked for.
+    pub budgeted: Option<Timestamp>,
+    /// Why the classes are those of an earlier look, or none.
+    pub trouble: Option<Trouble>,
+    /// When a profile's copy last ran beside the application.
+    pub profiled: Option<Timestamp>,
+    /// What the last split rested on.
+    pub basis: Option<Basis>,
+    /// The split that is written.
+    pub standing: Option<Standing>,
+}
+
+/// A split that is written.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Standing {
+    /// For what runs.
+    pub split: Split,
+    /// Whether the decisive one keeps the objective: the one for what will run, if any.
+    pub feasible: bool,
+    /// Its sentence.
+    pub reason: String,
+}
+
+/// What one look showed of an application.
+#[derive(Debug)]
+pub(super) struct Look {
+    pub classes: Result<Vec<Class>, Trouble>,
+    /// Self times at the objective's percentile.
+    pub times: BTreeMap<String, Millis>,
+    pub live: BTreeMap<String, Live>,
+    /// The entry's latency at the objective's percentile.
+    pub quantile_ms: Option<f64>,
+}
+
+impl Memory {
+    /// Whether windows hold the load of a profile's copy: one runs, or ran within the longest of them.
+    pub(super) fn loaded(&self, windows: &Windows, now: Timestamp) -> bool {
+        let whole: Duration = windows.tail() + windows.scrape + windows.late;
+        self.profiled.is_some_and(|at| {
+            SignedDuration::try_from(whole).is_ok_and(|whole| now.duration_since(at) <= whole)
+        })
+    }
+
+    /// Takes a look in. While windows are `loaded`, only the entry's rate and what is declared are taken: calls, times
+    /// and work stay what they were before, and the tail factor with them, since a copy's requests are others than the
+    /// users'. Where nothing is remembered, what is seen counts.
+    pub(super) fn take(&mut self, seen: Look, application: &Application, loaded: bool) {
+        let stays = loaded && !self.classes.is_empty();
+        if !stays {
+            self.observed = seen.times;
+            self.live = seen.live;
+        }
+        let mut classes = match seen.classes {
+            Ok(classes) => classes,
+            // The last chain stays: a gap in the metrics changes no one's calls.
+            Err(trouble) => {
+                self.trouble = Some(trouble);
+                return;
+            }
+        };
+        if stays && application.chains.is_empty() {
+            for class in &mut classes {
+                let last = self
+                    .classes
+                    .iter()
+                    .find(|last| last.chain.name == class.chain.name);
+                if let Some(last) = last {
+                    class.chain.clone_from(&last.chain);
+                }
+            }
+        }
+        for class in &classes {
+            fill_unmeasured(&class.chain, &mut self.observed);
+        }
+        let last = self.classes.first().map(|class| class.tail);
+        let tail = last
+            .filter(|_| stays)
+            .unwrap_or_else(|| tail_factor(&classes, seen.quantile_ms, &self.observed));
+        for class in &mut classes {
+            class.tail = tail;
+        }
+        self.classes = classes;
+        self.trouble = None;
+    }
+
+    /// What is asked of the classes follows the objective, also while they are those of an earlier look.
+    pub(super) fn ask(&mut self, application: &Application) {
+        for class in &mut self.classes {
+            class.objective = application.objective;
+            class.chain.percentile = application.percentile;
+        }
+    }
+}
