@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use msars_domain::Percentile;
 use msars_llp::{Times, Waits};
-use msars_observe::Buckets;
+use msars_observe::{Buckets, Program};
 
 /// Counters of a copy at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -22,14 +22,28 @@ pub struct Counters {
     pub failed_calls: Option<f64>,
 }
 
-/// p50, p90 and p99 of the self times between two readings in ms, where the copy exports them and enough were seen
-/// for a median.
+impl Counters {
+    /// What a copy says of itself at `at`; without CPU of its own the kubelet's is to be asked.
+    pub fn of(program: Program, at: Timestamp) -> Self {
+        Self {
+            own_cpu: program.cpu_seconds.is_some(),
+            cpu: program.cpu_seconds.map(|seconds| (at, seconds)),
+            self_times: program.self_times,
+            waited: program.waited,
+            call_times: program.call_times,
+            failed_calls: program.failed_calls,
+        }
+    }
+}
+
+/// p50, p90 and p99 of the self times between two readings in ms, where the copy exports them, enough were seen for a
+/// median, and none of the three lies above the largest bound: the client's times have no such bound.
 fn own_times(before: Option<&Counters>, after: Option<&Counters>) -> Option<[f64; 3]> {
     let before = before?.self_times.as_ref()?;
     let times = after?.self_times.as_ref()?.since(before).ok()?;
     let read = |share: f64| {
-        let percentile = Percentile::new(share).ok()?;
-        Some(times.quantile(percentile)?.value * 1000.0)
+        let quantile = times.quantile(Percentile::new(share).ok()?)?;
+        (!quantile.saturated).then_some(quantile.value * 1000.0)
     };
     let found = [read(0.5)?, read(0.9)?, read(0.99)?];
     (times.count() >= 20.0).then_some(found)
@@ -108,6 +122,7 @@ impl Waited {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use msars_observe::Preset;
 
     #[test]
     fn self_times_come_from_the_copy_where_it_exports_them() {
@@ -122,6 +137,26 @@ mod tests {
         assert!(p90 > 3.0 && p99 > p90 && p99 < 4.0, "{p90} {p99}");
         assert_eq!(own_times(Some(&before), Some(&before)), None);
         assert_eq!(own_times(None, Some(&after)), None);
+        let beyond = counters([60.0, 110.0, 112.0]);
+        assert_eq!(
+            own_times(Some(&before), Some(&beyond)),
+            None,
+            "p99 above 4 ms may be anything"
+        );
+    }
+
+    #[test]
+    fn a_program_of_any_preset_is_asked_for_its_own_cpu_and_calls() {
+        let page = "process_cpu_seconds_total 2.5\n\
+            istio_requests_total{reporter=\"source\",response_code=\"503\"} 4\n\
+            istio_request_duration_milliseconds_sum{reporter=\"source\"} 400\n";
+        let at = Timestamp::UNIX_EPOCH;
+        let read = Counters::of(Program::read(&Preset::istio(), page), at);
+        assert_eq!((read.cpu, read.own_cpu), (Some((at, 2.5)), true));
+        assert_eq!((read.waited, read.failed_calls), (Some(0.4), Some(4.0)));
+        // The kubelet's counter stands in for a program without one.
+        let none = Counters::of(Program::read(&Preset::prometheus(), ""), at);
+        assert_eq!(none, Counters::default());
     }
 
     #[test]

@@ -15,9 +15,6 @@ use super::probe::Run;
 use super::shadow::{Blueprint, LOAD_PORT};
 use super::task::{Finding, Job, JobError, Progress};
 
-/// How long the copy may take to be Ready.
-const READY_WITHIN: Duration = Duration::from_secs(45);
-
 /// Runs the job; the pods are gone when it returns, however it ends.
 pub async fn run(
     bench: &Bench,
@@ -73,19 +70,18 @@ async fn measure(
     job: &Job,
     progress: &watch::Sender<Progress>,
 ) -> Result<Finding, JobError> {
-    let begun = (bench.now)();
-    progress.send_replace(Progress::Starting);
+    let (begun, since) = ((bench.now)(), tokio::time::Instant::now());
     create(bench, &job.blueprint.subject()).await?;
     create(bench, &job.blueprint.load(&bench.load_image)).await?;
     let subject = bench
         .ready(
             &job.blueprint.subject_key(),
             &job.blueprint.container,
-            READY_WITHIN,
+            since,
         )
         .await?;
     let load = bench
-        .ready(&job.blueprint.load_key(), "load", READY_WITHIN)
+        .ready(&job.blueprint.load_key(), "load", since)
         .await?;
     let ready = (bench.now)();
     let mut run = Run {
@@ -111,7 +107,9 @@ async fn measure(
     let probed = (bench.now)();
     run.settle_cpu().await;
     let points = run.points;
-    let setting = Setting { cores: bench.cores };
+    let setting = Setting {
+        cores: job.node.cores(),
+    };
     let (percentile, grid) = (job.percentile, job.grid.clone());
     let measured = points.clone();
     let fitting = tokio::task::spawn_blocking(move || {
@@ -127,6 +125,7 @@ async fn measure(
     Ok(Finding {
         fitted,
         profile,
+        percentile: job.percentile,
         points,
         done,
         seconds: PhaseSeconds {

@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 use msars_gate::{HoldState, Trouble};
-use tokio::sync::watch;
+use tokio::task::JoinError;
 
-use super::job;
-use super::task::{JobError, Progress as JobProgress};
-use super::{Ended, Handle, Key, LAST, Revisions, start, store};
+use super::queue::Running;
+use super::task::{Finding, JobError};
+use super::{Key, LAST, Revisions, job, start, store};
 use crate::metrics::ProfileOutcome;
 use crate::profiles;
 use crate::world::Workload;
@@ -29,13 +29,16 @@ impl Revisions {
         if finish > until {
             return false;
         }
+        let Some(node) = self.world.node() else {
+            return false;
+        };
         let guess = self.work_guess(workload);
         let percentile = self.board.percentile(&workload.key).unwrap_or(0.99);
         let spared = self.board.callees(&workload.key);
         let limits = start::Limits {
             percentile,
             work_guess_ms: guess,
-            cores: self.bench.cores,
+            node,
             spared,
             most: self.board.most(&workload.key),
             until: until - LAST,
@@ -49,33 +52,24 @@ impl Revisions {
             }
         };
         let object = profiles::object(workload, &workload.revision, &job.sizes);
-        let (progress, progress_seen) = watch::channel(JobProgress::Starting);
-        let (stop, stop_seen) = watch::channel(false);
-        self.jobs.insert(
-            key.clone(),
-            Handle {
-                since: now,
-                until: job.until,
-                progress: progress_seen,
-                stop,
-            },
-        );
         tracing::info!(workload = %workload.key, revision = workload.revision, sizes = ?job.sizes, "profiling begins");
-        let (bench, own, ended, key) = (
-            self.bench.clone(),
-            self.own.clone(),
-            self.ended.clone(),
-            key.clone(),
-        );
-        tokio::spawn(async move {
-            if let Err(error) = own.create(&object).await {
-                tracing::warn!(%error, "a profile object was not made");
-            }
-            let outcome = job::run(&bench, &job, &progress, stop_seen).await;
-            let job = Box::new(job);
-            // The receiver lives as long as the task that started this one.
-            drop(ended.send(Ended { key, job, outcome }).await);
-        });
+        let (bench, own, about) = (self.bench.clone(), self.own.clone(), key.clone());
+        let times = Running {
+            since: now,
+            until: job.until,
+        };
+        self.jobs
+            .start(key.clone(), times, |progress, stop| async move {
+                let follow = store::follow(&own, &object, &about, progress.subscribe(), bench.now);
+                let run = async {
+                    let outcome = job::run(&bench, &job, &progress, stop).await;
+                    // Nothing more is to follow.
+                    drop(progress);
+                    outcome
+                };
+                // Its last phase is written before its end is.
+                tokio::join!(run, follow).0
+            });
         true
     }
 
@@ -94,9 +88,12 @@ impl Revisions {
     }
 
     /// Takes over what a job found.
-    pub(super) async fn end(&mut self, ended: Ended) {
-        let Ended { key, job, outcome } = ended;
-        self.jobs.remove(&key);
+    pub(super) async fn end(
+        &mut self,
+        key: Key,
+        outcome: Result<Result<Finding, JobError>, JoinError>,
+    ) {
+        let outcome = outcome.unwrap_or_else(|error| Err(JobError::BrokenOff(error.to_string())));
         let counted = outcome
             .as_ref()
             .map_or_else(ProfileOutcome::from, |_found| ProfileOutcome::Done);
@@ -105,7 +102,7 @@ impl Revisions {
         let workload = self.world.workloads().remove(&key.0);
         match outcome {
             Ok(finding) => {
-                let stored = store::finding(&self.own, &key, &job, &finding, now).await;
+                let stored = store::finding(&self.own, &key, &finding, now).await;
                 if let Some(workload) = &workload {
                     let note = store::sentence(&key.1, &finding);
                     self.own
@@ -119,17 +116,12 @@ impl Revisions {
                     self.failed.insert(key, Trouble::Errors);
                 }
             }
-            Err(JobError::Stopped) => {
-                store::gone(&self.own, &key).await;
-            }
             Err(error) => {
-                tracing::warn!(workload = %key.0, revision = key.1, %error, category = error.category(), "no profile");
-                let trouble = match error {
-                    JobError::ImagePull(_) => Trouble::ImagePull,
-                    JobError::Evicted(_) => Trouble::Evicted,
-                    JobError::Callee(_) | JobError::CalleeFull(_) => Trouble::Callee,
-                    _ => Trouble::Errors,
+                let Some(trouble) = error.trouble() else {
+                    store::gone(&self.own, &key).await;
+                    return;
                 };
+                tracing::warn!(workload = %key.0, revision = key.1, %error, category = error.category(), "no profile");
                 store::failure(&self.own, &key, &error, now).await;
                 if let Some(workload) = &workload {
                     let note = format!("Revision {} has no profile: {error}", key.1);

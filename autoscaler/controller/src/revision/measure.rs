@@ -9,15 +9,20 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::{Api, Client};
 use msars_client::apply::{Applied, ApplyError};
 use msars_domain::{Action, ObjectKey};
-use msars_observe::{cadvisor, exposition};
+use msars_gate::READY_LIMIT;
+use msars_observe::{Preset, Program, cadvisor};
 
 use super::counters::Counters;
 use super::shadow::Blueprint;
 use super::task::JobError;
 use crate::kubelet::Kubelets;
 use crate::metrics::Metrics;
-use crate::objective::Board;
+use crate::objective::{Board, Health};
 use crate::plain::Plain;
+
+/// How long copy and load pod may take to be Ready: a little less than the gate gives them, so that the job, which
+/// knows what was found, says so first.
+pub const READY_WITHIN: Duration = Duration::from_secs(READY_LIMIT.as_secs().unsigned_abs() - 2);
 
 /// Everything a job needs to measure with.
 #[derive(Clone)]
@@ -30,12 +35,10 @@ pub struct Bench {
     pub plain: Plain,
     /// The image of the load pod.
     pub load_image: String,
-    /// Names of the metrics that a copy may export.
-    pub metrics: SubjectMetrics,
+    /// Names of the metrics that a copy may export itself.
+    pub preset: Preset,
     /// Counts writes, holds and profiles.
     pub counts: Metrics,
-    /// Cores that a pod's threads can use at once.
-    pub cores: f64,
     /// The clock.
     pub now: fn() -> Timestamp,
     /// What objectives post: which workloads are strained.
@@ -46,38 +49,7 @@ impl std::fmt::Debug for Bench {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Bench")
             .field("load_image", &self.load_image)
-            .field("cores", &self.cores)
             .finish_non_exhaustive()
-    }
-}
-
-/// Names of the metrics that a copy may export itself.
-#[derive(Debug, Clone)]
-pub struct SubjectMetrics {
-    /// CPU seconds of the process.
-    pub cpu: String,
-    /// Histogram of the wait for callees, without `_bucket`.
-    pub call_seconds: String,
-    /// Counter of calls with a label that tells failures.
-    pub calls: String,
-    /// The label of [`SubjectMetrics::calls`] that tells failures.
-    pub outcome: String,
-    /// Its value for a call that went well.
-    pub good: String,
-    /// Histogram of self time in seconds, without `_bucket`; a copy need not export it.
-    pub self_seconds: String,
-}
-
-impl Default for SubjectMetrics {
-    fn default() -> Self {
-        Self {
-            cpu: "process_cpu_seconds_total".into(),
-            call_seconds: "shop_call_seconds".into(),
-            calls: "shop_calls_total".into(),
-            outcome: "outcome".into(),
-            good: "ok".into(),
-            self_seconds: "shop_self_seconds".into(),
-        }
     }
 }
 
@@ -206,28 +178,30 @@ impl Bench {
         self.counts.apply(&self.client, action).await
     }
 
-    /// Whether one of these workloads is strained and takes so much longer than before the profile that the objective
-    /// feels it: what was tight already is not the profile's doing, and a budget of few milliseconds is passed by
-    /// noise alone.
-    pub fn strained(&self, spared: &BTreeMap<ObjectKey, f64>) -> bool {
-        let strained = self.board.strained();
-        spared.iter().any(|(key, before)| {
-            strained
-                .get(key)
-                .is_some_and(|strain| strain.now_ms - before > strain.felt_ms)
-        })
+    /// Whether one of these workloads suffers more than before the profile.
+    pub fn strained(&self, spared: &BTreeMap<ObjectKey, Health>) -> bool {
+        let suffering = self.board.suffering(spared);
+        if let Some(callee) = &suffering {
+            tracing::info!(%callee, "a callee suffers: no more load is put on it");
+        }
+        suffering.is_some()
     }
 
-    /// Waits until the pod is Ready; an image that cannot be pulled and a pod that ended are told at once.
+    /// Waits until the pod is Ready, [`READY_WITHIN`] since then at the longest; an image that cannot be pulled
+    /// and a pod that ended are told at once.
     pub async fn ready(
         &self,
         key: &ObjectKey,
         container: &str,
-        within: Duration,
+        since: tokio::time::Instant,
     ) -> Result<Subject, JobError> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
-        let deadline = tokio::time::Instant::now() + within;
-        let mut found = String::from("no pod");
+        let deadline = since + READY_WITHIN;
+        let not_ready = |found: String| JobError::NotReady {
+            within: READY_WITHIN.as_secs(),
+            found: format!("pod {key}: {found}"),
+        };
+        let mut found = String::from("not looked at yet");
         while tokio::time::Instant::now() < deadline {
             let pod = api
                 .get_opt(&key.name)
@@ -244,21 +218,13 @@ impl Bench {
                     }
                 }
                 Some(Start::ImagePull(why)) => return Err(JobError::ImagePull(why)),
-                Some(Start::Ended(why)) => {
-                    return Err(JobError::NotReady {
-                        within: within.as_secs(),
-                        found: why,
-                    });
-                }
+                Some(Start::Ended(why)) => return Err(not_ready(why)),
                 Some(Start::Waiting(why)) => found = why,
-                None => found = "no pod".into(),
+                None => found = "it is not there".into(),
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        Err(JobError::NotReady {
-            within: within.as_secs(),
-            found,
-        })
+        Err(not_ready(found))
     }
 
     /// The copy's counters: its own when it exports CPU, else the kubelet's.
@@ -272,20 +238,8 @@ impl Bench {
             let url = format!("http://{}:{port}{path}", subject.ip);
             match self.plain.get(&url, Duration::from_secs(2)).await {
                 Ok(text) => {
-                    let at = (self.now)();
-                    let names = &self.metrics;
-                    counters.cpu = exposition::sum(&text, &names.cpu, &[]).map(|value| (at, value));
-                    counters.own_cpu = counters.cpu.is_some();
-                    counters.self_times =
-                        exposition::histogram(&text, &names.self_seconds, &[]).ok();
-                    counters.call_times =
-                        exposition::histogram(&text, &names.call_seconds, &[]).ok();
-                    let waited = format!("{}_sum", names.call_seconds);
-                    counters.waited = exposition::sum(&text, &waited, &[]);
-                    let all = exposition::sum(&text, &names.calls, &[]);
-                    let good = [(names.outcome.as_str(), names.good.as_str())];
-                    let good = exposition::sum(&text, &names.calls, &good).unwrap_or(0.0);
-                    counters.failed_calls = all.map(|all| all - good);
+                    let read = Program::read(&self.preset, &text);
+                    counters = Counters::of(read, (self.now)());
                 }
                 Err(error) => tracing::warn!(%error, "the copy's own metrics cannot be read"),
             }

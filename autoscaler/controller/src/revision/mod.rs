@@ -2,13 +2,18 @@
 
 pub mod counters;
 pub mod cpu;
+pub mod growth;
 pub mod job;
 mod jobs;
 pub mod measure;
+mod phases;
+mod prepare;
 mod probe;
 pub mod queue;
+pub mod readiness;
 pub mod shadow;
 mod size;
+mod slots;
 mod start;
 mod store;
 pub mod task;
@@ -18,16 +23,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use msars_api::crd::Phase as Stored;
-use msars_api::names;
-use msars_client::leader::Claim;
+use msars_client::leader::{Claim, leads};
 use msars_domain::{Action, ObjectKey};
-use msars_gate::{HoldState, Phase, Progress, ReleaseReason, Step, Trouble, Watcher, next};
-use tokio::sync::{mpsc, watch};
+use msars_gate::{HoldState, Progress, ReleaseReason, Step, Trouble, Watcher, next};
+use tokio::sync::watch;
 
 use self::measure::Bench;
-use self::queue::{Running, Waiting, turns};
-use self::task::{Finding, Job, JobError, Progress as JobProgress};
+use self::prepare::Preparing;
+use self::slots::Slots;
+use self::task::{Finding, JobError};
 use crate::metrics::Queue;
 use crate::objective::Board;
 use crate::own::Own;
@@ -49,47 +53,29 @@ pub struct Revisions {
     own: Own,
     bench: Bench,
     board: Arc<Board>,
-    slots: usize,
-    jobs: BTreeMap<Key, Handle>,
+    /// Jobs at once.
+    most: usize,
+    jobs: Slots<Result<Finding, JobError>>,
     failed: BTreeMap<Key, Trouble>,
     /// Profiles that were stored and that the watch may not show yet: they are not made a second time.
     stored: BTreeSet<Key>,
-    ended: mpsc::Sender<Ended>,
-    endings: mpsc::Receiver<Ended>,
+    preparing: BTreeMap<Key, Preparing>,
     told: BTreeSet<Key>,
 }
 
-#[derive(Debug)]
-struct Handle {
-    since: Timestamp,
-    until: Timestamp,
-    progress: watch::Receiver<JobProgress>,
-    stop: watch::Sender<bool>,
-}
-
-#[derive(Debug)]
-struct Ended {
-    key: Key,
-    job: Box<Job>,
-    outcome: Result<Finding, JobError>,
-}
-
 impl Revisions {
-    /// Profiles at most `slots` revisions at once.
-    pub fn new(world: World, own: Own, bench: Bench, board: Arc<Board>, slots: usize) -> Self {
-        // One message per job: the bound is never met.
-        let (ended, endings) = mpsc::channel(slots.max(1) * 2);
+    /// Profiles at most `most` revisions at once.
+    pub fn new(world: World, own: Own, bench: Bench, board: Arc<Board>, most: usize) -> Self {
         Self {
             world,
             own,
             bench,
             board,
-            slots: slots.max(1),
-            jobs: BTreeMap::new(),
+            most: most.max(1),
+            jobs: Slots::default(),
             failed: BTreeMap::new(),
             stored: BTreeSet::new(),
-            ended,
-            endings,
+            preparing: BTreeMap::new(),
             told: BTreeSet::new(),
         }
     }
@@ -105,32 +91,18 @@ impl Revisions {
             tokio::select! {
                 _tick = ticks.tick() => {}
                 () = changed.notified() => {}
-                Some(ended) = self.endings.recv() => self.end(ended).await,
+                Some((key, outcome)) = self.jobs.ended() => self.end(key, outcome).await,
                 () = &mut stopped => break,
             }
-            let leads = claim.borrow().is_some_and(|end| end > (self.bench.now)());
-            if !leads {
-                self.stop_all();
+            if !leads(&claim, (self.bench.now)()) {
+                self.jobs.keep(|_key| false);
             } else if self.world.synced() {
                 self.round().await;
             }
         }
         // Jobs delete their pods before they end; what does not fit into the grace is found by the next leader.
-        self.stop_all();
-        while !self.jobs.is_empty() {
-            match self.endings.recv().await {
-                Some(ended) => {
-                    self.jobs.remove(&ended.key);
-                }
-                None => break,
-            }
-        }
-    }
-
-    fn stop_all(&self) {
-        for job in self.jobs.values() {
-            job.stop.send_replace(true);
-        }
+        self.jobs.keep(|_key| false);
+        while self.jobs.ended().await.is_some() {}
     }
 
     /// One round over all workloads.
@@ -152,7 +124,7 @@ impl Revisions {
             self.tell_held(workload, &key, now).await;
             let progress = Progress {
                 holds: self.world.holds(),
-                runs_already: workload.owned.contains_key(&workload.revision),
+                known: workload.owned.contains_key(&workload.revision),
                 phase: phases.get(&key).copied().unwrap_or_default(),
             };
             match next(&workload.object, Watcher::Leader(&progress), now) {
@@ -161,32 +133,36 @@ impl Revisions {
                     self.perform(&action).await;
                 }
                 Step::Release { why, action } => {
-                    let held = workload
-                        .since
-                        .map_or(0.0, |since| now.duration_since(since).as_secs_f64());
                     if self.perform(&action).await {
-                        if why == ReleaseReason::Queue {
-                            self.bench.counts.dropped(Queue::Profiles);
-                        }
-                        tracing::info!(
-                            workload = %workload.key, revision = workload.revision,
-                            reason = why.word(), held_s = held, "released"
-                        );
-                        let note = format!(
-                            "Released revision {} after {held:.0} s: {}",
-                            workload.revision,
-                            why.sentence()
-                        );
-                        self.own
-                            .event(workload, why.word() != "profiled", "RevisionReleased", note)
-                            .await;
-                        if let Some(job) = self.jobs.get(&key) {
-                            job.stop.send_replace(true);
-                        }
+                        self.released(workload, &key, &why, now).await;
                     }
                 }
             }
         }
+    }
+
+    /// Tells of a release, and ends what was still running for the revision.
+    async fn released(&self, workload: &Workload, key: &Key, why: &ReleaseReason, now: Timestamp) {
+        let held = workload
+            .since
+            .map_or(0.0, |since| now.duration_since(since).as_secs_f64());
+        if *why == ReleaseReason::Queue {
+            self.bench.counts.dropped(Queue::Profiles);
+        }
+        tracing::info!(
+            workload = %workload.key, revision = workload.revision,
+            reason = why.word(), held_s = held, "released"
+        );
+        let note = format!(
+            "Released revision {} after {held:.0} s: {}{}",
+            workload.revision,
+            why.sentence(),
+            self.prepared_for(key, why)
+        );
+        self.own
+            .event(workload, why.word() != "profiled", "RevisionReleased", note)
+            .await;
+        self.jobs.keep(|running| running != key);
     }
 
     async fn perform(&self, action: &Action) -> bool {
@@ -220,114 +196,9 @@ impl Revisions {
         self.own.event(workload, false, "RevisionHeld", note).await;
     }
 
-    /// How far the profile of every held revision is; starts those whose turn it is.
-    fn phases(
-        &mut self,
-        workloads: &BTreeMap<ObjectKey, Workload>,
-        now: Timestamp,
-    ) -> BTreeMap<Key, Phase> {
-        let done: BTreeSet<Key> = self
-            .world
-            .profiles()
-            .iter()
-            .filter(|profile| {
-                profile
-                    .status
-                    .as_ref()
-                    .is_some_and(|status| status.phase == Stored::Done)
-            })
-            .filter_map(|profile| {
-                let namespace = profile.metadata.namespace.clone()?;
-                let workload = ObjectKey::new(namespace, &profile.spec.workload);
-                Some((workload, profile.spec.revision.clone()))
-            })
-            .collect();
-        let mut phases = BTreeMap::new();
-        let mut waiting = Vec::new();
-        let mut held = BTreeSet::new();
-        for workload in workloads.values().filter(|workload| workload.held()) {
-            let key = (workload.key.clone(), workload.revision.clone());
-            held.insert(key.clone());
-            let phase = if done.contains(&key) || self.stored.contains(&key) {
-                let prepared =
-                    self.board.is_split(&key.0, &key.1) || self.board.percentile(&key.0).is_none();
-                Some(Phase::Profiled { prepared })
-            } else if let Some(&trouble) = self.failed.get(&key) {
-                Some(Phase::Failed { trouble })
-            } else if let Some(job) = self.jobs.get(&key) {
-                Some(match *job.progress.borrow() {
-                    JobProgress::Starting => Phase::Starting { since: job.since },
-                    JobProgress::Probing(_) | JobProgress::Fitting => Phase::Measuring,
-                })
-            } else {
-                waiting.push(Waiting {
-                    workload: key.0.clone(),
-                    revision: key.1.clone(),
-                    since: workload.since.unwrap_or(now),
-                });
-                None
-            };
-            if let Some(phase) = phase {
-                phases.insert(key, phase);
-            }
-        }
-        self.failed.retain(|key, _| held.contains(key));
-        self.stored.retain(|key| held.contains(key));
-        self.told.retain(|key| held.contains(key));
-        // A job whose hold is over is stopped: it must not load what now takes traffic.
-        for (key, job) in &self.jobs {
-            if !held.contains(key) {
-                job.stop.send_replace(true);
-            }
-        }
-        let running: Vec<Running> = self
-            .jobs
-            .values()
-            .map(|job| Running {
-                since: job.since,
-                until: job.until,
-            })
-            .collect();
-        for turn in turns(waiting, &running, self.slots, now) {
-            let key = (turn.waiting.workload.clone(), turn.waiting.revision.clone());
-            let begun = turn.begin
-                && workloads
-                    .get(&key.0)
-                    .is_some_and(|workload| self.begin(workload, &key, turn.finish, now));
-            let phase = if begun {
-                Phase::Starting { since: now }
-            } else if let Some(&trouble) = self.failed.get(&key) {
-                Phase::Failed { trouble }
-            } else {
-                Phase::Queued {
-                    finish: Some(turn.finish),
-                }
-            };
-            phases.insert(key, phase);
-        }
-        let profiling = self
-            .jobs
-            .keys()
-            .map(|(workload, _)| workload.clone())
-            .collect();
-        self.board.set_profiling(profiling);
-        phases
-    }
-
     /// The janitor: deletes shadow pods that belong to no job of this leader.
     async fn sweep(&self, workloads: &BTreeMap<ObjectKey, Workload>) {
-        let mine: BTreeSet<ObjectKey> = self
-            .jobs
-            .keys()
-            .flat_map(|(workload, revision)| {
-                ["subject", "load"].map(|role| {
-                    ObjectKey::new(
-                        &workload.namespace,
-                        names::shadow_name(&workload.name, revision, role),
-                    )
-                })
-            })
-            .collect();
+        let mine = self.jobs.pods();
         for pod in shadows(&self.world.pods()) {
             if !mine.contains(&pod) {
                 tracing::info!(pod = %pod, known = workloads.len(), "sweeping a stray shadow pod");

@@ -102,10 +102,10 @@ impl Run<'_> {
                 match resize(self.bench, &self.job.blueprint, &self.subject, change).await? {
                     Resized::Done => self.size = size,
                     Resized::NoRoom(why) => {
-                        plan.sizes = without(&plan.sizes, size);
+                        plan.sizes = without(&plan.sizes, change);
                         tracing::info!(
                             workload = %self.job.blueprint.workload, %size, why, left = ?plan.sizes,
-                            "the node has no room for this size of the copy"
+                            "there is no room for this size of the copy"
                         );
                         continue;
                     }

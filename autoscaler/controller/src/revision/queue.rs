@@ -1,10 +1,12 @@
 //! Which held revision is profiled next, and whether one that waits can still make it. Pure.
 
 use jiff::{SignedDuration, Timestamp};
+use msars_api::annotations::PROFILE_USUAL_S;
 use msars_domain::ObjectKey;
+use msars_gate::Phase;
 
 /// How long a profile usually takes, from two pods to a split.
-pub const USUAL: SignedDuration = SignedDuration::from_secs(45);
+pub const USUAL: SignedDuration = SignedDuration::from_secs(PROFILE_USUAL_S as i64);
 
 /// A held revision that waits for its profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +38,21 @@ pub struct Turn {
     pub begin: bool,
     /// The earliest end.
     pub finish: Timestamp,
+}
+
+impl Turn {
+    /// How far it is while it is not begun: what others take from its time is told from what it never had.
+    pub fn phase(&self) -> Phase {
+        if self.begin {
+            Phase::Next {
+                finish: self.finish,
+            }
+        } else {
+            Phase::Queued {
+                finish: Some(self.finish),
+            }
+        }
+    }
 }
 
 /// Plans the queue.
@@ -111,6 +128,20 @@ mod tests {
                 ("f", false, at(135)),
             ]
         );
+    }
+
+    #[test]
+    fn time_that_others_take_is_told_from_time_that_is_not_there() {
+        let all = ["c", "b", "a"].map(|name| waiting(name, 0));
+        let phases: Vec<Phase> = turns(all.to_vec(), &[], 2, at(10))
+            .iter()
+            .map(Turn::phase)
+            .collect();
+        let next = Phase::Next { finish: at(55) };
+        let queued = Phase::Queued {
+            finish: Some(at(100)),
+        };
+        assert_eq!(phases, [next, next, queued]);
     }
 
     #[test]

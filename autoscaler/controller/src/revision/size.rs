@@ -1,9 +1,10 @@
-//! The size of a copy while it is measured: in-place resizes, and sizes that the node has no room for.
+//! The size of a copy while it is measured: in-place resizes, and sizes that node or namespace have no room for.
 
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
+use msars_client::apply::ApplyError;
 use msars_domain::MilliCpu;
 
 use super::measure::{Bench, Subject, status};
@@ -22,7 +23,8 @@ const STEP: u32 = 25;
 pub enum Resized {
     /// The status shows the limit.
     Done,
-    /// The node has no room for it, now or ever; the pod keeps the size that it had.
+    /// The node has no room for it, now or ever, or the API server refused it (quota, LimitRange); the pod keeps the
+    /// size that it had.
     NoRoom(String),
 }
 
@@ -43,11 +45,17 @@ fn pending(pod: &Pod) -> Option<(bool, String)> {
     Some((reason == "Infeasible", format!("{reason}: {message}")))
 }
 
-/// The sizes left to measure when one does not fit: it goes, and where only one remains, half of that comes, since two
-/// sizes tell what one cannot. Never below a twentieth of a core.
-pub fn without(sizes: &[MilliCpu], unfit: MilliCpu) -> Vec<MilliCpu> {
-    let mut left: Vec<MilliCpu> = sizes.iter().copied().filter(|size| *size < unfit).collect();
-    if let [only] = left[..] {
+/// The sizes left to measure when a copy does not get from one to another: that one goes with all beyond it. Where only
+/// one remains, half of that comes, since two sizes tell what one cannot, unless it is small sizes that do not fit.
+/// Never below a twentieth of a core.
+pub fn without(sizes: &[MilliCpu], (from, unfit): (MilliCpu, MilliCpu)) -> Vec<MilliCpu> {
+    let grows = unfit > from;
+    let beyond = |size: &MilliCpu| *size == unfit || (*size > unfit) == grows;
+    let mut left: Vec<MilliCpu> = sizes.to_vec();
+    left.retain(|size| !beyond(size));
+    if let [only] = left[..]
+        && grows
+    {
         let half = MilliCpu((only.0 / 2 / STEP * STEP).max(2 * STEP));
         if half < only {
             left.push(half);
@@ -67,7 +75,11 @@ pub async fn resize(
     subject: &Subject,
     (from, to): (MilliCpu, MilliCpu),
 ) -> Result<Resized, JobError> {
-    bench.apply(&blueprint.resize(&subject.uid, to)).await?;
+    match bench.apply(&blueprint.resize(&subject.uid, to)).await {
+        Ok(_) => {}
+        Err(ApplyError::Refused { message, .. }) => return Ok(Resized::NoRoom(message)),
+        Err(error) => return Err(error.into()),
+    }
     let api: Api<Pod> = Api::namespaced(bench.client.clone(), &subject.key.namespace);
     let begin = tokio::time::Instant::now();
     let mut found = None;
@@ -103,8 +115,43 @@ pub async fn resize(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::kubelet::Kubelets;
+    use crate::metrics::Metrics;
+    use crate::objective::Board;
+    use crate::plain::Plain;
+    use http::{Request, Response};
+    use jiff::Timestamp;
+    use kube::client::Body;
+    use kube::{Client, Config};
+    use msars_domain::ObjectKey;
+    use msars_observe::Preset;
     use serde_json::{Value, json};
+
+    /// Measures through an API server that answers every request with this failure.
+    fn refused(code: u16, message: &'static str) -> Bench {
+        let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+        tokio::spawn(async move {
+            while let Some((_request, answer)) = handle.next_request().await {
+                let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+                    "message": message, "reason": "x"});
+                let body = Body::from(status.to_string().into_bytes());
+                answer.send_response(Response::builder().status(code).body(body).unwrap());
+            }
+        });
+        Bench {
+            client: Client::new(service, "shop"),
+            kubelets: Kubelets::new(Config::new("http://127.0.0.1".parse().unwrap())),
+            plain: Plain::default(),
+            load_image: String::new(),
+            preset: Preset::shop(),
+            counts: Metrics::default(),
+            board: Arc::new(Board::default()),
+            now: || Timestamp::UNIX_EPOCH,
+        }
+    }
 
     fn pod(conditions: &Value, limit: &str) -> Pod {
         serde_json::from_value(json!({"status": {
@@ -141,19 +188,54 @@ mod tests {
     #[test]
     fn two_sizes_remain_where_one_does_not_fit() {
         let milli = |sizes: &[u32]| sizes.iter().copied().map(MilliCpu).collect::<Vec<_>>();
-        for (sizes, unfit, wanted) in [
-            (&[200, 400][..], 400, &[200, 100][..]),
-            (&[200, 400, 800], 800, &[200, 400]),
-            (&[400, 200, 100], 400, &[200, 100]),
-            (&[60, 120], 120, &[60, 50]),
-            (&[50, 100], 100, &[50]),
-            (&[100], 100, &[]),
+        for (sizes, from, unfit, wanted) in [
+            (&[200, 400][..], 200, 400, &[200, 100][..]),
+            (&[200, 400, 800], 400, 800, &[200, 400]),
+            (&[400, 200, 100], 200, 400, &[200, 100]),
+            (&[60, 120], 60, 120, &[60, 50]),
+            (&[50, 100], 50, 100, &[50]),
+            // A LimitRange has a minimum, too.
+            (&[200, 100], 200, 100, &[200]),
+            (&[400, 200, 100], 400, 200, &[400]),
         ] {
-            assert_eq!(
-                without(&milli(sizes), MilliCpu(unfit)),
-                milli(wanted),
-                "{sizes:?}"
-            );
+            let change = (MilliCpu(from), MilliCpu(unfit));
+            assert_eq!(without(&milli(sizes), change), milli(wanted), "{sizes:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_size_that_quota_or_limit_range_refuse_has_no_room() {
+        let quota = "exceeded quota: q, requested: limits.cpu=200m, used: limits.cpu=2, limited: limits.cpu=2";
+        let range = "pods \"copy\" is forbidden: maximum cpu usage per Container is 300m, but limit is 400m";
+        let invalid = "Pod \"copy\" is invalid: spec.containers[0].resources: Invalid value";
+        let grant = "User \"x\" cannot patch resource \"pods/resize\"";
+        let no_room = |message: &str| Ok(Resized::NoRoom(message.to_owned()));
+        for (code, message, wanted) in [
+            (403, quota, no_room(quota)),
+            (403, range, no_room(range)),
+            (422, invalid, no_room(invalid)),
+            (403, grant, Err("forbidden")),
+            (503, "shutting down", Err("unavailable")),
+        ] {
+            let blueprint = Blueprint {
+                workload: ObjectKey::new("shop", "carts"),
+                owner_uid: "d1".into(),
+                revision: "r1".into(),
+                template: json!({}),
+                container: "app".into(),
+                size: MilliCpu(200),
+                request_share: 0.5,
+            };
+            let subject = Subject {
+                key: blueprint.subject_key(),
+                uid: "p1".into(),
+                ip: String::new(),
+                host_ip: String::new(),
+                container: "app".into(),
+            };
+            let change = (MilliCpu(200), MilliCpu(400));
+            let found = resize(&refused(code, message), &blueprint, &subject, change).await;
+            assert_eq!(found.map_err(|error| error.category()), wanted, "{message}");
         }
     }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::shadow::Blueprint;
 use super::task::Job;
+use crate::objective::Health;
 use crate::profiles;
 use crate::world::Workload;
 
@@ -21,10 +22,10 @@ pub struct Limits {
     pub percentile: f64,
     /// Mean work expected before anything is measured, ms.
     pub work_guess_ms: f64,
-    /// Cores that a pod's threads can use.
-    pub cores: f64,
-    /// Callees that are not to be strained, with their self time in ms before the profile.
-    pub spared: BTreeMap<ObjectKey, f64>,
+    /// CPU of the largest node.
+    pub node: MilliCpu,
+    /// Callees that are not to be strained, and how they did before the profile.
+    pub spared: BTreeMap<ObjectKey, Health>,
     /// The most that callees have room for, and which of them bounds it.
     pub most: Option<(Rate, ObjectKey)>,
     /// When probing must have ended.
@@ -33,7 +34,7 @@ pub struct Limits {
 
 /// Builds the job, or says why there can be none.
 pub fn job(workload: &Workload, limits: Limits, now: Timestamp) -> Result<Job, String> {
-    let cores = limits.cores;
+    let node = Some(limits.node);
     let requests = workload
         .settings
         .profile_request
@@ -46,7 +47,7 @@ pub fn job(workload: &Workload, limits: Limits, now: Timestamp) -> Result<Job, S
         .ok_or("the serving container has no CPU request and no limit")?;
     let template = workload.template();
     let port = port(template, &container).ok_or("the serving container has no port")?;
-    let sizes = profiles::probed(workload, cores);
+    let sizes = profiles::probed(workload, node);
     let first = *sizes.first().ok_or("no size is allowed")?;
     let asked = workload.settings.profile_rates.iter();
     let rates = asked
@@ -68,7 +69,8 @@ pub fn job(workload: &Workload, limits: Limits, now: Timestamp) -> Result<Job, S
         mix,
         port,
         metrics: metrics(template, port),
-        grid: widened(profiles::grid(workload, cores), &sizes),
+        grid: widened(profiles::grid(workload, node), &sizes),
+        node: limits.node,
         sizes,
         rates,
         percentile: Percentile::new(limits.percentile).map_err(|error| error.to_string())?,

@@ -6,10 +6,12 @@ use jiff::Timestamp;
 use msars_api::crd::PhaseSeconds;
 use msars_client::apply::ApplyError;
 use msars_domain::{MilliCpu, ObjectKey, Percentile, Rate, RequestMix};
+use msars_gate::Trouble;
 use msars_llp::{Done, Fitted, Point, Profile};
 
 use super::shadow::Blueprint;
 use crate::metrics::ProfileOutcome;
+use crate::objective::Health;
 
 /// What is to be profiled.
 #[derive(Debug, Clone)]
@@ -28,12 +30,14 @@ pub struct Job {
     pub rates: Vec<Rate>,
     /// Sizes of the curve.
     pub grid: Vec<MilliCpu>,
+    /// CPU of the largest node: its cores are what the copy's threads can use at once.
+    pub node: MilliCpu,
     /// The percentile of the curve.
     pub percentile: Percentile,
     /// Mean work in ms expected before anything is measured.
     pub work_guess_ms: f64,
-    /// Callees that are not to be strained, with their self time in ms before the profile.
-    pub spared: BTreeMap<ObjectKey, f64>,
+    /// Callees that are not to be strained, and how they did before the profile.
+    pub spared: BTreeMap<ObjectKey, Health>,
     /// The most that callees have room for, and which of them bounds it.
     pub most: Option<(Rate, ObjectKey)>,
     /// When probing must have ended.
@@ -60,6 +64,8 @@ pub struct Finding {
     pub fitted: Fitted,
     /// The curve.
     pub profile: Profile,
+    /// The percentile of the curve.
+    pub percentile: Percentile,
     /// Every measured window.
     pub points: Vec<Point>,
     /// Why probing ended.
@@ -74,8 +80,8 @@ pub enum JobError {
     /// The image cannot be had.
     #[error("the image of the copy cannot be pulled: {0}")]
     ImagePull(String),
-    /// Not Ready in time, or ended.
-    #[error("the copy was not Ready within {within} s: {found}")]
+    /// Not Ready in time, or ended before.
+    #[error("the copy or its load pod was not Ready within {within} s: {found}")]
     NotReady {
         /// The limit in seconds.
         within: u64,
@@ -105,6 +111,9 @@ pub enum JobError {
         /// What happened.
         message: String,
     },
+    /// The job's task ended without an outcome: a defect.
+    #[error("the profile broke off, which is a defect that the controller's log shows: {0}")]
+    BrokenOff(String),
     /// The job was told to stop: the hold is over, or this replica no longer leads.
     #[error("stopped before the end")]
     Stopped,
@@ -121,6 +130,7 @@ impl From<&JobError> for ProfileOutcome {
             JobError::Nothing(_) => Self::Nothing,
             JobError::Apply(_) => Self::Write,
             JobError::Read { .. } => Self::Read,
+            JobError::BrokenOff(_) => Self::BrokenOff,
         }
     }
 }
@@ -137,7 +147,53 @@ impl JobError {
             Self::Nothing(_) => "NothingMeasured",
             Self::Apply(error) => error.category(),
             Self::Read { .. } => "ReadFailed",
+            Self::BrokenOff(_) => "BrokenOff",
             Self::Stopped => "Stopped",
+        }
+    }
+
+    /// What it means for the hold; one that was stopped has none any more.
+    pub fn trouble(&self) -> Option<Trouble> {
+        Some(match self {
+            Self::ImagePull(_) => Trouble::ImagePull,
+            Self::NotReady { .. } => Trouble::NotReady,
+            Self::Evicted(_) => Trouble::Evicted,
+            Self::Callee(_) | Self::CalleeFull(_) => Trouble::Callee,
+            Self::Nothing(_) | Self::Apply(_) | Self::Read { .. } | Self::BrokenOff(_) => {
+                Trouble::Errors
+            }
+            Self::Stopped => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_ends_the_hold_for_its_own_reason() {
+        let text = || "found".to_owned();
+        let not_ready = JobError::NotReady {
+            within: 43,
+            found: text(),
+        };
+        let read = JobError::Read {
+            step: "reading the copy",
+            message: text(),
+        };
+        for (error, trouble) in [
+            (JobError::ImagePull(text()), Some(Trouble::ImagePull)),
+            (not_ready, Some(Trouble::NotReady)),
+            (JobError::Evicted(text()), Some(Trouble::Evicted)),
+            (JobError::Callee(3), Some(Trouble::Callee)),
+            (JobError::CalleeFull(text()), Some(Trouble::Callee)),
+            (JobError::Nothing(text()), Some(Trouble::Errors)),
+            (read, Some(Trouble::Errors)),
+            (JobError::BrokenOff(text()), Some(Trouble::Errors)),
+            (JobError::Stopped, None),
+        ] {
+            assert_eq!(error.trouble(), trouble, "{error}");
         }
     }
 }
