@@ -7,7 +7,7 @@ use msars_api::annotations::Mode;
 use msars_api::crd::{
     CpuBounds, ServiceBudget, SloAutoscaler, SloAutoscalerSpec, TargetRef, WantedSize,
 };
-use msars_domain::ObjectKey;
+use msars_domain::{MilliCpu, ObjectKey};
 
 use crate::own::{Own, owner};
 use crate::world::Workload;
@@ -20,6 +20,79 @@ pub fn key(autoscaler: &SloAutoscaler) -> ObjectKey {
     let part = |text: &Option<String>| text.clone().unwrap_or_default();
     let meta = &autoscaler.metadata;
     ObjectKey::new(part(&meta.namespace), part(&meta.name))
+}
+
+/// SloAutoscalers by the Deployment that each names, the one that counts first: a team's own before one that was made
+/// here, then the older, then by name.
+#[derive(Debug, Default)]
+pub struct Targets(BTreeMap<ObjectKey, Vec<Arc<SloAutoscaler>>>);
+
+impl Targets {
+    /// Of all that are stored.
+    pub fn of(stored: &[Arc<SloAutoscaler>]) -> Self {
+        let mut out: BTreeMap<ObjectKey, Vec<Arc<SloAutoscaler>>> = BTreeMap::new();
+        for autoscaler in stored {
+            let target =
+                ObjectKey::new(key(autoscaler).namespace, &autoscaler.spec.target_ref.name);
+            out.entry(target).or_default().push(Arc::clone(autoscaler));
+        }
+        for all in out.values_mut() {
+            all.sort_by_cached_key(|autoscaler| {
+                let meta = &autoscaler.metadata;
+                let made = meta.creation_timestamp.as_ref().map(|time| time.0);
+                (made_here(autoscaler), made, meta.name.clone())
+            });
+        }
+        Self(out)
+    }
+
+    /// All of a Deployment.
+    pub fn all(&self, workload: &ObjectKey) -> &[Arc<SloAutoscaler>] {
+        self.0.get(workload).map_or(&[], Vec::as_slice)
+    }
+
+    /// The one that counts, by Deployment.
+    pub fn first(&self) -> BTreeMap<ObjectKey, Arc<SloAutoscaler>> {
+        let first = |(key, all): (&ObjectKey, &Vec<Arc<SloAutoscaler>>)| {
+            Some((key.clone(), Arc::clone(all.first()?)))
+        };
+        self.0.iter().filter_map(first).collect()
+    }
+
+    /// Those that do not count, each with the one that does.
+    pub fn others(&self) -> impl Iterator<Item = (&Arc<SloAutoscaler>, &Arc<SloAutoscaler>)> {
+        self.0
+            .values()
+            .filter_map(|all| all.split_first())
+            .flat_map(|(first, others)| others.iter().map(move |other| (other, first)))
+    }
+
+    /// The key of the one that counts, or under which one is made: the Deployment's, unless one of another target has it.
+    pub fn place(&self, workload: &ObjectKey) -> ObjectKey {
+        if let Some(first) = self.all(workload).first() {
+            return key(first);
+        }
+        let taken = self
+            .0
+            .values()
+            .flatten()
+            .any(|found| key(found) == *workload);
+        if taken {
+            ObjectKey::new(&workload.namespace, format!("{}-msars", workload.name))
+        } else {
+            workload.clone()
+        }
+    }
+}
+
+/// Whether an autoscaler was made here for the Deployment that it names, whichever object that is now.
+fn made_here(autoscaler: &SloAutoscaler) -> bool {
+    let owners = autoscaler.metadata.owner_references.iter().flatten();
+    owners.into_iter().any(|owner| {
+        owner.controller == Some(true)
+            && owner.kind == "Deployment"
+            && owner.name == autoscaler.spec.target_ref.name
+    })
 }
 
 /// Fewest and most replicas that a workload asks for.
@@ -41,7 +114,7 @@ pub fn asked(workload: &Workload) -> SloAutoscaler {
     let settings = &workload.settings;
     let (min_replicas, max_replicas) = bounds(workload);
     let mut autoscaler = SloAutoscaler::new(
-        &workload.key.name,
+        &workload.autoscaler.name,
         SloAutoscalerSpec {
             target_ref: TargetRef {
                 api_version: "apps/v1".into(),
@@ -69,20 +142,17 @@ pub fn asked(workload: &Workload) -> SloAutoscaler {
     autoscaler
 }
 
-/// What is to be written so that every workload has its autoscaler: new ones, and ours whose annotations changed.
-/// One of that name that somebody else made is left alone.
+/// What is to be written so that every workload has its autoscaler: new ones, and ours whose annotations changed. Where
+/// a team made one for the workload, whatever its name, nothing is.
 pub fn differences(
     stored: &[Arc<SloAutoscaler>],
     workloads: &BTreeMap<ObjectKey, Workload>,
 ) -> (Vec<SloAutoscaler>, Vec<SloAutoscaler>) {
     let (mut create, mut replace) = (Vec::new(), Vec::new());
+    let targets = Targets::of(stored);
     for workload in workloads.values() {
         let wanted = asked(workload);
-        let found = stored.iter().find(|autoscaler| {
-            autoscaler.metadata.namespace == wanted.metadata.namespace
-                && autoscaler.metadata.name == wanted.metadata.name
-        });
-        match found {
+        match targets.all(&workload.key).first() {
             None => create.push(wanted),
             Some(found) => {
                 let mut next = (**found).clone();
@@ -131,20 +201,25 @@ pub fn sizes(stored: &[WantedSize], wanted: &[WantedSize]) -> Vec<WantedSize> {
     out
 }
 
-/// Writes what a split wants for one workload's revisions; true when it stands. All else of the status is
-/// [`crate::workload::status`]'s.
-pub async fn want(own: &Own, workload: &Workload, budgets: &[&ServiceBudget]) -> bool {
-    let wanted: Vec<WantedSize> = budgets
+/// What a split wants of a workload's revisions: new pods are born with it, so that it is no more than they may have.
+pub fn wanted(workload: &Workload, budgets: &[&ServiceBudget]) -> Vec<WantedSize> {
+    budgets
         .iter()
         .map(|budget| WantedSize {
             revision: budget.revision.clone(),
-            size_milli: budget.size_milli,
+            size_milli: workload.born(MilliCpu(budget.size_milli)).0,
             replicas: budget.replicas,
         })
-        .collect();
+        .collect()
+}
+
+/// Writes what a split wants for one workload's revisions; true when it stands. All else of the status is
+/// [`crate::workload::status`]'s.
+pub async fn want(own: &Own, workload: &Workload, budgets: &[&ServiceBudget]) -> bool {
+    let wanted = wanted(workload, budgets);
     let running = workload.running().to_owned();
     let outcome = own
-        .status::<SloAutoscaler>(&workload.key, |autoscaler| {
+        .status::<SloAutoscaler>(&workload.autoscaler, |autoscaler| {
             let status = autoscaler.status.get_or_insert_default();
             let mut wanted = wanted.clone();
             // Where replicas and size are owned already, the running revision's size is `workload`'s to say.
@@ -168,6 +243,10 @@ pub async fn want(own: &Own, workload: &Workload, budgets: &[&ServiceBudget]) ->
 
 #[cfg(test)]
 mod tests {
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::json;
+
     use super::*;
 
     fn size(revision: &str, milli: u32) -> WantedSize {
@@ -185,5 +264,105 @@ mod tests {
         assert_eq!(kept, [size("b", 300), size("c", 400), size("a", 100)]);
         let many: Vec<WantedSize> = (0..20).map(|n| size(&n.to_string(), n)).collect();
         assert_eq!(sizes(&many, &[size("new", 1)]).len(), 10);
+    }
+
+    fn workload(place: &str) -> Workload {
+        let object = json!({
+            "metadata": {"namespace": "shop", "name": "carts", "uid": "d1", "annotations": {"msars.io/mode": "auto"}},
+            "spec": {"template": {"spec": {"containers": [{"name": "app", "image": "i"}]}}},
+        });
+        let mut workload = Workload::read(object, true, &[]).unwrap().0;
+        workload.autoscaler = ObjectKey::new("shop", place);
+        workload
+    }
+
+    /// One of a name and a target, made here or at an hour of the day by a team.
+    fn stored(name: &str, target: &str, hour: Option<u8>) -> Arc<SloAutoscaler> {
+        let mut autoscaler: SloAutoscaler = serde_json::from_value(json!({
+            "apiVersion": "msars.io/v1alpha1", "kind": "SloAutoscaler",
+            "metadata": {"namespace": "shop", "name": name},
+            "spec": {"targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": target}, "mode": "recommend"},
+        }))
+        .unwrap();
+        match hour {
+            Some(hour) => {
+                let at = format!("2026-03-01T{hour:02}:00:00Z");
+                autoscaler.metadata.creation_timestamp = serde_json::from_value(json!(at)).unwrap();
+            }
+            None => autoscaler.metadata.owner_references = Some(vec![owner(&workload(name))]),
+        }
+        Arc::new(autoscaler)
+    }
+
+    /// What is stored; the key of the one that counts or will, and the names of those made and replaced.
+    type Row<'a> = (
+        &'a [Arc<SloAutoscaler>],
+        &'a str,
+        &'a [&'a str],
+        &'a [&'a str],
+    );
+
+    #[test]
+    fn a_teams_own_is_found_by_its_target_and_wins() {
+        let ours = stored("carts", "carts", None);
+        let team = stored("team", "carts", Some(9));
+        let later = stored("a-later", "carts", Some(10));
+        let another = stored("carts", "orders", Some(9));
+        let table: &[Row<'_>] = &[
+            (&[], "carts", &["carts"], &[]),
+            (std::slice::from_ref(&ours), "carts", &[], &["carts"]),
+            (std::slice::from_ref(&team), "team", &[], &[]),
+            (&[ours.clone(), team.clone()], "team", &[], &[]),
+            // The older of two, whatever their names.
+            (&[later.clone(), team.clone()], "team", &[], &[]),
+            // One of its name for another Deployment.
+            (
+                std::slice::from_ref(&another),
+                "carts-msars",
+                &["carts-msars"],
+                &[],
+            ),
+            (&[another.clone(), team.clone()], "team", &[], &[]),
+        ];
+        for (stored, place, made, replaced) in table {
+            let targets = Targets::of(stored);
+            let workload = workload(place);
+            assert_eq!(targets.place(&workload.key), workload.autoscaler, "{place}");
+            let (create, replace) =
+                differences(stored, &BTreeMap::from([(workload.key.clone(), workload)]));
+            let names = |all: &[SloAutoscaler]| -> Vec<String> {
+                all.iter().map(|one| key(one).name).collect()
+            };
+            assert_eq!(names(&create), *made, "{place}");
+            assert_eq!(names(&replace), *replaced, "{place}");
+        }
+        let all = [later, ours, team];
+        let targets = Targets::of(&all);
+        let others: Vec<_> = targets
+            .others()
+            .map(|(other, first)| (key(other).name, key(first).name))
+            .collect();
+        let pair = |other: &str| (other.to_owned(), "team".to_owned());
+        assert_eq!(others, [pair("a-later"), pair("carts")]);
+    }
+
+    #[tokio::test]
+    async fn what_is_wanted_goes_to_the_one_that_counts() {
+        let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+        let server = tokio::spawn(async move {
+            let mut asked = Vec::new();
+            while let Some((request, answer)) = handle.next_request().await {
+                asked.push(request.uri().path().to_owned());
+                let stored = serde_json::to_vec(&*stored("team", "carts", Some(9))).unwrap();
+                answer.send_response(Response::new(Body::from(stored)));
+            }
+            asked
+        });
+        let own = Own::new(kube::Client::new(service, "shop"), "test");
+        assert!(want(&own, &workload("team"), &[]).await);
+        drop(own);
+        let asked = server.await.unwrap();
+        let path = "/apis/msars.io/v1alpha1/namespaces/shop/sloautoscalers/team";
+        assert_eq!(asked, [path.to_owned(), format!("{path}/status")]);
     }
 }

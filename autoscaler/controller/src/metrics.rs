@@ -41,6 +41,7 @@ pub struct Metrics {
     writes: Family<WriteLabels, Counter>,
     holds: Gauge,
     profiles: Family<ProfileLabels, Counter>,
+    pruned: Counter,
     splits: Family<SplitLabels, Counter>,
     split_seconds: Histogram,
     workloads: Family<WorkloadLabels, Gauge>,
@@ -58,6 +59,7 @@ impl Default for Metrics {
             writes: Family::default(),
             holds: Gauge::default(),
             profiles: Family::default(),
+            pruned: Counter::default(),
             splits: Family::default(),
             split_seconds: Histogram::new(SPLIT),
             workloads: Family::default(),
@@ -98,6 +100,11 @@ impl Metrics {
             "profiles",
             "Profiles by shadow pods, by outcome",
             it.profiles.clone(),
+        );
+        all.register(
+            "profiles_pruned",
+            "Profiles deleted because no revision needs them",
+            it.pruned.clone(),
         );
         all.register(
             "splits",
@@ -205,6 +212,11 @@ impl Metrics {
             .inc();
     }
 
+    /// Counts a profile that was deleted because no revision needs it.
+    pub fn pruned(&self) {
+        self.pruned.inc();
+    }
+
     /// Counts a split; `None` when there was none.
     pub fn split(&self, method: Option<Method>, seconds: f64) {
         let method = method.into();
@@ -283,6 +295,7 @@ mod tests {
         metrics.wrote(&scale, &Err(refused));
         metrics.profiled(ProfileOutcome::Callee);
         metrics.profiled(ProfileOutcome::Done);
+        metrics.pruned();
         metrics.split(Some(Method::Enumerated), 0.004);
         metrics.split(None, 0.004);
         metrics.dropped(Queue::Profiles);
@@ -313,6 +326,7 @@ mod tests {
             "msars_holds_open 2",
             "msars_profiles_total{outcome=\"Callee\"} 1",
             "msars_profiles_total{outcome=\"Done\"} 1",
+            "msars_profiles_pruned_total 1",
             "msars_splits_total{method=\"Enumerated\"} 1",
             "msars_splits_total{method=\"Failed\"} 1",
             "msars_split_seconds_count 2",

@@ -152,12 +152,12 @@ impl Own {
     }
 
     /// Deletes an object that, as it is stored now, is not worth keeping; one that is gone is fine, and one that changes
-    /// meanwhile stays.
+    /// meanwhile stays. True when this call deleted it.
     pub async fn delete_if<K: Kept>(
         &self,
         key: &ObjectKey,
         worthless: impl Fn(&K) -> bool,
-    ) -> Result<(), OwnError> {
+    ) -> Result<bool, OwnError> {
         let api = self.api::<K>(&key.namespace);
         let wrong = |source| OwnError {
             kind: K::kind(&()).into_owned(),
@@ -165,10 +165,10 @@ impl Own {
             source,
         };
         let Some(object) = api.get_opt(&key.name).await.map_err(wrong)? else {
-            return Ok(());
+            return Ok(false);
         };
         if !worthless(&object) {
-            return Ok(());
+            return Ok(false);
         }
         let meta = object.meta();
         let only = DeleteParams::default().preconditions(Preconditions {
@@ -176,8 +176,8 @@ impl Own {
             resource_version: meta.resource_version.clone(),
         });
         match api.delete(&key.name, &only).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
             Err(source) => Err(wrong(source)),
         }
     }

@@ -29,7 +29,7 @@ pub struct Known {
     pub source: ProfileSource,
     /// Mean CPU work per request, ms.
     pub work_ms: f64,
-    /// Changes whenever the profile does.
+    /// Changes whenever what was found does, and not with what is said of its drift.
     pub version: String,
 }
 
@@ -54,7 +54,10 @@ pub fn known(profile: &LoadLatencyProfile) -> Option<Known> {
         percentile,
         source: status.source?,
         work_ms: status.mechanism?.work_ms,
-        version: profile.metadata.resource_version.clone()?,
+        version: format!(
+            "{:?}",
+            (status.mechanism, status.percentile, status.point_count)
+        ),
     })
 }
 
@@ -78,44 +81,48 @@ fn curve(tables: &[SizeTable]) -> Result<Curve, CurveError> {
     Curve::new(sizes)
 }
 
-/// The smallest and the largest size that may be asked for: the user's, else half the template's to six times it.
+/// The smallest and the largest size that may be asked for: the user's, else half the template's to six times it, both
+/// within the LimitRanges. Where a resize would restart the container, the one nearest to the template's.
 pub fn bounds(workload: &Workload) -> Option<(MilliCpu, MilliCpu)> {
-    if let Some(asked) = workload.settings.cpu {
-        return Some((MilliCpu(asked.min_m.max(1)), MilliCpu(asked.max_m.max(1))));
-    }
-    let (_, cpu) = workload.serving.as_ref()?;
-    Some((share(cpu.size(), GRID[0]), share(cpu.size(), GRID[7])))
+    let own = workload.serving.as_ref().map(|(_, cpu)| cpu.size());
+    let asked = workload.settings.cpu;
+    let asked = asked.map(|asked| (MilliCpu(asked.min_m.max(1)), MilliCpu(asked.max_m.max(1))));
+    let usual = || own.map(|own| (share(own, GRID[0]), share(own, GRID[7])));
+    let (low, high) = asked.or_else(usual)?;
+    let (low, high) = match own.filter(|_| workload.restarts.is_some()) {
+        Some(own) => (own.max(low).min(high), own.max(low).min(high)),
+        None => (low, high),
+    };
+    let fit = |size| workload.allowed.fit(size);
+    Some((fit(low), fit(high)))
 }
 
 fn share(size: MilliCpu, of: f64) -> MilliCpu {
     MilliCpu(((f64::from(size.0) * of).round() as u32).max(1))
 }
 
-/// Sizes of a workload's curve, within the node's cores: the template's size times a grid, and both bounds. It reaches
-/// beyond the bounds, since these change without a new revision: a profile of a size that was pinned for a while says
-/// nothing about those that are allowed again.
-pub fn grid(workload: &Workload, cores: f64) -> Vec<MilliCpu> {
+/// Sizes of a workload's curve, within the largest node's CPU: the template's size times a grid, and both bounds. It
+/// reaches beyond the bounds, since these change without a new revision: a profile of a size that was pinned for a while
+/// says nothing about those that are allowed again. The template's own size is always within: its pods run somewhere.
+pub fn grid(workload: &Workload, node: Option<MilliCpu>) -> Vec<MilliCpu> {
     let Some((_, cpu)) = &workload.serving else {
         return Vec::new();
     };
     let base = cpu.size();
-    let most = MilliCpu(((cores * 1000.0) as u32).max(1));
+    let most = node.unwrap_or(base).max(base).max(MilliCpu(1));
     let ends = bounds(workload)
         .into_iter()
         .flat_map(|(low, high)| [low, high]);
     let mut sizes: Vec<MilliCpu> = GRID.iter().map(|of| share(base, *of)).chain(ends).collect();
     sizes.retain(|size| *size <= most);
-    if sizes.is_empty() {
-        sizes.push(most);
-    }
     sizes.sort();
     sizes.dedup();
     sizes
 }
 
 /// The sizes of the grid that may be asked for; never none.
-pub fn allowed(workload: &Workload, cores: f64) -> Vec<MilliCpu> {
-    let mut sizes = grid(workload, cores);
+pub fn allowed(workload: &Workload, node: Option<MilliCpu>) -> Vec<MilliCpu> {
+    let mut sizes = grid(workload, node);
     if let Some((low, high)) = bounds(workload) {
         let nearest = sizes
             .iter()
@@ -131,8 +138,8 @@ pub fn allowed(workload: &Workload, cores: f64) -> Vec<MilliCpu> {
 
 /// The sizes that a shadow pod visits: the template's first, then its double (its half where the double is not
 /// allowed).
-pub fn probed(workload: &Workload, cores: f64) -> Vec<MilliCpu> {
-    let grid = allowed(workload, cores);
+pub fn probed(workload: &Workload, node: Option<MilliCpu>) -> Vec<MilliCpu> {
+    let grid = allowed(workload, node);
     let Some((_, cpu)) = &workload.serving else {
         return grid;
     };
@@ -204,8 +211,6 @@ pub fn done(
     now: Timestamp,
 ) {
     let mechanism = &found.fitted.mechanism;
-    status.observed_generation = generation;
-    status.phase = Phase::Done;
     status.source = Some(found.source);
     status.points = found.points.iter().map(point).collect();
     status.point_count = found.points.len() as u32;
@@ -237,15 +242,34 @@ pub fn done(
         .collect();
     status.half_width = Some(rounded(found.profile.half_width));
     status.seconds = Some(found.seconds);
-    set_condition(
-        &mut status.conditions,
-        ConditionType::Ready,
-        true,
-        "Profiled",
-        &found.message,
+    stands(
+        status,
+        (Phase::Done, "Profiled", &found.message),
         generation,
         now,
     );
+}
+
+/// Says where a profile stands: its phase, and reason and message of the condition `Profiled` and of the summary.
+pub fn stands(
+    status: &mut LoadLatencyProfileStatus,
+    (phase, reason, message): (Phase, &str, &str),
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    status.observed_generation = generation;
+    status.phase = phase;
+    for type_ in [ConditionType::Profiled, ConditionType::Ready] {
+        set_condition(
+            &mut status.conditions,
+            type_,
+            phase == Phase::Done,
+            reason,
+            message,
+            generation,
+            now,
+        );
+    }
 }
 
 /// Four significant digits are more than any of these figures holds.

@@ -1,36 +1,41 @@
 //! What the controller knows of the cluster: guarded copies, and the opted-in workloads read out of them.
 
+mod birth;
+mod deployment;
 pub mod hpa;
-mod template;
+mod nodes;
+pub mod optional;
+pub mod ranges;
+pub mod scalers;
+pub mod template;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
-    autoscaling::v2::{HorizontalPodAutoscaler, HorizontalPodAutoscalerBehavior},
-    core::v1::{ConfigMap, LimitRange, Pod, ResourceQuota},
+    autoscaling::v2::HorizontalPodAutoscaler,
+    core::v1::{ConfigMap, LimitRange, Namespace, Node, Pod, ResourceQuota},
 };
 use kube::{
     Api,
     api::{ApiResource, DynamicObject},
     runtime::watcher,
 };
-use msars_api::annotations::{self, Adopt, Mode, Settings, Warning};
-use msars_api::crd::{AdoptedAutoscaler, LoadLatencyProfile, ServiceLevelObjective, SloAutoscaler};
+use msars_api::annotations;
+use msars_api::crd::{LoadLatencyProfile, ServiceLevelObjective, SloAutoscaler};
 use msars_api::names;
 use msars_client::connect::Clients;
 use msars_client::watched::{Watched, watched};
-use msars_domain::{CpuSize, MilliCpu, ObjectKey};
+use msars_domain::{MilliCpu, ObjectKey};
 use msars_gate::snapshot::Holds;
-use msars_gate::{Facts, HoldState, Stamps, images, revision_hash, serving, shape_hash};
 use msars_ops::shutdown::Tasks;
-use serde_json::Value;
 use tokio::sync::Notify;
 
-use self::hpa::Hpa;
-use self::template::sidecars;
+pub(crate) use self::deployment::Opted;
+pub use self::deployment::{Owned, Workload};
+use self::optional::Optional;
+use crate::autoscalers::Targets;
 
 /// The copies.
 #[derive(Debug, Clone)]
@@ -42,9 +47,14 @@ pub struct World {
     objectives: Watched<ServiceLevelObjective>,
     autoscalers: Watched<SloAutoscaler>,
     switches: Watched<ConfigMap>,
-    rivals: Watched<DynamicObject>,
+    hpas: Watched<DynamicObject>,
+    vpas: Optional,
+    scaled_objects: Optional,
+    namespaces: Watched<Namespace>,
     quotas: Watched<ResourceQuota>,
     limit_ranges: Watched<LimitRange>,
+    nodes: Watched<Node>,
+    node: Option<MilliCpu>,
     /// Told of every change.
     pub changed: Arc<Notify>,
 }
@@ -71,7 +81,7 @@ impl World {
         let deployments = ApiResource::erase::<Deployment>(&());
         let replica_sets = ApiResource::erase::<ReplicaSet>(&());
         // As stored: one that is taken over is kept whole, fields that our types do not know included.
-        let rivals = ApiResource::erase::<HorizontalPodAutoscaler>(&());
+        let hpas = ApiResource::erase::<HorizontalPodAutoscaler>(&());
         Self {
             deployments: copy!(
                 "watch deployments",
@@ -92,13 +102,18 @@ impl World {
                 Api::namespaced(client.clone(), namespace),
                 ()
             ),
-            rivals: copy!(
+            hpas: copy!(
                 "watch horizontalpodautoscalers",
-                Api::all_with(client.clone(), &rivals),
-                rivals
+                Api::all_with(client.clone(), &hpas),
+                hpas
             ),
+            vpas: Optional::start(optional::VPA, client, &changed, tasks),
+            scaled_objects: Optional::start(optional::SCALED_OBJECT, client, &changed, tasks),
+            namespaces: copy!("watch namespaces", Api::all(client.clone()), ()),
             quotas: copy!("watch resourcequotas", Api::all(client.clone()), ()),
             limit_ranges: copy!("watch limitranges", Api::all(client.clone()), ()),
+            nodes: copy!("watch nodes", Api::all(client.clone()), ()),
+            node: None,
             changed,
         }
     }
@@ -112,27 +127,23 @@ impl World {
             && self.objectives.synced()
             && self.autoscalers.synced()
             && self.switches.synced()
-            && self.rivals.synced()
+            && self.hpas.synced()
     }
 
     /// Whether what scaling reads besides was complete once.
     pub fn scaling_synced(&self) -> bool {
-        self.synced() && self.quotas.synced() && self.limit_ranges.synced()
-    }
-
-    /// All HorizontalPodAutoscalers.
-    pub fn rivals(&self) -> Vec<Arc<DynamicObject>> {
-        self.rivals.all()
+        self.synced()
+            && self.quotas.synced()
+            && self.limit_ranges.synced()
+            && self.namespaces.synced()
+            && self.vpas.settled()
+            && self.scaled_objects.settled()
+            && self.node_known()
     }
 
     /// All quotas.
     pub fn quotas(&self) -> Vec<Arc<ResourceQuota>> {
         self.quotas.all()
-    }
-
-    /// All limit ranges.
-    pub fn limit_ranges(&self) -> Vec<Arc<LimitRange>> {
-        self.limit_ranges.all()
     }
 
     /// The cluster-wide switch.
@@ -193,6 +204,8 @@ impl World {
                     .push(Arc::clone(&set));
             }
         }
+        let (limits, quotas) = (self.limit_ranges.all(), self.quotas());
+        let targets = Targets::of(&self.autoscalers.all());
         let mut out = BTreeMap::new();
         for deployment in self.deployments.all() {
             let meta = &deployment.metadata;
@@ -211,172 +224,11 @@ impl World {
                 && let Some((mut workload, found)) = Workload::read(object, annotated, owned)
                 && found == opted
             {
-                self.limit(&mut workload);
+                self.limit(&mut workload, &targets);
+                workload.allow(&limits, &quotas);
                 out.insert(workload.key.clone(), workload);
             }
         }
         out
-    }
-}
-
-impl World {
-    /// A workload that takes over its autoscaler has that one's limits.
-    fn limit(&self, workload: &mut Workload) {
-        if workload.settings.adopt == Adopt::Nothing {
-            return;
-        }
-        let found = hpa::found(&self.rivals.all(), &workload.key);
-        let autoscalers = self.autoscalers.all();
-        let stored = autoscalers
-            .iter()
-            .filter(|autoscaler| {
-                autoscaler.metadata.namespace.as_deref() == Some(&workload.key.namespace)
-                    && autoscaler.spec.target_ref.name == workload.key.name
-            })
-            .find_map(|autoscaler| autoscaler.status.as_ref()?.adopted.as_ref());
-        workload.limit(&found, stored);
-    }
-}
-
-/// Whether a Deployment is in our reach by its own wish.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Opted {
-    In,
-    Out,
-}
-
-/// An owned ReplicaSet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owned {
-    /// Its `pod-template-hash`.
-    pub pod_template_hash: String,
-    /// Its replicas.
-    pub replicas: u64,
-}
-
-/// An opted-in Deployment, read once.
-#[derive(Debug, Clone)]
-pub struct Workload {
-    /// Namespace and name.
-    pub key: ObjectKey,
-    /// Uid.
-    pub uid: String,
-    /// As stored.
-    pub object: Value,
-    /// Out of its annotations.
-    pub settings: Settings,
-    /// Annotation values that were not understood.
-    pub warnings: Vec<Warning>,
-    /// The revision of its template.
-    pub revision: String,
-    /// The template's hash that ignores CPU sizes.
-    pub shape: String,
-    /// Whose pause it is in.
-    pub state: HoldState,
-    /// The revision that runs while another waits.
-    pub from: Option<String>,
-    /// Start of the hold.
-    pub since: Option<Timestamp>,
-    /// `spec.replicas`.
-    pub replicas: u32,
-    /// Name and CPU of the serving container.
-    pub serving: Option<(String, CpuSize)>,
-    /// CPU requests of the other containers.
-    pub sidecars: MilliCpu,
-    /// ReplicaSets by the revision of their template.
-    pub owned: BTreeMap<String, Owned>,
-    /// Images of the template.
-    pub images: BTreeMap<String, String>,
-    /// The behaviour of the autoscaler that is or will be taken over.
-    pub behavior: Option<HorizontalPodAutoscalerBehavior>,
-}
-
-impl Workload {
-    pub(crate) fn read(
-        object: Value,
-        annotated: bool,
-        sets: &[Arc<DynamicObject>],
-    ) -> Option<(Self, Opted)> {
-        let facts = Facts::read(&object);
-        let held = !matches!(facts.state, HoldState::Free | HoldState::Users);
-        let opted = if (facts.settings.mode == Mode::Off || !annotated) && !held {
-            Opted::Out
-        } else {
-            Opted::In
-        };
-        let template = object.pointer("/spec/template")?;
-        let stamps = Stamps::read(&object);
-        let owned = sets
-            .iter()
-            .filter_map(|set| {
-                let template = set.data.pointer("/spec/template")?;
-                let label = template
-                    .pointer("/metadata/labels/pod-template-hash")?
-                    .as_str()?;
-                let replicas = set.data.pointer("/status/replicas").and_then(Value::as_u64);
-                let owned = Owned {
-                    pod_template_hash: label.to_owned(),
-                    replicas: replicas.unwrap_or(0),
-                };
-                Some((revision_hash(template).to_string(), owned))
-            })
-            .collect();
-        let found = serving(template);
-        let name = found.as_ref().map(|serving| serving.name.to_owned());
-        let workload = Self {
-            key: facts.key(),
-            uid: object.pointer("/metadata/uid")?.as_str()?.to_owned(),
-            settings: facts.settings.clone(),
-            warnings: facts.warnings.clone(),
-            revision: facts.revision.to_string(),
-            shape: shape_hash(template).to_string(),
-            state: facts.state.clone(),
-            from: stamps.as_ref().and_then(|stamps| stamps.from.clone()),
-            since: stamps.and_then(|stamps| stamps.since),
-            replicas: u32::try_from(facts.replicas).unwrap_or(u32::MAX),
-            sidecars: sidecars(template, name.as_deref()),
-            serving: found.and_then(|serving| Some((serving.name.to_owned(), serving.cpu?))),
-            images: images(template),
-            behavior: None,
-            owned,
-            object,
-        };
-        Some((workload, opted))
-    }
-
-    /// Takes over the limits and behaviour of its autoscaler, or of the one that was taken over, if it asks for it.
-    pub(crate) fn limit(&mut self, found: &[Hpa], stored: Option<&AdoptedAutoscaler>) {
-        self.behavior = hpa::limit(&mut self.settings, found, stored);
-    }
-
-    /// Whether a hold of ours stands.
-    pub fn held(&self) -> bool {
-        matches!(
-            self.state,
-            HoldState::Ours { .. } | HoldState::Orphaned { .. }
-        )
-    }
-
-    /// The revision that serves: the one before the hold, or the template's.
-    pub fn running(&self) -> &str {
-        match (&self.state, &self.from) {
-            (HoldState::Ours { .. } | HoldState::Orphaned { .. }, Some(from)) => from,
-            _ => &self.revision,
-        }
-    }
-
-    /// The application: the annotation, or the namespace's name.
-    pub fn application(&self) -> &str {
-        self.settings
-            .application
-            .as_deref()
-            .unwrap_or(&self.key.namespace)
-    }
-
-    /// The pod template.
-    pub fn template(&self) -> &Value {
-        self.object
-            .pointer("/spec/template")
-            .unwrap_or(&Value::Null)
     }
 }

@@ -31,6 +31,8 @@ kinds! {
         Decided,
         /// There was nothing to decide.
         Idle,
+        /// Nothing was decided: what was taken over from the workloads must be stored anew first.
+        Unstored,
         /// The last one was still being decided.
         Busy,
         /// No decision in time.
@@ -153,6 +155,8 @@ kinds! {
         Write,
         /// A read failed.
         Read,
+        /// Its task ended without an outcome.
+        BrokenOff,
     }
 }
 
@@ -234,6 +238,8 @@ kinds! {
         Ticks,
         /// A held revision: other profiles left it no time before its deadline.
         Profiles,
+        /// A tick's lines of the decision log: those before it were not written yet.
+        Decisions,
     }
 }
 

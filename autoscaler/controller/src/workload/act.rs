@@ -1,12 +1,15 @@
 //! Carrying out one workload's decision: what must be remembered is stored first, then the writes, then their outcome.
 
+use jiff::Timestamp;
 use msars_api::crd::SloAutoscaler;
 use msars_client::apply::{Applied, ApplyError};
 use msars_domain::{Action, MilliCpu, ObjectKey, Observation};
-use msars_plan::State;
+use msars_plan::{Refused, Refuser, State};
 
 use super::adopt::{self, Next};
 use super::hands::{Hands, Task};
+use super::reach::{self, Reach};
+use super::rivals;
 use super::status::{self, Said};
 use crate::autoscalers;
 
@@ -23,6 +26,18 @@ pub struct Outcome {
     pub written: bool,
     /// Pods that were shrunk, by uid, with the size they had.
     pub shrunk: Vec<(String, MilliCpu)>,
+    /// A write was forbidden: the grant is missing.
+    pub forbidden: bool,
+}
+
+/// How the writes of a decision ended.
+struct Ended {
+    /// Why the write of replicas failed.
+    failed: Option<String>,
+    /// Replicas are as decided.
+    scaled: bool,
+    /// What the API server refused, in its words.
+    refused: Vec<(Refused, String)>,
 }
 
 impl Hands {
@@ -34,6 +49,7 @@ impl Hands {
             seen: task.seen.clone(),
             written: false,
             shrunk: Vec::new(),
+            forbidden: false,
         };
         let next = adopt::next(&task.case());
         let mut state = task.decision.state.clone();
@@ -48,12 +64,19 @@ impl Hands {
         } else {
             adopt::told(&next, status::stored(&task.autoscaler))
         };
+        let keeper = rivals::keeper(&task.workload.object, task.before.wrote, task.now);
+        let told = |reach| reach::told(&task.workload.key, &task.workload.settings, reach);
+        let reach = told(task.reach);
         let said = Said {
+            workload: &task.workload,
             decision: &task.decision,
             seen: &task.seen,
             state: &state,
             failed: None,
+            refused: None,
             adoption: adoption.as_ref(),
+            keeper: keeper.as_ref(),
+            reach: reach.as_ref(),
             now: task.now,
         };
         let acts = !task.decision.actions.is_empty();
@@ -62,6 +85,9 @@ impl Hands {
             out.written = self.say(&task, &said).await;
         }
         if !acts {
+            if out.written {
+                self.tell_changes(&task, &said).await;
+            }
             if out.written || !due {
                 self.take_over(&task, next).await;
             }
@@ -71,14 +97,54 @@ impl Hands {
             out.state = task.before;
             return out;
         }
+        let Ended {
+            failed,
+            scaled,
+            refused,
+        } = self.write(&task, &mut out).await;
+        if !scaled {
+            out.state = task.decision.state_without_scale(task.now);
+        }
+        let granted = if out.forbidden {
+            Some(false)
+        } else {
+            task.reach.granted
+        };
+        let reach = told(Reach {
+            granted,
+            ..task.reach
+        });
+        let words = refused.last().map(|(_, words)| words.clone());
+        let whole = scaled && refused.is_empty() && !out.forbidden;
+        for (refused, words) in refused {
+            out.state.refuse(refused, &words);
+        }
+        let said = Said {
+            state: &out.state,
+            failed: failed.as_deref(),
+            refused: words.as_deref(),
+            reach: reach.as_ref(),
+            ..said
+        };
+        if !whole {
+            self.say(&task, &said).await;
+        }
+        self.tell_changes(&task, &said).await;
+        out
+    }
+
+    /// The writes of a decision in their order, up to one that is forbidden.
+    async fn write(&self, task: &Task, out: &mut Outcome) -> Ended {
         let mut failed = None;
         let mut scaled = true;
-        for action in &task.decision.actions {
+        let mut refused: Vec<(Refused, String)> = Vec::new();
+        let mut actions = task.decision.actions.iter();
+        while let Some(action) = actions.next() {
             let ended = self.apply(action).await;
             match action {
                 Action::Scale { to, .. } => {
                     scaled = matches!(ended, Ok(Applied::Done));
-                    failed = self.scaled(&task, *to, &ended).await;
+                    failed = self.scaled(task, *to, &ended).await;
                 }
                 Action::Resize { uid, .. } => {
                     if matches!(ended, Ok(Applied::Done)) {
@@ -86,24 +152,27 @@ impl Hands {
                     }
                     if let Err(error) = &ended {
                         self.refused(&task.workload, action, error).await;
+                        let more = refusal(&task.seen, action, error, task.now);
+                        refused.extend(more.map(|refused| (refused, error.to_string())));
                     }
                 }
                 _ => {}
             }
-            if matches!(ended, Err(ApplyError::Forbidden { .. })) {
+            if let Err(error @ ApplyError::Forbidden { .. }) = &ended {
+                out.forbidden = true;
+                if matches!(action, Action::Resize { .. }) {
+                    // The rest would be refused in the same words.
+                    let rest = actions.filter_map(|a| refusal(&task.seen, a, error, task.now));
+                    refused.extend(rest.map(|refused| (refused, error.to_string())));
+                }
                 break;
             }
         }
-        if !scaled {
-            out.state = task.decision.state_without_scale(task.now);
-            let said = Said {
-                state: &out.state,
-                failed: failed.as_deref(),
-                ..said
-            };
-            self.say(&task, &said).await;
+        Ended {
+            failed,
+            scaled,
+            refused,
         }
-        out
     }
 
     async fn say(&self, task: &Task, said: &Said<'_>) -> bool {
@@ -150,6 +219,39 @@ impl Hands {
             }
         }
     }
+}
+
+/// What is remembered of a resize that the API server refused; nothing of one that it may accept the next time.
+pub fn refusal(
+    seen: &Observation,
+    action: &Action,
+    error: &ApplyError,
+    now: Timestamp,
+) -> Option<Refused> {
+    let Action::Resize {
+        uid,
+        request,
+        limit,
+        ..
+    } = action
+    else {
+        return None;
+    };
+    let by = match error {
+        ApplyError::Unavailable { .. } => return None,
+        ApplyError::Forbidden { .. } => Refuser::Grant,
+        ApplyError::Refused { .. } | ApplyError::Malformed { .. } => Refuser::Server,
+    };
+    let size = limit.or(*request)?;
+    let pod = seen.pods.iter().find(|pod| &pod.uid == uid);
+    Some(Refused {
+        uid: uid.clone(),
+        size,
+        at: now,
+        infeasible: false,
+        by,
+        shrink: pod.is_some_and(|pod| size < pod.asked.size()),
+    })
 }
 
 /// The pod that an action shrank, with the size it had.

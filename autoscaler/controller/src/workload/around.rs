@@ -1,22 +1,58 @@
 //! What a tick rests on and what it leaves: copies of the cluster's objects, memory, the decision log.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use msars_api::annotations::Adopt;
 use msars_api::crd::SloAutoscaler;
 use msars_domain::ObjectKey;
-use msars_plan::Tick;
+use msars_gate::HoldState;
+use msars_plan::{Decision, Tick};
+use serde_json::Value;
+use tokio::time::Interval;
 
 use super::gather::{self, Around};
 use super::history::History;
 use super::kept::Kept;
 use super::record::Line;
 use super::spared::Before;
-use super::{DISCOVERED_S, Memory, Workloads, status};
+use super::{Memory, Workloads, status};
+use crate::metrics::Queue;
+use crate::objective::{Board, Decided};
 use crate::profiles;
 use crate::world::Workload;
 use crate::world::hpa::{self, Hpa};
+
+/// Whether the API server offers `pods/resize` is asked again after so many seconds.
+const DISCOVERED_S: f64 = 600.0;
+/// Longest time of asking; a tick has 15 s.
+const DISCOVERY: Duration = Duration::from_secs(3);
+
+/// Applications in which a rollout is held or under way: until it is complete nothing of them shrinks. One that its
+/// user paused, or that passed its progress deadline, may last for ever and is not waited for.
+pub(super) fn changing(workloads: &BTreeMap<ObjectKey, Workload>) -> BTreeSet<(String, String)> {
+    let lasts = |workload: &Workload| {
+        let conditions = workload.object.pointer("/status/conditions");
+        let mut conditions = conditions.and_then(Value::as_array).into_iter().flatten();
+        workload.state == HoldState::Users
+            || conditions.any(|found| found["reason"] == "ProgressDeadlineExceeded")
+    };
+    workloads
+        .values()
+        .filter(|workload| workload.held() || (gather::rolling(workload) && !lasts(workload)))
+        .map(Workload::member_of)
+        .collect()
+}
+
+/// The time of the next tick: its period, or sooner where a release waits for it.
+pub(super) async fn due(ticks: &mut Interval, board: &Board) {
+    tokio::select! {
+        _tick = ticks.tick() => {}
+        () = board.asked.notified() => ticks.reset(),
+    }
+}
 
 impl Workloads {
     /// Autoscalers that may be adopted.
@@ -24,29 +60,25 @@ impl Workloads {
         if workload.settings.adopt == Adopt::Nothing {
             return Vec::new();
         }
-        hpa::found(&self.world.rivals(), &workload.key)
+        hpa::found(&self.world.hpas(), &workload.key)
     }
 
-    /// Writes a tick to the decision log.
-    pub(super) fn log(&self, tick: &Arc<Tick>, decisions: &[Option<msars_plan::Decision>]) {
-        let Some(log) = self.means.log.clone() else {
+    /// Posts a tick on the board, and hands its decisions to the log.
+    pub(super) fn tell(&self, tick: &Arc<Tick>, decisions: &[Option<Decision>]) {
+        self.means.board.decide(Decided {
+            tick: Arc::clone(tick),
+            decisions: decisions.to_vec(),
+        });
+        let Some(log) = &self.means.log else {
             return;
         };
-        // One that failed cannot be replayed.
-        let Some(decisions) = decisions.iter().cloned().collect() else {
-            return;
-        };
-        let line = Line {
-            tick: (**tick).clone(),
-            limits: self.engine.limits().clone(),
-            decisions,
-        };
-        // Nothing waits for the disk; lines are written one after the other by the log's own lock.
-        drop(tokio::task::spawn_blocking(move || {
-            if let Err(error) = log.write(&line) {
-                tracing::warn!(%error, "decisions were not logged");
-            }
-        }));
+        let lines = Line::each(tick, self.engine.limits(), decisions).collect();
+        if !log.record(lines) {
+            self.means.metrics.dropped(Queue::Decisions);
+            tracing::warn!(
+                "a tick's decisions are not logged: what reads or stores the log is too slow"
+            );
+        }
     }
 
     /// The memory of a workload, from its status when this leader has none.
@@ -77,7 +109,7 @@ impl Workloads {
     }
 
     /// What every decision of a tick rests on beside its own workload.
-    pub(super) fn around(&self) -> Around {
+    pub(super) fn around(&self, workloads: &BTreeMap<ObjectKey, Workload>) -> Around {
         Around {
             budgets: gather::budgets(&self.world.objectives()),
             known: self
@@ -92,28 +124,39 @@ impl Workloads {
                     Some(((key, profile.spec.revision.clone()), found))
                 })
                 .collect(),
-            rivals: self.world.rivals(),
+            now: (self.means.now)(),
+            rivals: self.world.scalers(),
+            ungranted: self.grants.missing(),
             quotas: self.world.quotas(),
-            ranges: self.world.limit_ranges(),
             profiling: gather::profiling(&self.world.pods()),
-            resizable: self.resizable.is_some_and(|(found, _)| found),
-            cores: self.means.cores,
+            changing: changing(workloads),
+            resizable: self.resizable.map(|(found, _)| found),
+            node: self.world.node(),
         }
     }
 
-    /// Asks now and then whether the API server offers `pods/resize`; without an answer the last one holds.
+    /// Asks now and then whether the API server offers `pods/resize`. Without an answer the last one holds; without any
+    /// it is asked at every tick.
     pub(super) async fn discover(&mut self) {
         let now = (self.means.now)();
         let fresh = |at: Timestamp| now.duration_since(at).as_secs_f64() < DISCOVERED_S;
         if self.resizable.is_some_and(|(_, at)| fresh(at)) {
             return;
         }
-        match self.hands.client.list_core_api_resources("v1").await {
-            Ok(list) => {
+        let asked = self.hands.client.list_core_api_resources("v1");
+        match tokio::time::timeout(DISCOVERY, asked).await {
+            Ok(Ok(list)) => {
                 let found = list.resources.iter().any(|r| r.name == "pods/resize");
                 self.resizable = Some((found, now));
             }
-            Err(error) => tracing::warn!(%error, "whether pods can be resized is not known"),
+            failed => {
+                let known = self.resizable.map(|(found, _)| found);
+                tracing::warn!(
+                    ?failed,
+                    known,
+                    "whether pods can be resized was not answered"
+                );
+            }
         }
     }
 }

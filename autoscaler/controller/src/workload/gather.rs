@@ -3,29 +3,30 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota};
-use kube::api::DynamicObject;
-use msars_api::annotations::{Adopt, Mode};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
+use msars_api::annotations::Mode;
 use msars_api::crd::{ServiceLevelObjective, SloAutoscaler};
 use msars_domain::{
-    CpuBounds, CpuSize, MilliCpu, Millis, ObjectKey, Observation, Percentile, PodState, Qos,
-    RateSample, RevisionState, Signals, Wishes,
+    CpuBounds, CpuSize, MilliCpu, Millis, ObjectKey, Observation, Percentile, PodState, RateSample,
+    Signals, Wishes,
 };
 use msars_gate::serving;
 use msars_observe::Revision;
 use serde_json::Value;
 
-use super::adopt::{self, Case, Hold, Next};
+use super::revisions::revisions;
+use super::takeover::rehearses;
 use super::{behavior::behavior, pod, rivals, room};
 use crate::autoscalers;
 use crate::pods::{Serving, shadow};
 use crate::profiles::{self, Known};
-use crate::world::{Workload, hpa};
+use crate::world::Workload;
+use crate::world::scalers::Scalers;
+use crate::world::template::qos;
 
 /// The percentile of a workload that no objective reaches.
 const USUAL: f64 = 0.99;
-/// Below this share, live work differs from the profile's by no more than scrapes can tell.
-const TELLS: f64 = 0.2;
 
 /// A self-time budget at its percentile.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -100,18 +101,22 @@ pub struct Around {
     pub budgets: Budgets,
     /// Finished profiles by workload and revision, with the hash of the template's shape.
     pub known: BTreeMap<(ObjectKey, String), (String, Known)>,
+    /// When.
+    pub now: Timestamp,
     /// Second autoscalers.
-    pub rivals: Vec<Arc<DynamicObject>>,
+    pub rivals: Scalers,
+    /// Namespaces in which nothing may be written.
+    pub ungranted: BTreeSet<String>,
     /// Quotas.
     pub quotas: Vec<Arc<ResourceQuota>>,
-    /// Limit ranges.
-    pub ranges: Vec<Arc<LimitRange>>,
     /// Namespaces with shadow pods.
     pub profiling: BTreeSet<String>,
-    /// The API server offers `pods/resize`.
-    pub resizable: bool,
-    /// Cores that a pod's threads can use at once.
-    pub cores: f64,
+    /// Namespace and name of applications in which a rollout is held or under way.
+    pub changing: BTreeSet<(String, String)>,
+    /// Whether the API server offers `pods/resize`, when it has said so.
+    pub resizable: Option<bool>,
+    /// CPU of the largest node.
+    pub node: Option<MilliCpu>,
 }
 
 /// What one workload brings.
@@ -131,6 +136,8 @@ pub struct One<'a> {
     pub live: Vec<&'a Revision>,
     /// Its recent rates.
     pub history: Vec<RateSample>,
+    /// When we last changed its replicas.
+    pub wrote: Option<Timestamp>,
 }
 
 /// Puts everything together.
@@ -146,9 +153,10 @@ pub fn observation(around: &Around, one: One<'_>) -> Observation {
     let rehearses = acts && rehearses(around, &one);
     let rival = rivals::rival(&around.rivals, &workload.key);
     let (min_replicas, max_replicas) = replicas(workload, one.autoscaler);
+    let cost = room::cost(one.serving, workload.template(), &container);
     Observation {
         wishes: Wishes {
-            acts: acts && !rehearses,
+            acts: acts && !rehearses && !around.ungranted.contains(namespace),
             pause: settings.pause,
             pause_scale_down: settings.pause_scale_down,
             emergency: settings.emergency,
@@ -156,27 +164,28 @@ pub fn observation(around: &Around, one: One<'_>) -> Observation {
         pods: pods(workload, one.serving, &container),
         container,
         replicas: workload.replicas,
+        uncreated: workload.replicas.saturating_sub(one.serving.len() as u32),
+        create_failure: room::create_failure(&workload.object),
         min_replicas,
         max_replicas,
-        cpu: room::bounds(
-            &around.ranges,
-            namespace,
-            cpu_bounds(one.autoscaler, workload, template, around.cores),
-            template,
-            workload.sidecars,
-        ),
+        cpu: cpu_bounds(one.autoscaler, workload, template, around.node),
         template,
         qos,
-        resizable: around.resizable,
+        resizable: (around.resizable).map(|offered| offered && workload.restarts.is_none()),
+        restarts: workload.restarts.clone(),
         revisions: revisions(around, workload, one.percentile, &one.live),
         // Windows of a namespace in which a shadow pod is driven hold its load: by them nothing shrinks either.
-        rolling: rolling(workload) || around.profiling.contains(namespace),
+        rolling: rolling(workload)
+            || around.profiling.contains(namespace)
+            || around.changing.contains(&workload.member_of()),
         promoted: false,
         behavior: behavior(spec.behavior.as_ref().or(workload.behavior.as_ref())),
         headroom: room::headroom(&around.quotas, namespace, workload.template(), qos),
+        cost,
         quotas: room::names(&around.quotas, namespace, workload.template(), qos),
         rival: rival.filter(|_| !rehearses),
-        declared_by: rivals::declared_by(&workload.object),
+        declared_by: rivals::keeper(&workload.object, one.wrote, around.now)
+            .map(|keeper| keeper.manager),
         signals: one.signals,
         history: one.history,
     }
@@ -185,24 +194,6 @@ pub fn observation(around: &Around, one: One<'_>) -> Observation {
 /// Whether the product acts on a workload: its annotation and its autoscaler both say so.
 pub fn acts(workload: &Workload, autoscaler: &SloAutoscaler) -> bool {
     workload.settings.mode == Mode::Auto && autoscaler.spec.mode == "auto"
-}
-
-/// Whether nothing but a good decision is missing to take over the workload's autoscaler.
-fn rehearses(around: &Around, one: &One<'_>) -> bool {
-    let adopt = one.workload.settings.adopt;
-    if adopt == Adopt::Nothing {
-        return false;
-    }
-    let status = one.autoscaler.status.as_ref();
-    let case = Case {
-        workload: &one.workload.key,
-        adopt,
-        acts: true,
-        found: &hpa::found(&around.rivals, &one.workload.key),
-        stored: status.and_then(|status| status.adopted.as_ref()),
-        good: false,
-    };
-    matches!(adopt::next(&case), Next::Hold(Hold::Waits(_)))
 }
 
 /// Fewest and most replicas. Where the object is ours, what the annotations ask for counts at once, not only when it is
@@ -240,151 +231,41 @@ pub fn pods(workload: &Workload, serving: &[Serving], container: &str) -> Vec<Po
         .collect()
 }
 
-/// The user's bounds, else half the template's size to six times it, within the node.
+/// The user's bounds, else half the template's size to six times it within the largest node; all within LimitRanges.
 fn cpu_bounds(
     autoscaler: &SloAutoscaler,
     workload: &Workload,
     template: CpuSize,
-    cores: f64,
+    node: Option<MilliCpu>,
 ) -> CpuBounds {
     let asked = if autoscalers::ours(autoscaler, workload) {
         autoscalers::asked(workload).spec.cpu
     } else {
         autoscaler.spec.cpu
     };
+    let fit = |size: MilliCpu| workload.allowed.fit(size);
     if let Some(asked) = asked {
         return CpuBounds {
-            min: MilliCpu(asked.min_milli.max(1)),
-            max: MilliCpu(asked.max_milli.max(1)),
+            min: fit(MilliCpu(asked.min_milli)),
+            max: fit(MilliCpu(asked.max_milli)),
             step: MilliCpu(asked.step_milli.max(1)),
         };
     }
     let size = template.size();
-    let grid = profiles::allowed(workload, cores);
+    let grid = profiles::allowed(workload, node);
     CpuBounds {
-        min: grid.iter().copied().min().unwrap_or(size),
-        max: grid.iter().copied().max().unwrap_or(size),
+        min: fit(grid.iter().copied().min().unwrap_or(size)),
+        max: fit(grid.iter().copied().max().unwrap_or(size)),
         step: MilliCpu((size.0 / 4).clamp(1, 50)),
     }
 }
 
 /// A hold, a template that the Deployment controller has not seen, or pods of an older one.
-fn rolling(workload: &Workload) -> bool {
+pub(super) fn rolling(workload: &Workload) -> bool {
     let number = |path: &str| workload.object.pointer(path).and_then(Value::as_u64);
     let replicas = number("/status/replicas").unwrap_or(0);
     let updated = number("/status/updatedReplicas").unwrap_or(0);
     let generation = number("/metadata/generation").unwrap_or(0);
     let seen = number("/status/observedGeneration").unwrap_or(generation);
     workload.held() || seen < generation || replicas > updated
-}
-
-/// The revisions in play; when none of them is profiled, the older ones that are and that an undo could bring back.
-fn revisions(
-    around: &Around,
-    workload: &Workload,
-    usual: Percentile,
-    live: &[&Revision],
-) -> Vec<RevisionState> {
-    let profile = |revision: &str| {
-        around
-            .known
-            .get(&(workload.key.clone(), revision.to_owned()))
-    };
-    let of_shape = || {
-        let same = |((key, _), (shape, _)): &(&(ObjectKey, String), &(String, Known))| {
-            *key == workload.key && *shape == workload.shape
-        };
-        around.known.iter().find(same).map(|(_, found)| found)
-    };
-    let state = |revision: &str| {
-        let current = revision == workload.revision;
-        // A template that differs in CPU sizes alone keeps its profile.
-        let known = profile(revision)
-            .or_else(|| if current { of_shape() } else { None })
-            .map(|(_, known)| known);
-        let key = (workload.key.clone(), revision.to_owned());
-        let budget = around.budgets.get(&key);
-        let percentile = budget
-            .map(|budget| budget.percentile)
-            .or_else(|| known.map(|known| known.percentile));
-        RevisionState {
-            hash: revision.to_owned(),
-            current,
-            budget: budget.map(|budget| budget.ms),
-            percentile: percentile.unwrap_or(usual),
-            curve: known.map(|known| known.curve.clone()),
-            work_ratio: known.and_then(|known| work_ratio(workload, revision, known, live)),
-        }
-    };
-    let mut wanted: Vec<&str> = vec![&workload.revision];
-    if workload.running() != workload.revision {
-        wanted.push(workload.running());
-    }
-    for (revision, owned) in &workload.owned {
-        if owned.replicas > 0 && !wanted.contains(&revision.as_str()) {
-            wanted.push(revision);
-        }
-    }
-    let mut out: Vec<RevisionState> = wanted.iter().map(|revision| state(revision)).collect();
-    if out.iter().all(|revision| revision.curve.is_none()) {
-        let older = workload
-            .owned
-            .keys()
-            .filter(|revision| !wanted.contains(&revision.as_str()))
-            .filter(|revision| profile(revision).is_some());
-        out.extend(older.map(|revision| state(revision)));
-    }
-    out
-}
-
-/// Live CPU per request over the profile's; 1 where the difference is too small to tell.
-fn work_ratio(
-    workload: &Workload,
-    revision: &str,
-    known: &Known,
-    live: &[&Revision],
-) -> Option<f64> {
-    let hash = &workload.owned.get(revision)?.pod_template_hash;
-    let found = live.iter().find(|found| &found.revision == hash)?;
-    let (cores, rate) = (found.cpu_cores.value()?, found.rate.value()?);
-    if rate.get() <= 1.0 || known.work_ms <= 0.0 {
-        return None;
-    }
-    let ratio = cores * 1000.0 / rate.get() / known.work_ms;
-    Some(if (ratio - 1.0).abs() > TELLS {
-        ratio
-    } else {
-        1.0
-    })
-}
-
-/// The template's class, as the API server computes it from CPU and memory of all containers.
-pub fn qos(template: &Value) -> Qos {
-    let (mut any, mut guaranteed) = (false, true);
-    for list in ["/spec/containers", "/spec/initContainers"] {
-        let containers = template.pointer(list).and_then(Value::as_array);
-        for container in containers.into_iter().flatten() {
-            for kind in ["cpu", "memory"] {
-                let get = |side: &str| {
-                    let value = container.pointer(&format!("/resources/{side}/{kind}"));
-                    value.filter(|value| !zero(value))
-                };
-                let (request, limit) = (get("requests"), get("limits"));
-                any |= request.is_some() || limit.is_some();
-                guaranteed &= limit.is_some() && request.is_none_or(|r| Some(r) == limit);
-            }
-        }
-    }
-    match (any, guaranteed) {
-        (false, _) => Qos::BestEffort,
-        (true, true) => Qos::Guaranteed,
-        (true, false) => Qos::Burstable,
-    }
-}
-
-fn zero(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.trim_end_matches(|c: char| c.is_alphabetic()) == "0",
-        other => other.as_f64() == Some(0.0),
-    }
 }

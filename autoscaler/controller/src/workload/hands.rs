@@ -9,6 +9,7 @@ use msars_client::apply::{Applied, ApplyError};
 use msars_domain::{Action, Observation};
 use msars_plan::{Decision, State};
 
+use super::reach::Reach;
 use crate::metrics::Metrics;
 use crate::own::Own;
 use crate::world::Workload;
@@ -48,6 +49,8 @@ pub struct Task {
     pub decision: Decision,
     /// What was remembered before.
     pub before: State,
+    /// What is known of its namespace.
+    pub reach: Reach,
     /// The status is old: it is written even if it says the same.
     pub old: bool,
     /// The time of the tick.

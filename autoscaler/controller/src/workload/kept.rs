@@ -1,14 +1,9 @@
 //! The spec of an autoscaler that was taken over outlives the SloAutoscaler that stores it: whoever deletes that one
-//! finds the spec stored in the one that takes its place. The decision is pure.
+//! finds the spec stored in the one that takes its place. Pure.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use jiff::Timestamp;
 use msars_api::crd::{AdoptedAutoscaler, SloAutoscaler};
-use msars_domain::ObjectKey;
 
-use super::{Workloads, status};
+use super::status;
 
 /// What an SloAutoscaler of this uid stored, as last seen.
 #[derive(Debug, Default)]
@@ -25,43 +20,5 @@ impl Kept {
             (None, _) => self.0 = None,
         }
         None
-    }
-}
-
-impl Workloads {
-    /// Stores anew what went with a deleted SloAutoscaler; whether there was such a one.
-    pub(super) async fn restore(
-        &mut self,
-        autoscalers: &BTreeMap<ObjectKey, Arc<SloAutoscaler>>,
-        now: Timestamp,
-    ) -> bool {
-        let mut any = false;
-        for (workload, memory) in &mut self.memory {
-            let Some(autoscaler) = autoscalers.get(workload) else {
-                continue;
-            };
-            let Some(copy) = memory.kept.lost(autoscaler) else {
-                continue;
-            };
-            any = true;
-            let stored = self
-                .hands
-                .own
-                .status::<SloAutoscaler>(&crate::autoscalers::key(autoscaler), |autoscaler| {
-                    let generation = autoscaler.metadata.generation;
-                    let status = autoscaler.status.get_or_insert_default();
-                    status::store(status, &copy, generation, now);
-                })
-                .await;
-            match stored {
-                Ok(()) => {
-                    tracing::warn!(%workload, autoscaler = copy.name, "stored anew: its SloAutoscaler was deleted");
-                }
-                Err(error) => {
-                    tracing::warn!(%error, category = error.category(), %workload, "what was taken over is not stored anew");
-                }
-            }
-        }
-        any
     }
 }

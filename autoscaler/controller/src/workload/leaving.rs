@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use msars_api::annotations::Adopt;
-use msars_api::crd::SloAutoscaler;
+use msars_api::crd::{SloAutoscaler, SloAutoscalerStatus};
 use msars_client::apply::Applied;
-use msars_domain::{ObjectKey, Observation, Reading, Signals, Unknown};
-use msars_plan::leave;
+use msars_client::leader::{Claim, leads};
+use msars_domain::{Action, ObjectKey, Observation, Reading, Signals, Unknown};
+use msars_plan::{Leaving, Short, leave};
+use tokio::sync::watch;
 
 use super::gather::{self, One};
 use super::status::stored;
@@ -17,14 +19,43 @@ use crate::autoscalers::{self, ours};
 use crate::pods;
 use crate::world::{Workload, hpa};
 
-/// Whether a workload that is left stays in our reach.
+/// Why a workload is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stays {
-    /// It wants its own autoscaler back.
-    Yes,
+pub(super) enum Why {
+    /// It wants its own autoscaler back, and stays in our reach.
+    Returns,
     /// It opted out.
-    No,
+    OptedOut,
+    /// The product goes. Where not everything could be done, all is remembered for whoever drains again.
+    Drains,
 }
+
+/// A workload that is to be left.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Parting<'a> {
+    /// The Deployment.
+    pub workload: &'a Workload,
+    /// Its autoscaler.
+    pub autoscaler: &'a Arc<SloAutoscaler>,
+    /// Why.
+    pub why: Why,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// How a workload was left.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    /// Nothing is remembered of it any more.
+    pub over: bool,
+    /// Its replicas were written.
+    pub scaled: bool,
+    /// What could not be done or will not be enough, one sentence each.
+    pub wrong: Vec<String>,
+}
+
+/// Why a write was not made by a replica that led when it began.
+const FOLLOWS: &str = "another replica leads by now: kubectl -n msars-system scale deploy/msars-autoscaler --replicas=0, then drain again";
 
 impl Workloads {
     /// Leaves every workload that has a memory, or whose autoscaler was taken over, and that is no longer in our
@@ -33,12 +64,13 @@ impl Workloads {
         &mut self,
         workloads: &mut BTreeMap<ObjectKey, Workload>,
         autoscalers: &BTreeMap<ObjectKey, Arc<SloAutoscaler>>,
+        claim: &watch::Receiver<Claim>,
         now: Timestamp,
     ) {
         let keys: BTreeSet<ObjectKey> = autoscalers
             .iter()
             .filter(|(key, autoscaler)| {
-                let remembers = |status: &msars_api::crd::SloAutoscalerStatus| {
+                let remembers = |status: &SloAutoscalerStatus| {
                     status.memory.is_some() || status.adopted.is_some()
                 };
                 !workloads.contains_key(key) && autoscaler.status.as_ref().is_some_and(remembers)
@@ -48,8 +80,13 @@ impl Workloads {
         if !keys.is_empty() {
             for (key, workload) in self.world.left(&keys) {
                 if let Some(autoscaler) = autoscalers.get(&key) {
-                    self.leave_one(&workload, autoscaler, None, Stays::No, now)
-                        .await;
+                    let parting = Parting {
+                        workload: &workload,
+                        autoscaler,
+                        why: Why::OptedOut,
+                        now,
+                    };
+                    self.leave_one(parting, None, claim).await;
                 }
             }
         }
@@ -61,25 +98,46 @@ impl Workloads {
             let Some(workload) = workloads.get(key).filter(wants_back).cloned() else {
                 continue;
             };
+            let parting = Parting {
+                workload: &workload,
+                autoscaler,
+                why: Why::Returns,
+                now,
+            };
             // Until its autoscaler is there, it is scaled as before.
-            if self
-                .leave_one(&workload, autoscaler, None, Stays::Yes, now)
-                .await
-            {
+            if self.leave_one(parting, None, claim).await.over {
                 workloads.remove(key);
             }
         }
     }
 
-    /// Leaves one workload by `signals`, or the last ones known; true when nothing is remembered of it any more.
+    /// Leaves one workload by `signals`, or the last ones known. Every write is made only while this replica leads.
     pub(super) async fn leave_one(
         &mut self,
-        workload: &Workload,
-        autoscaler: &Arc<SloAutoscaler>,
+        parting: Parting<'_>,
         signals: Option<Signals>,
-        stays: Stays,
-        now: Timestamp,
-    ) -> bool {
+        claim: &watch::Receiver<Claim>,
+    ) -> Left {
+        let mut left = Left::default();
+        let ended = match self.leaving(parting, signals) {
+            Some(leaving) => self.part(parting, &leaving, claim, &mut left).await,
+            None => Err(format!("{} has no percentile", parting.workload.key)),
+        };
+        match ended {
+            Ok(whole) => left.over = whole,
+            Err(sentence) => left.wrong.push(sentence),
+        }
+        left
+    }
+
+    /// What leaving takes, by what is remembered, which is then forgotten here.
+    fn leaving(&mut self, parting: Parting<'_>, signals: Option<Signals>) -> Option<Leaving> {
+        let Parting {
+            workload,
+            autoscaler,
+            now,
+            ..
+        } = parting;
         let remembered = self.memory.remove(&workload.key);
         let state = match &remembered {
             Some(memory) if memory.uid == workload.uid => memory.state.clone(),
@@ -89,66 +147,138 @@ impl Workloads {
         let signals = signals
             .or_else(|| last.map(|last| last.seen.signals))
             .unwrap_or_else(|| blind(&workload.key));
-        let Some(seen) = self.last_look(workload, autoscaler, signals) else {
-            return false;
+        let seen = self.last_look(workload, autoscaler, signals)?;
+        Some(leave(now, &seen, &state, self.engine.limits()))
+    }
+
+    /// All writes in their order; whether nothing is owed any more, or why it ended before.
+    async fn part(
+        &self,
+        parting: Parting<'_>,
+        leaving: &Leaving,
+        claim: &watch::Receiver<Claim>,
+        left: &mut Left,
+    ) -> Result<bool, String> {
+        let Parting {
+            workload,
+            autoscaler,
+            why,
+            now,
+        } = parting;
+        let led = || {
+            let leads = leads(claim, (self.means.now)());
+            leads.then_some(()).ok_or_else(|| FOLLOWS.to_owned())
         };
         let mut whole = true;
-        for action in leave(now, &seen, &state, self.engine.limits()) {
-            match self.hands.apply(&action).await {
-                Ok(Applied::Done) => {
-                    let note = format!(
-                        "{} opted out: pods of the template's size carry the load from now on",
-                        workload.key
-                    );
-                    self.hands
-                        .own
-                        .tell(workload, "Scale", false, "SuccessfulRescale", note)
-                        .await;
-                }
-                // Decided anew at the next tick, since the memory stays.
-                Ok(Applied::Conflict) => return false,
-                Ok(Applied::Gone) => {}
-                Err(error) => {
-                    tracing::warn!(%error, category = error.category(), workload = %workload.key, "a workload was not left");
-                    if error.retry() {
-                        return false;
-                    }
-                    // Trying again changes nothing: without the grant, nothing of ours can be undone.
-                    whole = false;
-                }
-            }
+        if let Some(action) = &leaving.action {
+            led()?;
+            whole = self.raise(workload, action, left).await?;
         }
-        if stays == Stays::No && ours(autoscaler, workload) && autoscaler.spec.mode != "off" {
-            let mut off = (**autoscaler).clone();
-            off.spec.mode = "off".into();
-            if let Err(error) = self.hands.own.replace(&off).await {
-                tracing::warn!(%error, category = error.category(), "an autoscaler was not switched off");
-                return false;
-            }
+        if let Some(short) = &leaving.short {
+            led()?;
+            self.hands
+                .own
+                .tell(workload, "Scale", true, "TooFewReplicas", short.to_string())
+                .await;
+            left.wrong.push(short.to_string());
         }
-        let found = hpa::found(&self.world.rivals(), &workload.key);
+        let stays = |left: &Left| why == Why::Drains && !left.wrong.is_empty();
+        if why != Why::Returns && !stays(left) {
+            led()?;
+            self.switch_off(workload, autoscaler).await?;
+        }
+        led()?;
+        let found = hpa::found(&self.world.hpas(), &workload.key);
         if !self
             .hands
             .hand_back(workload, autoscaler, &found, now)
             .await
         {
-            if stays == Stays::Yes {
-                return false;
-            }
+            left.wrong.push(owed(&workload.key, autoscaler));
             whole = false;
         }
+        if stays(left) || (why == Why::Returns && !whole) {
+            return Ok(false);
+        }
+        led()?;
+        self.forget(autoscaler, leaving.short.as_ref(), now).await?;
+        Ok(whole)
+    }
+
+    /// Sets the replicas; whether it is done, or why it is to be tried again.
+    async fn raise(
+        &self,
+        workload: &Workload,
+        action: &Action,
+        left: &mut Left,
+    ) -> Result<bool, String> {
+        match self.hands.apply(action).await {
+            Ok(Applied::Done) => {
+                left.scaled = true;
+                let note = format!(
+                    "{} is left: replicas are set for pods of the template's size",
+                    workload.key
+                );
+                self.hands
+                    .own
+                    .tell(workload, "Scale", false, "SuccessfulRescale", note)
+                    .await;
+                Ok(true)
+            }
+            // Decided anew at the next tick, since the memory stays.
+            Ok(Applied::Conflict) => Err(format!(
+                "the replicas of {} changed meanwhile",
+                workload.key
+            )),
+            Ok(Applied::Gone) => Ok(true),
+            Err(error) => {
+                tracing::warn!(%error, category = error.category(), workload = %workload.key, "a workload was not left");
+                if error.retry() {
+                    return Err(error.to_string());
+                }
+                // Trying again changes nothing: without the grant, nothing of ours can be undone.
+                left.wrong.push(error.to_string());
+                Ok(false)
+            }
+        }
+    }
+
+    /// Its autoscaler, where it was made here, says that nothing is scaled.
+    async fn switch_off(
+        &self,
+        workload: &Workload,
+        autoscaler: &SloAutoscaler,
+    ) -> Result<(), String> {
+        if !ours(autoscaler, workload) || autoscaler.spec.mode == "off" {
+            return Ok(());
+        }
+        let mut off = autoscaler.clone();
+        off.spec.mode = "off".into();
+        self.hands.own.replace(&off).await.map_err(|error| {
+            tracing::warn!(%error, category = error.category(), "an autoscaler was not switched off");
+            error.to_string()
+        })
+    }
+
+    async fn forget(
+        &self,
+        autoscaler: &SloAutoscaler,
+        short: Option<&Short>,
+        now: Timestamp,
+    ) -> Result<(), String> {
         let written = self
             .hands
             .own
             .status::<SloAutoscaler>(&autoscalers::key(autoscaler), |autoscaler| {
                 let generation = autoscaler.metadata.generation;
-                status::leave(autoscaler.status.get_or_insert_default(), generation, now);
+                let status = autoscaler.status.get_or_insert_default();
+                status::leave(status, short, generation, now);
             })
             .await;
-        if let Err(error) = &written {
+        written.map_err(|error| {
             tracing::warn!(%error, category = error.category(), "a memory was not cleared");
-        }
-        whole && written.is_ok()
+            error.to_string()
+        })
     }
 
     /// The workload as it is, with the last metrics known, as it was wished before it opted out.
@@ -167,12 +297,23 @@ impl Workloads {
             signals,
             live: Vec::new(),
             history: Vec::new(),
+            wrote: None,
         };
-        let mut seen = gather::observation(&self.around(), one);
+        // Whoever leaves only grows, whatever else rolls.
+        let around = self.around(&BTreeMap::new());
+        let mut seen = gather::observation(&around, one);
         seen.wishes.acts = autoscaler.spec.mode == "auto" || stored(autoscaler).is_some();
-        seen.rival = rivals::rival(&self.world.rivals(), &workload.key);
+        seen.rival = rivals::rival(&self.world.scalers(), &workload.key);
         Some(seen)
     }
+}
+
+/// What is lost with our kinds unless it is saved.
+fn owed(workload: &ObjectKey, autoscaler: &SloAutoscaler) -> String {
+    let ObjectKey { namespace, name } = autoscalers::key(autoscaler);
+    format!(
+        "the autoscaler that was taken over from {workload} is not there again; its whole spec is in .status.adopted: kubectl -n {namespace} get sloautoscaler {name} -o yaml"
+    )
 }
 
 /// Metrics of a workload that nobody asked about.

@@ -1,7 +1,7 @@
 //! A pod as the planner sees it: what it was asked to have, what it has, and where a resize stands. Pure.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use k8s_openapi::api::core::v1::{Container, Pod, PodCondition};
 use msars_api::names;
 use msars_domain::{CpuSize, MilliCpu, PodState, Resize};
 
@@ -18,7 +18,7 @@ pub fn state(pod: &Pod, container: &str, revision: &str, ready: bool) -> Option<
     let meta = &pod.metadata;
     let born = meta.creation_timestamp.as_ref()?.0;
     let spec = pod.spec.as_ref()?;
-    spec.containers.iter().find(|c| c.name == container)?;
+    let serving = spec.containers.iter().find(|c| c.name == container)?;
     let asked = pods::asked(pod, container).unwrap_or(NOTHING);
     let actual = pods::actual(pod, container).unwrap_or(NOTHING);
     Some(PodState {
@@ -30,7 +30,7 @@ pub fn state(pod: &Pod, container: &str, revision: &str, ready: bool) -> Option<
         asked,
         actual,
         resize: resize(pod, asked, actual, born),
-        foreign: foreign(pod),
+        foreign: foreign(pod) || restarts(serving),
         unschedulable: unschedulable(pod),
     })
 }
@@ -96,6 +96,13 @@ fn foreign(pod: &Pod) -> bool {
                 .as_ref()
                 .is_some_and(|fields| fields.0.to_string().contains("\"f:cpu\""))
     })
+}
+
+/// Whether a change of CPU restarts the container; only a new pod can have it otherwise.
+fn restarts(container: &Container) -> bool {
+    let mut policies = container.resize_policy.iter().flatten();
+    policies
+        .any(|policy| policy.resource_name == "cpu" && policy.restart_policy == "RestartContainer")
 }
 
 #[cfg(test)]
@@ -210,6 +217,24 @@ mod tests {
                 "fieldsV1": {"f:spec": {"f:containers": {"k:{\"name\":\"app\"}": {"f:resources": {"f:limits": {field: {}}}}}}}});
             pod.metadata.managed_fields = Some(vec![serde_json::from_value(entry).unwrap()]);
             assert_eq!(foreign(&pod), wanted, "{manager} {subresource} {field}");
+        }
+    }
+
+    #[test]
+    fn a_pod_that_a_resize_would_restart_is_left_alone() {
+        let policy =
+            |resource: &str, how: &str| json!([{"resourceName": resource, "restartPolicy": how}]);
+        for (container, policies, alone) in [
+            (1, policy("cpu", "RestartContainer"), true),
+            (1, policy("cpu", "NotRequired"), false),
+            (1, policy("memory", "RestartContainer"), false),
+            (0, policy("cpu", "RestartContainer"), false),
+        ] {
+            let mut pod = serde_json::to_value(pod(&json!([]), "400m", (1, 1))).unwrap();
+            pod["spec"]["containers"][container]["resizePolicy"] = policies.clone();
+            let pod = serde_json::from_value(pod).unwrap();
+            let state = state(&pod, "app", "r1", true).unwrap();
+            assert_eq!(state.foreign, alone, "{container} {policies}");
         }
     }
 }

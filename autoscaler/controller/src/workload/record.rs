@@ -1,16 +1,16 @@
-//! The log of decisions: one JSON line per tick with everything that went in and came out, and its replay.
+//! The log of decisions: one JSON line per decision with everything that went in and came out, and its replay.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufWriter, Write};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
 
 use msars_plan::{Decision, Limits, Tick, decide};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::analytic;
 
-/// One line.
+/// One line: the tick of one workload. All that a decision has of another workload is what that one left of their quotas,
+/// which stands in its observation, so that it replays alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Line {
     /// What went in.
@@ -21,25 +21,51 @@ pub struct Line {
     pub decisions: Vec<Decision>,
 }
 
+impl Line {
+    /// The lines of a tick, one for each decision that was made; one that failed stops no other's.
+    pub fn each<'a>(
+        tick: &'a Tick,
+        limits: &'a Limits,
+        decisions: &'a [Option<Decision>],
+    ) -> impl Iterator<Item = Self> + 'a {
+        let seen = tick.observations.iter().zip(decisions).enumerate();
+        seen.filter_map(|(index, (seen, decision))| {
+            let decision = decision.clone()?;
+            let mut seen = seen.clone();
+            seen.headroom = decision.headroom;
+            Some(Self {
+                tick: Tick {
+                    now: tick.now,
+                    seed: tick.seed,
+                    observations: vec![seen],
+                    states: tick.states.get(index).cloned().into_iter().collect(),
+                },
+                limits: limits.clone(),
+                decisions: vec![decision],
+            })
+        })
+    }
+}
+
 /// Where lines go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// The program's own output.
     Output,
-    /// A file; when it is longer than `bytes` it becomes `FILE.1`, and a new one begins.
+    /// A file; before it is longer than `bytes` it becomes `FILE.1`, and a new one begins.
     File {
         /// The file.
         path: PathBuf,
-        /// Its largest length.
+        /// Its largest length, but for a single line that is longer.
         bytes: u64,
     },
 }
 
-/// Writes lines; cheap to clone.
-#[derive(Debug, Clone)]
+/// Writes lines.
+#[derive(Debug)]
 pub struct Log {
-    target: Arc<Target>,
-    open: Arc<Mutex<Option<Open>>>,
+    target: Target,
+    open: Option<Open>,
 }
 
 #[derive(Debug)]
@@ -51,50 +77,52 @@ struct Open {
 impl Log {
     /// Nothing is opened before the first line.
     pub fn new(target: Target) -> Self {
-        Self {
-            target: Arc::new(target),
-            open: Arc::default(),
-        }
+        Self { target, open: None }
     }
 
     /// Writes one line and flushes it; blocks.
-    pub fn write(&self, line: &Line) -> Result<(), std::io::Error> {
+    pub fn write(&mut self, line: &Line) -> Result<(), std::io::Error> {
         let mut text = serde_json::to_vec(line)?;
         text.push(b'\n');
-        let Target::File { path, bytes } = &*self.target else {
+        let Target::File { path, bytes } = &self.target else {
             let mut out = std::io::stdout().lock();
             out.write_all(&text)?;
             return out.flush();
         };
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = open.as_ref().is_some_and(|open| open.length >= *bytes);
-        if full {
-            *open = None;
+        let length = text.len() as u64;
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => Open::at(path)?,
+        };
+        if open.length > 0 && open.length + length > *bytes {
             let mut old = path.clone().into_os_string();
             old.push(".1");
             std::fs::rename(path, old)?;
+            open = Open::at(path)?;
         }
-        let open = match &mut *open {
-            Some(open) => open,
-            none => {
-                let file = OpenOptions::new().create(true).append(true).open(path)?;
-                let length = file.metadata()?.len();
-                let file = BufWriter::new(file);
-                none.insert(Open { file, length })
-            }
-        };
         open.file.write_all(&text)?;
-        open.length += text.len() as u64;
-        open.file.flush()
+        open.file.flush()?;
+        open.length += length;
+        // After a failure it is opened anew: what is there counts.
+        self.open = Some(open);
+        Ok(())
+    }
+}
+
+impl Open {
+    fn at(path: &Path) -> Result<Self, std::io::Error> {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        Ok(Self {
+            length: file.metadata()?.len(),
+            file: BufWriter::new(file),
+        })
     }
 }
 
 /// What a replay found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
-    /// Ticks decided anew.
-    pub ticks: usize,
-    /// Decisions among them.
+    /// Decisions made anew.
     pub decisions: usize,
     /// One sentence for each that came out differently.
     pub different: Vec<String>,
@@ -111,8 +139,8 @@ pub enum ReplayError {
         /// What happened.
         source: std::io::Error,
     },
-    /// A line is no record of a tick.
-    #[error("line {line} is no record of a tick: {source}")]
+    /// A line is no record of a decision.
+    #[error("line {line} is no record of a decision: {source}")]
     Line {
         /// Its number, from 1.
         line: usize,
@@ -131,7 +159,7 @@ impl ReplayError {
     }
 }
 
-/// Decides every recorded tick anew and compares the bytes. `each` gets every decision as it comes out now. A last
+/// Makes every recorded decision anew and compares the bytes. `each` gets every decision as it comes out now. A last
 /// line without its end, as a killed program leaves it, is left out.
 pub fn replay(
     mut log: impl BufRead,
@@ -156,7 +184,6 @@ pub fn replay(
         };
         let line: Line = serde_json::from_str(&text).map_err(wrong)?;
         let made = decide(&line.tick, &mut analytic(&line.limits), &line.limits);
-        out.ticks += 1;
         out.decisions += made.len();
         for (index, now) in made.iter().enumerate() {
             each(&line.tick, now);

@@ -1,17 +1,20 @@
 //! The reflex's looks at kubelets and its writes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ResourceQuota;
 use msars_api::crd::SloAutoscaler;
-use msars_client::apply::Applied;
-use msars_client::leader::Claim;
+use msars_client::apply::{Applied, ApplyError};
+use msars_client::leader::{Claim, leads};
 use msars_domain::{Action, MilliCpu, ObjectKey};
 use msars_plan::reflex;
 use tokio::sync::watch;
 
+use super::act::refusal;
 use super::reflex_input::{self, Subject};
-use super::{Last, Memory, Workloads, gather, leads, status};
+use super::{Last, Memory, Workloads, gather, room, status};
 use crate::kubelet::{self, Container, Periods};
 use crate::pods::{self, Serving};
 
@@ -26,7 +29,10 @@ impl Workloads {
             memory.last.as_ref().is_some_and(|last| {
                 let fresh = now.duration_since(last.at).as_secs_f64() <= OLD_S;
                 let seen = &last.seen;
-                fresh && seen.wishes.acts && seen.resizable && seen.template.limit.is_some()
+                fresh
+                    && seen.wishes.acts
+                    && seen.resizable == Some(true)
+                    && seen.template.limit.is_some()
             })
         };
         if !self.memory.values().any(|memory| acting(&memory)) {
@@ -35,6 +41,7 @@ impl Workloads {
         let all = self.world.pods();
         let serving = pods::serving(&all);
         let profiling = gather::profiling(&all);
+        let quotas = self.world.quotas();
         let mut nodes = BTreeSet::new();
         let mut subjects = Vec::new();
         for (key, memory) in &self.memory {
@@ -47,6 +54,7 @@ impl Workloads {
                 last,
                 memory,
                 found,
+                &quotas,
                 profiling.contains(&key.namespace),
             ));
         }
@@ -84,7 +92,8 @@ impl Workloads {
                 status::remember(status, &state);
                 let size = state.size.unwrap_or(size);
                 status.size_milli = Some(size.0);
-                status.sizes = status::born_with(&status.sizes, &last.seen, size);
+                status.sizes =
+                    status::born_with(&status.sizes, &last.workload, &last.seen, Some(size));
             })
             .await;
         if let Err(error) = stored {
@@ -99,7 +108,16 @@ impl Workloads {
                     }
                 }
                 Ok(Applied::Conflict | Applied::Gone) => {}
-                Err(error) => self.hands.refused(&last.workload, action, &error).await,
+                Err(error) => {
+                    self.hands.refused(&last.workload, action, &error).await;
+                    if let Some(refused) = refusal(&last.seen, action, &error, now) {
+                        state.refuse(refused, &error.to_string());
+                    }
+                    if matches!(error, ApplyError::Forbidden { .. }) {
+                        self.grants.refused(&key.namespace, now);
+                        break;
+                    }
+                }
             }
         }
         tracing::info!(workload = %key, pods = actions.len(), size = size.0, "throttled pods grew");
@@ -115,11 +133,24 @@ fn subject<'a>(
     last: &'a Last,
     memory: &'a Memory,
     serving: &[Serving],
+    quotas: &[Arc<ResourceQuota>],
     profiling: bool,
 ) -> Subject<'a> {
+    let (workload, seen) = (&last.workload, &last.seen);
+    let headroom = if seen.quotas.is_empty() {
+        seen.headroom
+    } else {
+        room::headroom(
+            quotas,
+            &workload.key.namespace,
+            workload.template(),
+            seen.qos,
+        )
+    };
     Subject {
         seen: &last.seen,
         pods: gather::pods(&last.workload, serving, &last.seen.container),
+        headroom,
         state: &memory.state,
         hands_off: last.seen.rival.is_some() || profiling,
     }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use msars_domain::{Action, MilliCpu, ObjectKey, Observation, PodState, Reading, Unknown};
+use msars_domain::{
+    Action, Headroom, MilliCpu, ObjectKey, Observation, PodState, Reading, Unknown,
+};
 use msars_plan::{ReflexInput, ReflexPod, ReflexWorkload, State, bearable};
 
 use crate::kubelet::{Container, Periods};
@@ -67,6 +69,8 @@ pub struct Subject<'a> {
     pub seen: &'a Observation,
     /// Its pods now.
     pub pods: Vec<PodState>,
+    /// What quotas leave now: the last observation knows nothing of what was written since.
+    pub headroom: Headroom,
     /// Its memory.
     pub state: &'a State,
     /// A second autoscaler, or shadow pods in its namespace.
@@ -101,9 +105,10 @@ pub fn input(
             cpu: seen.cpu,
             template: seen.template,
             qos: seen.qos,
-            resizable: seen.resizable,
+            resizable: seen.resizable == Some(true),
             size: subject.state.size.unwrap_or_else(|| seen.template.size()),
-            headroom: seen.headroom,
+            headroom: subject.headroom,
+            quotas: seen.quotas.clone(),
             hands_off: subject.hands_off,
             refused: subject.state.refused.clone(),
             bearable: bearable(seen),

@@ -1,18 +1,30 @@
-//! What a namespace still allows: quotas and limit ranges. Pure.
+//! What the quotas of a namespace leave; what a pod costs is in a file of its own. Pure.
+
+mod cost;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{
-    LimitRange, LimitRangeItem, ResourceQuota, ScopedResourceSelectorRequirement,
-};
+use k8s_openapi::api::core::v1::{ResourceQuota, ScopedResourceSelectorRequirement};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use msars_api::annotations::cpu_millis;
-use msars_domain::{CpuBounds, CpuSize, Headroom, MilliCpu, Qos};
+use msars_domain::{Bytes, Headroom, MilliCpu, Qos};
 use serde_json::Value;
 
+use self::cost::bytes;
+pub use self::cost::cost;
+
 /// Resources whose quota bounds a fleet.
-const BOUNDS: [&str; 5] = ["requests.cpu", "cpu", "limits.cpu", "pods", "count/pods"];
+const BOUNDS: [&str; 8] = [
+    "requests.cpu",
+    "cpu",
+    "limits.cpu",
+    "requests.memory",
+    "memory",
+    "limits.memory",
+    "pods",
+    "count/pods",
+];
 
 /// The quotas of a namespace that count pods of a template.
 fn binding<'a>(
@@ -27,7 +39,7 @@ fn binding<'a>(
         .filter(move |quota| applies(quota, template, qos))
 }
 
-/// The names of the quotas that bound CPU or count of pods of a template.
+/// The names of the quotas that bound CPU, memory or count of pods of a template.
 pub fn names(
     quotas: &[Arc<ResourceQuota>],
     namespace: &str,
@@ -58,37 +70,50 @@ pub fn headroom(
             .and_then(|status| status.hard.as_ref())
             .or_else(|| quota.spec.as_ref().and_then(|spec| spec.hard.as_ref()));
         let used = status.and_then(|status| status.used.as_ref());
-        let rest = |name: &str, read: fn(&str) -> Option<u32>| {
-            let get = |map: Option<&BTreeMap<String, Quantity>>| read(&map?.get(name)?.0);
-            get(hard).map(|hard| hard.saturating_sub(get(used).unwrap_or(0)))
+        // What all of these names leave, and what was left before.
+        let rest = |names: &[&str], read: fn(&str) -> Option<u64>, kept: Option<u64>| {
+            let get =
+                |map: Option<&BTreeMap<String, Quantity>>, name: &str| read(&map?.get(name)?.0);
+            let rest = names.iter().filter_map(|name| {
+                let used = get(used, name).unwrap_or(0);
+                get(hard, name).map(|hard| hard.saturating_sub(used))
+            });
+            rest.chain(kept).min()
         };
-        let least = |a: Option<u32>, b: Option<u32>| match (a, b) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
+        let small = |rest: u64| u32::try_from(rest).unwrap_or(u32::MAX);
+        let cpu = |kept: Option<MilliCpu>, names: &[&str]| {
+            let read = |text: &str| cpu_millis(text).map(u64::from);
+            rest(names, read, kept.map(|cpu| cpu.0.into())).map(|rest| MilliCpu(small(rest)))
         };
-        let cpu = |kept: Option<MilliCpu>, names: [&str; 2]| {
-            names
-                .into_iter()
-                .map(|name| rest(name, cpu_millis))
-                .fold(kept.map(|left| left.0), least)
-                .map(MilliCpu)
+        let memory = |kept: Option<Bytes>, names: &[&str]| {
+            let read = |text: &str| bytes(text).map(|bytes| bytes.0);
+            rest(names, read, kept.map(|bytes| bytes.0)).map(Bytes)
         };
-        left.requests = cpu(left.requests, ["requests.cpu", "cpu"]);
-        left.limits = cpu(left.limits, ["limits.cpu", "limits.cpu"]);
-        left.pods = ["pods", "count/pods"]
-            .into_iter()
-            .map(|name| rest(name, count))
-            .fold(left.pods, least);
+        left.requests = cpu(left.requests, &["requests.cpu", "cpu"]);
+        left.limits = cpu(left.limits, &["limits.cpu"]);
+        left.request_memory = memory(left.request_memory, &["requests.memory", "memory"]);
+        left.limit_memory = memory(left.limit_memory, &["limits.memory"]);
+        let pods = rest(&["pods", "count/pods"], count, left.pods.map(u64::from));
+        left.pods = pods.map(small);
     }
     left
 }
 
 /// A count such as `20` or `1k`.
-fn count(text: &str) -> Option<u32> {
+fn count(text: &str) -> Option<u64> {
     if let Some(thousands) = text.strip_suffix('k') {
-        return thousands.parse::<u32>().ok()?.checked_mul(1000);
+        return thousands.parse::<u64>().ok()?.checked_mul(1000);
     }
     text.parse().ok()
+}
+
+/// Why a Deployment's pods are not created, as its controller says it.
+pub fn create_failure(deployment: &Value) -> Option<String> {
+    let conditions = deployment.pointer("/status/conditions")?.as_array()?;
+    let failed = conditions
+        .iter()
+        .find(|c| c["type"] == "ReplicaFailure" && c["status"] == "True")?;
+    Some(failed["message"].as_str()?.to_owned())
 }
 
 /// Whether a quota counts pods of this template. A scope that is not known counts.
@@ -136,68 +161,6 @@ fn applies(quota: &ResourceQuota, template: &Value, qos: Qos) -> bool {
     scopes && selector.into_iter().flatten().all(selected)
 }
 
-/// Bounds of the size within the namespace's limit ranges. A range that leaves nothing gives its own maximum.
-pub fn bounds(
-    ranges: &[Arc<LimitRange>],
-    namespace: &str,
-    asked: CpuBounds,
-    template: CpuSize,
-    sidecars: MilliCpu,
-) -> CpuBounds {
-    let mut bounds = asked;
-    let items = ranges
-        .iter()
-        .filter(|range| range.metadata.namespace.as_deref() == Some(namespace))
-        .filter_map(|range| range.spec.as_ref())
-        .flat_map(|spec| &spec.limits);
-    for item in items {
-        let (least, most) = (limit(item, Side::Min), limit(item, Side::Max));
-        match item.type_.as_str() {
-            "Container" => {
-                if let Some(least) = least {
-                    bounds.min = bounds.min.max(size_of_request(template, least));
-                }
-                if let Some(most) = most {
-                    bounds.max = bounds.max.min(most);
-                }
-            }
-            "Pod" => {
-                if let Some(most) = most {
-                    let own = MilliCpu(most.0.saturating_sub(sidecars.0).max(1));
-                    bounds.max = bounds.max.min(own);
-                }
-            }
-            _ => {}
-        }
-    }
-    bounds.min = bounds.min.min(bounds.max);
-    bounds
-}
-
-#[derive(Clone, Copy)]
-enum Side {
-    Min,
-    Max,
-}
-
-fn limit(item: &LimitRangeItem, side: Side) -> Option<MilliCpu> {
-    let map = match side {
-        Side::Min => item.min.as_ref()?,
-        Side::Max => item.max.as_ref()?,
-    };
-    cpu_millis(&map.get("cpu")?.0).map(MilliCpu)
-}
-
-/// The smallest size whose request, by the template's ratio, is at least `request`.
-fn size_of_request(template: CpuSize, request: MilliCpu) -> MilliCpu {
-    let Some(limit) = template.limit else {
-        return request;
-    };
-    let exact = u64::from(request.0) * u64::from(limit.0);
-    let size = exact.div_ceil(u64::from(template.request.0.max(1)));
-    MilliCpu(u32::try_from(size).unwrap_or(u32::MAX))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,6 +189,7 @@ mod tests {
                     requests: cores(500),
                     limits: cores(0),
                     pods: Some(1),
+                    ..Headroom::default()
                 },
             ),
             (
@@ -233,13 +197,22 @@ mod tests {
                 json!({"cpu": "250m", "requests.cpu": "250m"}),
                 Headroom {
                     requests: cores(750),
-                    limits: None,
                     pods: Some(1000),
+                    ..Headroom::default()
                 },
             ),
             (
-                json!({"memory": "1Gi"}),
-                json!({"memory": "1Gi"}),
+                json!({"memory": "1Gi", "requests.memory": "2Gi", "limits.memory": "2G"}),
+                json!({"memory": "1Gi", "limits.memory": "1500M"}),
+                Headroom {
+                    request_memory: Some(Bytes(0)),
+                    limit_memory: Some(Bytes(500_000_000)),
+                    ..Headroom::default()
+                },
+            ),
+            (
+                json!({"requests.storage": "1Gi"}),
+                json!({"requests.storage": "1Gi"}),
                 Headroom::default(),
             ),
         ];
@@ -295,50 +268,6 @@ mod tests {
             assert_eq!(left.pods.is_some(), counts, "{spec}");
             let named = names(&quotas, "shop", &template, Qos::Burstable);
             assert_eq!(named, ["q"][..usize::from(counts)], "{spec}");
-        }
-    }
-
-    #[test]
-    fn sizes_stay_within_limit_ranges() {
-        let asked = CpuBounds {
-            min: MilliCpu(50),
-            max: MilliCpu(1000),
-            step: MilliCpu(50),
-        };
-        let half = CpuSize {
-            request: MilliCpu(100),
-            limit: Some(MilliCpu(200)),
-        };
-        let range = |item: &Value| {
-            Arc::new(
-                serde_json::from_value::<LimitRange>(json!({
-                    "metadata": {"namespace": "shop", "name": "r"}, "spec": {"limits": [item]},
-                }))
-                .unwrap(),
-            )
-        };
-        let table = [
-            (
-                json!({"type": "Container", "max": {"cpu": "800m"}, "min": {"cpu": "100m"}}),
-                (200, 800),
-            ),
-            (json!({"type": "Pod", "max": {"cpu": "800m"}}), (50, 700)),
-            (
-                json!({"type": "Container", "max": {"cpu": "20m"}}),
-                (20, 20),
-            ),
-            (
-                json!({"type": "PersistentVolumeClaim", "max": {"storage": "1Gi"}}),
-                (50, 1000),
-            ),
-        ];
-        for (item, (min, max)) in table {
-            let found = bounds(&[range(&item)], "shop", asked, half, MilliCpu(100));
-            assert_eq!((found.min.0, found.max.0), (min, max), "{item}");
-            assert_eq!(
-                bounds(&[range(&item)], "x", asked, half, MilliCpu(100)),
-                asked
-            );
         }
     }
 }

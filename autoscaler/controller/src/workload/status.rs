@@ -3,15 +3,18 @@
 //! run. Pure.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use msars_api::conditions::ConditionType;
 use msars_api::crd::{
     AdoptedAutoscaler, LastChange, SloAutoscaler, SloAutoscalerStatus, WantedSize,
 };
 use msars_domain::{MilliCpu, Observation};
-use msars_plan::{ConditionReason, Decision, Fleet, Reason, State};
+use msars_plan::{ConditionReason, Decision, Fleet, Reason, Short, State};
 
 use super::adopt::{self, Told};
+use super::rivals::{self, Keeper};
 use crate::own::set_condition;
+use crate::world::Workload;
 
 /// A status that means the same is written at most this often, seconds.
 pub const EVERY_S: f64 = 300.0;
@@ -39,6 +42,8 @@ pub fn remembered(status: Option<&SloAutoscalerStatus>, now: Timestamp) -> State
 /// What a status is to say.
 #[derive(Debug, Clone, Copy)]
 pub struct Said<'a> {
+    /// The Deployment.
+    pub workload: &'a Workload,
     /// The decision.
     pub decision: &'a Decision,
     /// What it rests on.
@@ -47,8 +52,14 @@ pub struct Said<'a> {
     pub state: &'a State,
     /// Why the write of replicas failed.
     pub failed: Option<&'a str>,
+    /// Why the API server refused to resize a pod.
+    pub refused: Option<&'a str>,
     /// How the adoption of another autoscaler stands; `None` when nobody asked for one.
     pub adoption: Option<&'a Told>,
+    /// Who keeps replicas as its own.
+    pub keeper: Option<&'a Keeper>,
+    /// What the namespace lacks; `None` leaves the condition as it is.
+    pub reach: Option<&'a Told>,
     /// When.
     pub now: Timestamp,
 }
@@ -76,37 +87,51 @@ fn kind(kind: msars_plan::ConditionType) -> ConditionType {
 }
 
 /// Type, status, reason, message.
-type Row = (ConditionType, bool, String, String);
-
-/// How GitOps tools are told to leave replicas alone.
-const IGNORE: &str = "Argo CD: spec.ignoreDifferences: [{group: apps, kind: Deployment, jsonPointers: [/spec/replicas]}] with syncOptions: [RespectIgnoreDifferences=true]; Flux and others: leave spec.replicas out of the manifest";
+pub(super) type Row = (ConditionType, bool, String, String);
 
 /// The conditions that a decision asks for, the summary last.
-fn conditions(said: &Said<'_>) -> Vec<Row> {
+pub(super) fn conditions(said: &Said<'_>) -> Vec<Row> {
+    let workload = &said.decision.workload;
     let mut rows: Vec<Row> = said
         .decision
         .conditions
         .iter()
         .map(|condition| {
             let mut message = condition.message.clone();
-            if condition.reason == ConditionReason::DeclaredReplicas {
-                message = format!("{message}. {IGNORE}");
-            }
-            if condition.reason == ConditionReason::AmbiguousSelector && said.adoption.is_none() {
-                let name = &said.decision.workload.name;
-                message = format!("{message}. MSARS takes it over with: kubectl annotate deploy/{name} msars.io/adopt=hpa");
+            let advice = match condition.reason {
+                ConditionReason::DeclaredReplicas => said
+                    .keeper
+                    .map(|keeper| keeper.advice(workload, said.seen.replicas)),
+                ConditionReason::AmbiguousSelector => {
+                    let rival = said.seen.rival.as_ref();
+                    rival.and_then(|rival| rivals::remedy(rival, workload, said.adoption.is_some()))
+                }
+                _ => None,
+            };
+            if let Some(advice) = advice {
+                message = format!("{message}. {advice}");
             }
             let row = (kind(condition.kind), condition.status);
-            match (row.0, said.failed) {
-                (ConditionType::AbleToScale, Some(error)) => {
+            match (row.0, said.failed, said.refused) {
+                (ConditionType::AbleToScale, Some(error), _) => {
                     (row.0, false, "FailedUpdateScale".into(), error.to_owned())
+                }
+                (ConditionType::ResizeBlocked, _, Some(error)) => {
+                    let reason = ConditionReason::ResizeRefused.to_string();
+                    (row.0, true, reason, error.to_owned())
                 }
                 _ => (row.0, row.1, condition.reason.to_string(), message),
             }
         })
         .collect();
+    if let Some((status, reason, message)) = said.reach {
+        let row = (*status, (*reason).to_owned(), message.clone());
+        rows.push((ConditionType::InReach, row.0, row.1, row.2));
+    }
     let wrong = |row: &&Row| match row.0 {
-        ConditionType::AbleToScale | ConditionType::ScalingActive => !row.1,
+        ConditionType::AbleToScale | ConditionType::ScalingActive | ConditionType::InReach => {
+            !row.1
+        }
         ConditionType::ReplicasConflict | ConditionType::ResizeBlocked => row.1,
         _ => false,
     };
@@ -137,20 +162,25 @@ fn heights(state: &State) -> Option<Fleet> {
     fleets.reduce(Fleet::at_least)
 }
 
+/// Whether a stored condition means the same. Messages hold figures, which mean nothing new, but for those that name
+/// another object or a command.
+pub(super) fn same((type_, status, reason, message): &Row, stored: &Condition) -> bool {
+    let status = if *status { "True" } else { "False" };
+    let rival = *type_ == ConditionType::ScalingActive && reason == AMBIGUOUS;
+    let names = rival || *type_ == ConditionType::InReach;
+    stored.type_ == type_.as_str()
+        && stored.status == status
+        && stored.reason == *reason
+        && (!names || stored.message == *message)
+}
+
 /// Whether the stored status means something else than the decision: then it is written at once.
 pub fn news(stored: Option<&SloAutoscalerStatus>, said: &Said<'_>) -> bool {
     let Some(stored) = stored else {
         return true;
     };
     let decision = said.decision;
-    let same = |row: &Row| {
-        stored.conditions.iter().any(|condition| {
-            let status = if row.1 { "True" } else { "False" };
-            condition.type_ == row.0.as_str()
-                && condition.status == status
-                && condition.reason == row.2
-        })
-    };
+    let same = |row: &Row| stored.conditions.iter().any(|stored| same(row, stored));
     let kept = stored
         .memory
         .as_deref()
@@ -207,17 +237,22 @@ pub fn remember(status: &mut SloAutoscalerStatus, state: &State) {
 
 /// Pods of what runs are born with the size in force; a waiting revision keeps at least what its split gave it.
 fn sizes(stored: &[WantedSize], said: &Said<'_>) -> Vec<WantedSize> {
-    let Some(size) = said.state.size.filter(|_| said.seen.wishes.acts) else {
-        return stored.to_vec();
-    };
-    born_with(stored, said.seen, size)
+    let size = said.state.size.filter(|_| said.seen.wishes.acts);
+    born_with(stored, said.workload, said.seen, size)
 }
 
-/// The same list with the size in force for every revision that has pods or is the newest.
-pub fn born_with(stored: &[WantedSize], seen: &Observation, size: MilliCpu) -> Vec<WantedSize> {
+/// The same list with the size in force, where there is one, for every revision that has pods or is the newest; and
+/// none that a LimitRange or quota would refuse a new pod.
+pub fn born_with(
+    stored: &[WantedSize],
+    workload: &Workload,
+    seen: &Observation,
+    size: Option<MilliCpu>,
+) -> Vec<WantedSize> {
     let mut out = stored.to_vec();
     let runs = |revision: &str| seen.pods.iter().any(|pod| pod.revision == revision);
     for revision in &seen.revisions {
+        let Some(size) = size else { break };
         let running = runs(&revision.hash);
         if !running && !revision.current {
             continue;
@@ -236,22 +271,79 @@ pub fn born_with(stored: &[WantedSize], seen: &Observation, size: MilliCpu) -> V
         }
     }
     out.truncate(SIZES);
+    // Where every pod is there, a new one takes the place of one that goes, in quotas too.
+    let whole = !seen.rolling && seen.pods.len() >= seen.replicas as usize;
+    for entry in &mut out {
+        let size = MilliCpu(entry.size_milli);
+        let size = if whole && runs(&entry.revision) {
+            workload.allowed.fit(size)
+        } else {
+            workload.born(size)
+        };
+        entry.size_milli = size.0;
+    }
     out
 }
 
-/// A workload that opted out: nothing is remembered, and new pods are born as their template says.
-pub fn leave(status: &mut SloAutoscalerStatus, generation: Option<i64>, now: Timestamp) {
+/// A workload that opted out: nothing is remembered, and new pods are born as their template says; `short` says why
+/// they are too few.
+pub fn leave(
+    status: &mut SloAutoscalerStatus,
+    short: Option<&Short>,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    let message = match short {
+        None => "the workload opted out; pods of the template's size carry the load".to_owned(),
+        Some(short) => format!("the workload opted out; {short}"),
+    };
+    rest(status, "ScalingDisabled", &message, generation, now);
+}
+
+/// Another autoscaler of the same Deployment counts: this one remembers nothing, and no pod is born by it.
+pub fn outdo(
+    status: &mut SloAutoscalerStatus,
+    message: &str,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    status.adopted = None;
+    rest(status, AMBIGUOUS, message, generation, now);
+}
+
+/// HPA's word for a target that two autoscalers have.
+pub(super) const AMBIGUOUS: &str = "AmbiguousSelector";
+
+/// Whether a status says so already.
+pub fn outdone(status: &SloAutoscalerStatus, message: &str) -> bool {
+    let nothing = status.memory.is_none() && status.sizes.is_empty() && status.adopted.is_none();
+    let told = |type_: ConditionType| {
+        status.conditions.iter().any(|condition| {
+            condition.type_ == type_.as_str()
+                && condition.reason == AMBIGUOUS
+                && condition.message == message
+        })
+    };
+    nothing && told(ConditionType::ScalingActive) && told(ConditionType::Ready)
+}
+
+fn rest(
+    status: &mut SloAutoscalerStatus,
+    reason: &str,
+    message: &str,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
     status.observed_generation = generation;
     status.memory = None;
     status.size_milli = None;
     status.sizes.clear();
-    let message = "the workload opted out; pods of the template's size carry the load";
     for type_ in [ConditionType::ScalingActive, ConditionType::Ready] {
         set_condition(
             &mut status.conditions,
             type_,
             false,
-            "ScalingDisabled",
+            reason,
             message,
             generation,
             now,

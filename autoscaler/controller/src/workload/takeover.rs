@@ -4,16 +4,18 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use msars_api::annotations::Adopt;
 use msars_api::crd::{AdoptedAutoscaler, SloAutoscaler};
 use msars_client::apply::{Applied, ApplyError};
 use msars_domain::Action;
 
-use super::adopt::{self, Case, Next, Told};
+use super::adopt::{self, Case, Hold, Next, Told};
+use super::gather::{self, Around, One};
 use super::hands::{Hands, Task};
-use super::{gather, status};
+use super::{rivals, status};
 use crate::autoscalers;
 use crate::world::Workload;
-use crate::world::hpa::Hpa;
+use crate::world::hpa::{self, Hpa};
 
 impl Task {
     /// What is known of the workload's adoption after this decision.
@@ -24,9 +26,28 @@ impl Task {
             acts: gather::acts(&self.workload, &self.autoscaler),
             found: &self.found,
             stored: status::stored(&self.autoscaler),
-            good: adopt::good(&self.seen, &self.decision),
+            good: adopt::good(&self.seen, &self.decision) && self.reach.granted != Some(false),
         }
     }
+}
+
+/// Whether nothing but a good decision is missing to take over the workload's autoscaler.
+pub(super) fn rehearses(around: &Around, one: &One<'_>) -> bool {
+    let adopt = one.workload.settings.adopt;
+    // Beside a third one nobody would scale once it is gone.
+    if adopt == Adopt::Nothing || rivals::beside(&around.rivals, &one.workload.key).is_some() {
+        return false;
+    }
+    let status = one.autoscaler.status.as_ref();
+    let case = Case {
+        workload: &one.workload.key,
+        adopt,
+        acts: true,
+        found: &hpa::found(&around.rivals.hpas, &one.workload.key),
+        stored: status.and_then(|status| status.adopted.as_ref()),
+        good: false,
+    };
+    matches!(adopt::next(&case), Next::Hold(Hold::Waits(_)))
 }
 
 impl Hands {

@@ -2,10 +2,16 @@
 
 mod acting;
 mod adopting;
+mod bounding;
+mod changing;
 mod deciding;
+mod draining;
 mod gathering;
 mod handing;
+mod recording;
+mod server;
 mod telling;
+mod ticking;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +30,7 @@ use super::gather::{Around, One, budgets, observation};
 use crate::pods;
 use crate::profiles::Known;
 use crate::world::Workload;
+use crate::world::scalers::Scalers;
 
 fn now() -> Timestamp {
     "2026-03-01T12:00:00Z".parse().unwrap()
@@ -161,12 +168,14 @@ fn around(workload: &Workload, objectives: &[Arc<ServiceLevelObjective>]) -> Aro
     Around {
         budgets: budgets(objectives),
         known: BTreeMap::from([((key(), workload.revision.clone()), profile)]),
-        rivals: Vec::new(),
+        now: now(),
+        rivals: Scalers::default(),
+        ungranted: std::collections::BTreeSet::new(),
         quotas: Vec::new(),
-        ranges: Vec::new(),
         profiling: std::collections::BTreeSet::new(),
-        resizable: true,
-        cores: 2.0,
+        changing: std::collections::BTreeSet::new(),
+        resizable: Some(true),
+        node: Some(MilliCpu(2000)),
     }
 }
 
@@ -183,6 +192,7 @@ fn seen(rate: f64) -> (Workload, Observation) {
         signals: signals(rate),
         live: Vec::new(),
         history: Vec::new(),
+        wrote: None,
     };
     let observation = observation(&around, one);
     (workload, observation)

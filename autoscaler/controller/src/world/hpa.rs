@@ -9,22 +9,26 @@ use msars_api::crd::AdoptedAutoscaler;
 use msars_domain::ObjectKey;
 use serde_json::Value;
 
+/// Whether a reference in an object's spec names the Deployment; KEDA's may leave group and kind out.
+pub fn targets(object: &DynamicObject, reference: &str, workload: &ObjectKey) -> bool {
+    let text = |name: &str| {
+        let value = object.data.pointer(&format!("/spec/{reference}/{name}"));
+        value.and_then(Value::as_str).unwrap_or_default()
+    };
+    let (group, kind) = (text("apiVersion"), text("kind"));
+    object.metadata.namespace.as_deref() == Some(&workload.namespace)
+        && text("name") == workload.name
+        && (kind.is_empty() || kind == "Deployment")
+        && (group.is_empty() || group.starts_with("apps/"))
+}
+
 /// The HorizontalPodAutoscalers of a Deployment; KEDA makes one too.
 pub fn of<'a>(
     all: &'a [Arc<DynamicObject>],
     workload: &'a ObjectKey,
 ) -> impl Iterator<Item = &'a Arc<DynamicObject>> {
-    all.iter().filter(|hpa| {
-        let text = |name: &str| {
-            let value = hpa.data.pointer(&format!("/spec/scaleTargetRef/{name}"));
-            value.and_then(Value::as_str).unwrap_or_default()
-        };
-        let group = text("apiVersion");
-        hpa.metadata.namespace.as_deref() == Some(&workload.namespace)
-            && text("name") == workload.name
-            && text("kind") == "Deployment"
-            && (group.is_empty() || group.starts_with("apps/"))
-    })
+    all.iter()
+        .filter(|hpa| targets(hpa, "scaleTargetRef", workload))
 }
 
 /// A HorizontalPodAutoscaler of the workload.

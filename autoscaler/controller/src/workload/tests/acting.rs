@@ -5,9 +5,11 @@ use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
 use kube::Client;
 use kube::client::Body;
-use msars_plan::{Limits, State, Tick, decide};
+use msars_plan::{Limits, Refuser, State, Tick, decide};
 
+use super::super::act::Outcome;
 use super::super::hands::{Hands, Task};
+use super::super::reach::Reach;
 use super::super::status;
 use super::*;
 use crate::engine::analytic;
@@ -85,6 +87,18 @@ async fn carried(
     refuse: &[(&'static str, (u16, &'static str))],
 ) -> (Vec<String>, State, State, SloAutoscaler) {
     let script = Script::new(refuse);
+    let (decided, outcome) = carry(&script, seen(500.0), Reach::default()).await;
+    let asked = script.asked.lock().unwrap().clone();
+    let stored = script.stored.lock().unwrap().clone();
+    (asked, outcome.state, decided, stored)
+}
+
+/// Carries out what is seen beside the status that is stored; the memory decided, and the outcome.
+async fn carry(
+    script: &Script,
+    (workload, seen): (Workload, Observation),
+    reach: Reach,
+) -> (State, Outcome) {
     let client = script.client();
     let hands = Hands {
         client: client.clone(),
@@ -92,7 +106,7 @@ async fn carried(
         now,
         metrics: Metrics::default(),
     };
-    let (workload, seen) = seen(500.0);
+    let stored = script.stored.lock().unwrap().clone();
     let limits = Limits::default();
     let tick = Tick {
         now: now(),
@@ -102,21 +116,32 @@ async fn carried(
     };
     let decision = decide(&tick, &mut analytic(&limits), &limits).remove(0);
     let decided = decision.state.clone();
-    let outcome = hands
-        .carry(Task {
-            workload,
-            autoscaler: Arc::new(autoscaler()),
-            found: Vec::new(),
-            seen,
-            decision,
-            before: State::default(),
-            old: false,
-            now: now(),
+    let task = Task {
+        workload,
+        autoscaler: Arc::new(stored),
+        found: Vec::new(),
+        seen,
+        decision,
+        before: State::default(),
+        reach,
+        old: false,
+        now: now(),
+    };
+    (decided, Box::pin(hands.carry(task)).await)
+}
+
+/// The events that were sent, as `type reason: note`.
+fn events(script: &Script) -> Vec<String> {
+    let bodies = script.bodies.lock().unwrap().clone();
+    bodies
+        .iter()
+        .filter_map(|body| serde_json::from_str::<Value>(body).ok())
+        .filter(|sent| sent["regarding"]["kind"] == "Deployment")
+        .map(|sent| {
+            let text = |name: &str| sent[name].as_str().unwrap_or_default().to_owned();
+            format!("{} {}: {}", text("type"), text("reason"), text("note"))
         })
-        .await;
-    let asked = script.asked.lock().unwrap().clone();
-    let stored = script.stored.lock().unwrap().clone();
-    (asked, outcome.state, decided, stored)
+        .collect()
 }
 
 #[tokio::test]
@@ -171,5 +196,108 @@ async fn a_missing_grant_ends_the_writes_of_this_tick() {
     assert!(
         all.contains("kubectl apply -k manifests/namespace -n shop"),
         "{all}"
+    );
+}
+
+#[tokio::test]
+async fn a_refused_resize_is_remembered_and_told_with_the_api_servers_words() {
+    let words = "pods \"a\" is forbidden: maximum cpu usage per Pod is 200m";
+    let (asked, kept, decided, stored) = carried(&[("resize", (403, words))]).await;
+    assert_eq!(asked.iter().filter(|one| *one == "PATCH resize").count(), 2);
+    let refused: Vec<_> = kept.refused.iter().map(|r| (&*r.uid, r.by)).collect();
+    assert_eq!(refused, [("a", Refuser::Server), ("b", Refuser::Server)]);
+    assert_eq!(kept.replicas, decided.replicas, "the scale stands");
+    let status = stored.status.unwrap();
+    let mut told = status.conditions.iter();
+    let told = told.find(|c| c.type_ == "ResizeBlocked").unwrap();
+    assert_eq!(
+        (told.status.as_str(), told.reason.as_str()),
+        ("True", "ResizeRefused")
+    );
+    assert!(told.message.contains(words), "{}", told.message);
+    assert_eq!(status::remembered(Some(&status), now()), kept);
+    // The next tick asks nothing again, and the pods count with what they have.
+    let (_workload, seen) = seen(500.0);
+    let limits = Limits::default();
+    let tick = Tick {
+        now: now() + jiff::SignedDuration::from_secs(15),
+        seed: 1,
+        observations: vec![seen],
+        states: vec![kept],
+    };
+    let next = decide(&tick, &mut analytic(&limits), &limits).remove(0);
+    let resizes = next.actions.iter().filter(|a| a.kind() == "resize");
+    assert_eq!(resizes.count(), 0, "{}", next.explain());
+    assert_eq!(next.wanted.size, MilliCpu(200), "{}", next.explain());
+}
+
+#[tokio::test]
+async fn a_missing_grant_of_resizes_counts_for_all_pods_and_no_answer_for_none() {
+    let words = "User \"x\" cannot patch resource \"pods/resize\"";
+    let (asked, kept, ..) = carried(&[("resize", (403, words))]).await;
+    assert_eq!(asked.iter().filter(|one| *one == "PATCH resize").count(), 1);
+    let by: Vec<_> = kept.refused.iter().map(|r| r.by).collect();
+    assert_eq!(by, [Refuser::Grant; 2]);
+    let (_asked, kept, decided, _stored) = carried(&[("resize", (503, "busy"))]).await;
+    assert_eq!(kept, decided);
+}
+
+#[tokio::test]
+async fn a_forbidden_resize_is_told_as_a_missing_grant() {
+    let script = Script::new(&[("resize", (403, "User \"x\" cannot patch resource"))]);
+    let granted = Reach {
+        labelled: Some(true),
+        granted: Some(true),
+    };
+    let (decided, outcome) = carry(&script, seen(500.0), granted).await;
+    assert!(outcome.forbidden);
+    assert_eq!(
+        outcome.state.replicas, decided.replicas,
+        "replicas were written"
+    );
+    let stored = script.stored.lock().unwrap().clone();
+    let conditions = stored.status.unwrap().conditions;
+    let reach = conditions.iter().find(|c| c.type_ == "InReach").unwrap();
+    assert_eq!(
+        (reach.status.as_str(), reach.reason.as_str()),
+        ("False", "NamespaceNotGranted")
+    );
+    let told = events(&script);
+    let grant = "kubectl apply -k manifests/namespace -n shop";
+    assert!(
+        told.iter()
+            .any(|one| one.starts_with("Warning NamespaceNotGranted: ") && one.contains(grant)),
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_change_is_told_once_by_an_event() {
+    let script = Script::new(&[]);
+    let (workload, calm) = seen(30.0);
+    let mut blind = calm.clone();
+    for rate in [&mut blind.signals.rate, &mut blind.signals.peak_rate] {
+        *rate = Reading::Unknown {
+            why: Unknown::Unreachable,
+        };
+    }
+    let mut found = Vec::new();
+    for seen in [&calm, &blind, &blind, &calm] {
+        carry(&script, (workload.clone(), seen.clone()), Reach::default()).await;
+        let told = events(&script);
+        let words = told.iter().filter_map(|one| one.split_once(": "));
+        let words: Vec<String> = words.map(|(words, _)| words.to_owned()).collect();
+        assert!(told.iter().all(|one| !one.ends_with(": ")), "{told:?}");
+        found.push(words.join(", "));
+        script.bodies.lock().unwrap().clear();
+    }
+    assert_eq!(
+        found,
+        [
+            "",
+            "Warning FailedGetPodsMetric",
+            "",
+            "Normal ValidMetricFound"
+        ]
     );
 }

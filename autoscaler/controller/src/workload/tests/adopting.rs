@@ -9,6 +9,7 @@ use super::super::kept::Kept;
 use super::*;
 use crate::engine::analytic;
 use crate::world::hpa::{self, Hpa};
+use crate::world::scalers::Scalers;
 
 /// As an API server keeps it, with a field that no type of ours knows.
 pub(super) fn stored_hpa() -> Value {
@@ -227,20 +228,35 @@ pub(super) fn adopting(
     let status = autoscaler.status.as_ref();
     let stored = status.and_then(|status| status.adopted.as_ref());
     workload.limit(&hpa::found(all, &key()), stored);
-    let mut around = around(&workload, &[objective(&workload.revision, 50.0)]);
-    around.rivals = all.to_vec();
+    let rivals = Scalers {
+        hpas: all.to_vec(),
+        ..Scalers::default()
+    };
+    let seen = beside(rate, &workload, autoscaler, rivals);
+    (workload, seen)
+}
+
+/// A workload beside other autoscalers, as the tick sees it.
+fn beside(
+    rate: f64,
+    workload: &Workload,
+    autoscaler: &SloAutoscaler,
+    rivals: Scalers,
+) -> Observation {
+    let mut around = around(workload, &[objective(&workload.revision, 50.0)]);
+    around.rivals = rivals;
     let serving = pods::serving(&[pod("a", "h1"), pod("b", "h1")]);
     let one = One {
-        workload: &workload,
+        workload,
         autoscaler,
         percentile: Percentile::new(0.99).unwrap(),
         serving: &serving[&key()],
         signals: signals(rate),
         live: Vec::new(),
         history: Vec::new(),
+        wrote: None,
     };
-    let seen = observation(&around, one);
-    (workload, seen)
+    observation(&around, one)
 }
 
 pub(super) fn decided(seen: &Observation) -> msars_plan::Decision {
@@ -297,6 +313,35 @@ fn until_it_is_taken_over_a_decision_is_made_and_nothing_written() {
     let (_workload, seen) = adopting(500.0, &ours, &[object(&later)]);
     assert!(seen.rival.is_some());
     assert_eq!(decided(&seen).actions, []);
+}
+
+#[test]
+fn beside_a_vpa_nothing_is_taken_over() {
+    let hpas = [object(&stored_hpa())];
+    let ours = autoscaler();
+    let (workload, _seen) = adopting(500.0, &ours, &hpas);
+    let vpa = |mode: &str| {
+        object(&json!({
+            "apiVersion": "autoscaling.k8s.io/v1", "kind": "VerticalPodAutoscaler",
+            "metadata": {"namespace": "shop", "name": "sizes"},
+            "spec": {"targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "carts"},
+                "updatePolicy": {"updateMode": mode}},
+        }))
+    };
+    for (mode, taken) in [("Off", true), ("Recreate", false)] {
+        let rivals = Scalers {
+            hpas: hpas.to_vec(),
+            vpas: vec![vpa(mode)],
+            ..Scalers::default()
+        };
+        let seen = beside(500.0, &workload, &ours, rivals);
+        let decision = decided(&seen);
+        assert_eq!(decision.actions, [], "{mode}");
+        assert_eq!(adopt::good(&seen, &decision), taken, "{mode}");
+        let kind = seen.rival.map(|rival| rival.kind);
+        let wanted = (!taken).then_some("VerticalPodAutoscaler");
+        assert_eq!(kind.as_deref(), wanted, "{mode}");
+    }
 }
 
 #[test]

@@ -1,102 +1,18 @@
-use std::io::{BufReader, Cursor, Write as _};
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
-use msars_plan::{Decision, Engines, Forecast, Limits, Policy, Proposal, State, Tick, decide};
+use msars_plan::{Engines, Forecast, Limits, Policy, Proposal, State, Tick, decide};
 
-use super::super::record::{Line, Log, Target, replay};
 use super::*;
 use crate::engine::{Engine, analytic};
 
-fn tick(rates: &[f64]) -> Tick {
+pub(super) fn tick(rates: &[f64]) -> Tick {
     Tick {
         now: now(),
         seed: 1,
         observations: rates.iter().map(|rate| seen(*rate).1).collect(),
         states: vec![State::default(); rates.len()],
     }
-}
-
-fn decided(tick: &Tick) -> Vec<Decision> {
-    let limits = Limits::default();
-    decide(tick, &mut analytic(&limits), &limits)
-}
-
-fn line(rates: &[f64]) -> Line {
-    let tick = tick(rates);
-    let decisions = decided(&tick);
-    Line {
-        tick,
-        limits: Limits::default(),
-        decisions,
-    }
-}
-
-#[test]
-fn recorded_ticks_replay_to_the_last_bit_and_a_changed_one_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("decisions.jsonl");
-    let log = Log::new(Target::File {
-        path: path.clone(),
-        bytes: 1 << 20,
-    });
-    for rates in [&[30.0, 0.1 + 0.2][..], &[1.0 / 3.0], &[500.0]] {
-        log.write(&line(rates)).unwrap();
-    }
-    let text = std::fs::read_to_string(&path).unwrap();
-    let mut grew = 0;
-    let replayed = replay(BufReader::new(Cursor::new(&text)), |_tick, decision| {
-        grew += usize::from(decision.wanted.grows_from(decision.current));
-    });
-    let replayed = replayed.unwrap();
-    assert_eq!((replayed.ticks, replayed.decisions), (3, 4));
-    assert_eq!(replayed.different, Vec::<String>::new());
-    assert!(
-        grew > 0,
-        "500 requests/s are more than two small pods carry"
-    );
-
-    let other = text.replace("\"replicas\":2", "\"replicas\":3");
-    assert!(
-        !replay(Cursor::new(other), |_, _| ())
-            .unwrap()
-            .different
-            .is_empty()
-    );
-    // A killed program leaves half a line.
-    let half = &text[..text.len() - 20];
-    assert_eq!(replay(Cursor::new(half), |_, _| ()).unwrap().ticks, 2);
-    assert_eq!(
-        replay(Cursor::new("{}\n"), |_, _| ()).map_err(|error| error.category()),
-        Err("line")
-    );
-}
-
-#[test]
-fn the_log_is_bounded_by_two_files() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("decisions.jsonl");
-    std::fs::File::create(&path)
-        .unwrap()
-        .write_all(b"")
-        .unwrap();
-    let one = serde_json::to_vec(&line(&[30.0])).unwrap().len() as u64;
-    let log = Log::new(Target::File {
-        path: path.clone(),
-        bytes: one * 3,
-    });
-    for _ in 0..20 {
-        log.write(&line(&[30.0])).unwrap();
-    }
-    let files: Vec<u64> = std::fs::read_dir(folder.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().metadata().unwrap().len())
-        .collect();
-    assert_eq!(files.len(), 2);
-    assert!(
-        files.iter().all(|length| *length <= one * 4 + 10),
-        "{files:?} of {one}"
-    );
 }
 
 struct Picky;
@@ -203,6 +119,7 @@ fn a_pod_is_told_by_its_share_of_throttled_periods() {
         let subject = Subject {
             seen: &seen,
             pods: seen.pods.clone(),
+            headroom: seen.headroom,
             state: &state,
             hands_off,
         };
@@ -221,4 +138,58 @@ fn a_pod_is_told_by_its_share_of_throttled_periods() {
     assert!(*size > MilliCpu(200), "{size}");
     assert_eq!(actions.len(), 1);
     assert_eq!(actions[0].target().name, "a");
+}
+
+#[test]
+fn a_release_waits_for_what_the_planner_wants_and_no_longer() {
+    use crate::revision::growth::{Growth, Plan, Planned, Service, growth};
+    use msars_domain::PodState;
+    use msars_plan::{Guard, Reason};
+
+    let mut grown = 0;
+    for (rate, ms) in
+        (1..=80).flat_map(|step| [(f64::from(step) * 5.0, 50.0), (f64::from(step), 20.0)])
+    {
+        let budget = Millis::new(ms).ok();
+        let mut tick = tick(&[rate]);
+        let seen = &mut tick.observations[0];
+        seen.revisions[0].budget = budget;
+        let (pods, tolerance) = (seen.pods.clone(), seen.behavior.scale_up.tolerance);
+        let limits = Limits::default();
+        let decision = decide(&tick, &mut analytic(&limits), &limits).remove(0);
+        let waits = |pods: &[PodState]| {
+            let planned = Planned {
+                budget,
+                acts: true,
+                tolerance,
+                decision: &decision,
+            };
+            let service = Service {
+                budget,
+                plan: Plan::Made(planned),
+                pods,
+                refused: None,
+            };
+            growth(&service, now())
+        };
+        let rose = decision.reason == Reason::LoadRose;
+        let before = waits(&pods);
+        assert_eq!(
+            matches!(before, Growth::Growing { .. }),
+            rose,
+            "{rate} {ms}: {before:?}"
+        );
+        grown += usize::from(rose);
+        let step = |guard: &Guard| matches!(guard, Guard::RateLimited { .. });
+        if decision.guards.iter().any(step) {
+            continue;
+        }
+        let mut pod = pods[0].clone();
+        pod.asked = pod.asked.scaled_to(decision.wanted.size);
+        pod.actual = pod.asked;
+        let there = waits(&vec![pod; decision.wanted.replicas as usize]);
+        let settled = matches!(there, Growth::Enough | Growth::Stuck(_));
+        assert!(settled, "{rate} {ms}: {there:?}, {}", decision.explain());
+    }
+    assert!(grown > 20, "{grown}");
 }

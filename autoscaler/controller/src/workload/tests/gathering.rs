@@ -1,14 +1,14 @@
 use msars_domain::{CpuBounds, Qos};
 use msars_observe::Revision;
 
-use super::super::gather::qos;
 use super::*;
 use crate::profiles;
+use crate::world::template::qos;
 
 #[test]
 fn a_workload_is_seen_with_pods_profile_budget_and_bounds() {
     let (workload, seen) = seen(30.0);
-    assert!(seen.wishes.acts && !seen.rolling && seen.resizable);
+    assert!(seen.wishes.acts && !seen.rolling && seen.resizable == Some(true));
     assert_eq!(
         (seen.replicas, seen.min_replicas, seen.max_replicas),
         (2, 1, 8)
@@ -38,36 +38,37 @@ fn a_workload_is_seen_with_pods_profile_budget_and_bounds() {
 #[test]
 fn a_pin_bounds_what_may_be_asked_and_not_what_is_known() {
     let milli = |sizes: Vec<MilliCpu>| sizes.iter().map(|size| size.0).collect::<Vec<_>>();
-    for (cpu, cores, grid, allowed) in [
+    for (cpu, node, grid, allowed) in [
         (
             None,
-            2.0,
+            2000,
             &[100, 150, 200, 300, 400, 600, 800, 1200][..],
             &[100, 150, 200, 300, 400, 600, 800, 1200][..],
         ),
         (
             None,
-            0.5,
+            500,
             &[100, 150, 200, 300, 400],
             &[100, 150, 200, 300, 400],
         ),
-        (Some("25m..25m"), 0.5, &[25, 100, 150, 200, 300, 400], &[25]),
+        (Some("25m..25m"), 500, &[25, 100, 150, 200, 300, 400], &[25]),
         (
             Some("120m..180m"),
-            0.3,
+            300,
             &[100, 120, 150, 180, 200, 300],
             &[120, 150, 180],
         ),
-        (Some("3..4"), 0.3, &[100, 150, 200, 300], &[300]),
+        (Some("3..4"), 300, &[100, 150, 200, 300], &[300]),
     ] {
         let mut object = deployment();
         if let Some(cpu) = cpu {
             object["metadata"]["annotations"]["msars.io/cpu"] = json!(cpu);
         }
         let workload = workload(&object, &[]);
-        assert_eq!(milli(profiles::grid(&workload, cores)), grid, "{cpu:?}");
+        let node = Some(MilliCpu(node));
+        assert_eq!(milli(profiles::grid(&workload, node)), grid, "{cpu:?}");
         assert_eq!(
-            milli(profiles::allowed(&workload, cores)),
+            milli(profiles::allowed(&workload, node)),
             allowed,
             "{cpu:?}"
         );
@@ -98,6 +99,7 @@ fn annotations_count_before_they_are_written_into_the_autoscaler() {
             signals: signals(1.0),
             live: Vec::new(),
             history: Vec::new(),
+            wrote: None,
         };
         let seen = observation(&around(&workload, &[]), one);
         assert_eq!(
@@ -128,10 +130,52 @@ fn the_mode_and_the_autoscaler_must_both_say_auto() {
             signals: signals(1.0),
             live: Vec::new(),
             history: Vec::new(),
+            wrote: None,
         };
         let seen = observation(&around(&workload, &[]), one);
         assert_eq!(seen.wishes.acts, acts, "{annotation} {spec}");
         assert_eq!(seen.revisions[0].budget, None);
+    }
+}
+
+/// What is seen where nothing may be written in these namespaces, after our last write of replicas.
+fn seen_after(
+    object: &Value,
+    ungranted: &[&str],
+    wrote: Option<jiff::Timestamp>,
+) -> msars_domain::Observation {
+    let workload = workload(object, &[]);
+    let mut around = around(&workload, &[]);
+    around.ungranted = ungranted.iter().map(|&name| name.to_owned()).collect();
+    let one = One {
+        workload: &workload,
+        autoscaler: &autoscaler(),
+        percentile: Percentile::new(0.99).unwrap(),
+        serving: &[],
+        signals: signals(1.0),
+        live: Vec::new(),
+        history: Vec::new(),
+        wrote,
+    };
+    observation(&around, one)
+}
+
+#[test]
+fn without_the_grant_a_decision_is_made_and_nothing_written() {
+    for (ungranted, acts) in [(&[][..], true), (&["other"], true), (&["shop"], false)] {
+        let seen = seen_after(&deployment(), ungranted, None);
+        assert_eq!(seen.wishes.acts, acts, "{ungranted:?}");
+    }
+}
+
+#[test]
+fn a_tool_that_ignores_replicas_by_now_does_not_keep_them() {
+    let mut object = deployment();
+    object["metadata"]["managedFields"] = json!([{"manager": "argocd-controller", "operation": "Update",
+        "time": now().to_string(), "fieldsV1": {"f:spec": {"f:replicas": {}}}}]);
+    for (wrote, keeper) in [(None, None), (Some(now()), Some("argocd-controller"))] {
+        let seen = seen_after(&object, &[], wrote);
+        assert_eq!(seen.declared_by.as_deref(), keeper);
     }
 }
 
@@ -173,6 +217,7 @@ fn a_rollout_is_seen_while_old_pods_or_an_unseen_template_are_there() {
             signals: signals(1.0),
             live: Vec::new(),
             history: Vec::new(),
+            wrote: None,
         };
         let seen = observation(&around(&workload, &[]), one);
         assert_eq!(seen.rolling, rolling, "{status}");
@@ -228,6 +273,7 @@ fn live_work_counts_when_it_differs_by_more_than_a_fifth() {
             signals: all,
             live: vec![&live],
             history: Vec::new(),
+            wrote: None,
         };
         let found = observation(&around, one).revisions[0].work_ratio;
         let close = match (found, wanted) {
@@ -251,5 +297,67 @@ fn classes_are_the_api_servers() {
         (resources(json!({}), json!({"cpu": "1"})), Qos::Burstable),
     ] {
         assert_eq!(qos(&template), class, "{template}");
+    }
+}
+
+#[test]
+fn replicas_without_a_pod_are_seen_with_the_controllers_words() {
+    let failure = json!([{"type": "Available", "status": "True", "message": "fine"},
+        {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: team"}]);
+    let (one, three) = (
+        [pod("a", "h1")],
+        [pod("a", "h1"), pod("b", "h0"), pod("c", "h0")],
+    );
+    for (pods, conditions, uncreated, why) in [
+        (&one[..], failure, 1, Some("exceeded quota: team")),
+        (&one[..], json!([]), 1, None),
+        // One more than asked for, while they are exchanged.
+        (&three[..], json!([]), 0, None),
+    ] {
+        let mut object = deployment();
+        object["status"]["conditions"] = conditions;
+        let workload = workload(&object, &[replica_set("carts:v1", "h1", 2)]);
+        let serving = pods::serving(pods);
+        let one = One {
+            workload: &workload,
+            autoscaler: &autoscaler(),
+            percentile: Percentile::new(0.99).unwrap(),
+            serving: &serving[&key()],
+            signals: signals(1.0),
+            live: Vec::new(),
+            history: Vec::new(),
+            wrote: None,
+        };
+        let seen = observation(&around(&workload, &[]), one);
+        assert_eq!(seen.uncreated, uncreated);
+        assert_eq!(seen.create_failure.as_deref(), why);
+    }
+}
+
+#[test]
+fn a_pod_costs_what_was_added_to_it_and_without_one_what_its_template_says() {
+    let mut living: Value = serde_json::to_value(&*pod("a", "h1")).unwrap();
+    let proxy =
+        json!({"name": "proxy", "resources": {"requests": {"cpu": "30m", "memory": "40Mi"}}});
+    living["spec"]["containers"]
+        .as_array_mut()
+        .unwrap()
+        .push(proxy);
+    let living = pods::serving(&[Arc::new(serde_json::from_value(living).unwrap())]);
+    let workload = workload(&deployment(), &[replica_set("carts:v1", "h1", 2)]);
+    for (serving, others, memory) in [(&living[&key()][..], 30, 40), (&[][..], 0, 64)] {
+        let one = One {
+            workload: &workload,
+            autoscaler: &autoscaler(),
+            percentile: Percentile::new(0.99).unwrap(),
+            serving,
+            signals: signals(1.0),
+            live: Vec::new(),
+            history: Vec::new(),
+            wrote: None,
+        };
+        let cost = observation(&around(&workload, &[]), one).cost;
+        assert_eq!(cost.requests.others, MilliCpu(others));
+        assert_eq!(cost.request_memory.0 >> 20, memory);
     }
 }

@@ -4,6 +4,7 @@ use msars_plan::{Decision, Limits, State, Tick, decide};
 
 use super::super::adopt::{self, Case, Next};
 use super::super::hands::{Hands, Task};
+use super::super::reach::Reach;
 use super::super::status;
 use super::acting::Script;
 use super::adopting::{adopting, copy, decided, hpa, object, stored_hpa};
@@ -39,6 +40,7 @@ async fn taken(
         seen,
         decision,
         before: State::default(),
+        reach: Reach::default(),
         old: false,
         now: now(),
     };
@@ -144,6 +146,7 @@ async fn what_the_other_one_left_stays_for_the_window_downward() {
             seen,
             decision,
             before: ticks.state.clone(),
+            reach: Reach::default(),
             old: false,
             now: tick.now,
         })

@@ -1,8 +1,11 @@
+use std::sync::LazyLock;
+
 use msars_api::crd::{SloAutoscalerStatus, WantedSize};
 use msars_domain::Rival;
 use msars_plan::{Decision, Limits, Recommendation, State, Tick, decide};
 
 use super::super::explain::explain;
+use super::super::rivals::{Claim, Keeper};
 use super::super::status::{self, Said, news, remembered, write};
 use super::*;
 use crate::engine::analytic;
@@ -18,13 +21,20 @@ fn decided(seen: &Observation, state: &State) -> Decision {
     decide(&tick, &mut analytic(&limits), &limits).remove(0)
 }
 
+/// The workload of [`seen`].
+static CARTS: LazyLock<Workload> = LazyLock::new(|| seen(30.0).0);
+
 fn said<'a>(decision: &'a Decision, seen: &'a Observation) -> Said<'a> {
     Said {
+        workload: &CARTS,
         decision,
         seen,
         state: &decision.state,
         failed: None,
+        refused: None,
         adoption: None,
+        keeper: None,
+        reach: None,
         now: now(),
     }
 }
@@ -98,11 +108,22 @@ fn what_stands_in_the_way_is_the_summary() {
         let decision = decided(&seen, &State::default());
         assert_eq!(decision.actions, []);
         let mut status = SloAutoscalerStatus::default();
-        write(&mut status, None, &said(&decision, &seen));
+        let keeper = Keeper {
+            manager: "kustomize-controller".into(),
+            claim: Claim::Applies,
+        };
+        let said = Said {
+            keeper: Some(&keeper),
+            ..said(&decision, &seen)
+        };
+        write(&mut status, None, &said);
         assert_eq!(told(&status, "Ready"), pair("False", reason));
-        if reason == "DeclaredReplicas" {
-            let all = serde_json::to_string(&status).unwrap();
-            assert!(all.contains("ignoreDifferences"), "{all}");
+        let all = serde_json::to_string(&status).unwrap();
+        for (word, way) in [
+            ("DeclaredReplicas", "--field-manager=msars-handover"),
+            ("AmbiguousSelector", "msars.io/adopt=hpa"),
+        ] {
+            assert_eq!(all.contains(way), word == reason, "{all}");
         }
         let mut autoscaler = autoscaler();
         autoscaler.status = Some(status);
@@ -114,6 +135,24 @@ fn what_stands_in_the_way_is_the_summary() {
         assert!(text.contains(reason), "{text}");
     }
     assert_eq!(workload.key, key());
+}
+
+#[test]
+fn what_the_namespace_lacks_is_a_condition_and_the_summary() {
+    let (_workload, calm) = seen(30.0);
+    let decision = decided(&calm, &State::default());
+    let mut status = SloAutoscalerStatus::default();
+    write(&mut status, None, &said(&decision, &calm));
+    let lacks = (false, "NamespaceNotGranted", "kubectl apply".to_owned());
+    let said = Said {
+        reach: Some(&lacks),
+        ..said(&decision, &calm)
+    };
+    assert!(news(Some(&status), &said));
+    write(&mut status, None, &said);
+    let lacking = pair("False", "NamespaceNotGranted");
+    assert_eq!(told(&status, "InReach"), lacking);
+    assert_eq!(told(&status, "Ready"), lacking);
 }
 
 #[test]
@@ -170,8 +209,9 @@ fn pods_of_what_runs_are_born_with_the_size_in_force() {
     };
     let (workload, mut seen) = seen(30.0);
     let running = workload.revision.as_str();
-    let born =
-        |seen: &Observation, stored: &[WantedSize]| status::born_with(stored, seen, MilliCpu(300));
+    let born = |seen: &Observation, stored: &[WantedSize]| {
+        status::born_with(stored, &workload, seen, Some(MilliCpu(300)))
+    };
     assert_eq!(born(&seen, &[]), [size(running, 300)]);
     let stored = [size(running, 800), size("older", 150)];
     assert_eq!(
@@ -198,7 +238,7 @@ fn an_opted_out_workload_is_forgotten() {
     let mut status = SloAutoscalerStatus::default();
     write(&mut status, None, &said(&decision, &busy));
     assert!(status.memory.is_some() && !status.sizes.is_empty());
-    status::leave(&mut status, Some(2), now());
+    status::leave(&mut status, None, Some(2), now());
     assert!(status.memory.is_none() && status.sizes.is_empty());
     assert_eq!(told(&status, "Ready"), pair("False", "ScalingDisabled"));
 }

@@ -1,0 +1,80 @@
+//! The revisions of a workload that a decision must think of. Pure.
+
+use msars_domain::{ObjectKey, Percentile, RevisionState};
+use msars_observe::Revision;
+
+use super::gather::Around;
+use crate::profiles::Known;
+use crate::work;
+use crate::world::Workload;
+
+/// The revisions in play; when none of them is profiled, the older ones that are and that an undo could bring back.
+pub fn revisions(
+    around: &Around,
+    workload: &Workload,
+    usual: Percentile,
+    live: &[&Revision],
+) -> Vec<RevisionState> {
+    let profile = |revision: &str| {
+        around
+            .known
+            .get(&(workload.key.clone(), revision.to_owned()))
+    };
+    let of_shape = || {
+        let same = |((key, _), (shape, _)): &(&(ObjectKey, String), &(String, Known))| {
+            *key == workload.key && *shape == workload.shape
+        };
+        around.known.iter().find(same).map(|(_, found)| found)
+    };
+    let state = |revision: &str| {
+        let current = revision == workload.revision;
+        // A template that differs in CPU sizes alone keeps its profile.
+        let known = profile(revision)
+            .or_else(|| if current { of_shape() } else { None })
+            .map(|(_, known)| known);
+        let key = (workload.key.clone(), revision.to_owned());
+        let budget = around.budgets.get(&key);
+        let percentile = budget
+            .map(|budget| budget.percentile)
+            .or_else(|| known.map(|known| known.percentile));
+        RevisionState {
+            hash: revision.to_owned(),
+            current,
+            budget: budget.map(|budget| budget.ms),
+            percentile: percentile.unwrap_or(usual),
+            curve: known.map(|known| known.curve.clone()),
+            work_ratio: known.and_then(|known| live_ratio(workload, revision, known, live)),
+        }
+    };
+    let mut wanted: Vec<&str> = vec![&workload.revision];
+    if workload.running() != workload.revision {
+        wanted.push(workload.running());
+    }
+    for (revision, owned) in &workload.owned {
+        if owned.replicas > 0 && !wanted.contains(&revision.as_str()) {
+            wanted.push(revision);
+        }
+    }
+    let mut out: Vec<RevisionState> = wanted.iter().map(|revision| state(revision)).collect();
+    if out.iter().all(|revision| revision.curve.is_none()) {
+        let older = workload
+            .owned
+            .keys()
+            .filter(|revision| !wanted.contains(&revision.as_str()))
+            .filter(|revision| profile(revision).is_some());
+        out.extend(older.map(|revision| state(revision)));
+    }
+    out
+}
+
+/// Live CPU per request of a revision over its profile's.
+fn live_ratio(
+    workload: &Workload,
+    revision: &str,
+    known: &Known,
+    live: &[&Revision],
+) -> Option<f64> {
+    let hash = &workload.owned.get(revision)?.pod_template_hash;
+    let found = live.iter().find(|found| &found.revision == hash)?;
+    work::ratio(&found.cpu_cores, &found.rate, known)
+}

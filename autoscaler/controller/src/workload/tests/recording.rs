@@ -1,0 +1,163 @@
+//! The log of decisions: its lines, its bounds, its thread, its replay.
+
+use std::io::{BufReader, Cursor};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use msars_domain::MilliCpu;
+use msars_plan::{Decision, Limits, Tick, decide};
+
+use super::super::record::{Line, Log, Target, replay};
+use super::super::recorder::Recorder;
+use super::deciding::tick;
+use crate::engine::analytic;
+
+fn decided(tick: &Tick) -> Vec<Option<Decision>> {
+    let limits = Limits::default();
+    let made = decide(tick, &mut analytic(&limits), &limits);
+    made.into_iter().map(Some).collect()
+}
+
+/// The lines of one tick.
+fn lines(rates: &[f64]) -> Vec<Line> {
+    let tick = tick(rates);
+    Line::each(&tick, &Limits::default(), &decided(&tick)).collect()
+}
+
+fn log(folder: &tempfile::TempDir, bytes: u64) -> (Log, PathBuf) {
+    let path = folder.path().join("decisions.jsonl");
+    let target = Target::File {
+        path: path.clone(),
+        bytes,
+    };
+    (Log::new(target), path)
+}
+
+#[test]
+fn recorded_decisions_replay_to_the_last_bit_and_a_changed_one_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, path) = log(&folder, 1 << 20);
+    for rates in [&[30.0, 0.1 + 0.2][..], &[1.0 / 3.0], &[500.0]] {
+        for line in lines(rates) {
+            log.write(&line).unwrap();
+        }
+    }
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text.lines().count(), 4, "one line per decision");
+    let mut grew = 0;
+    let replayed = replay(BufReader::new(Cursor::new(&text)), |_tick, decision| {
+        grew += usize::from(decision.wanted.grows_from(decision.current));
+    });
+    let replayed = replayed.unwrap();
+    assert_eq!(replayed.decisions, 4);
+    assert_eq!(replayed.different, Vec::<String>::new());
+    assert!(
+        grew > 0,
+        "500 requests/s are more than two small pods carry"
+    );
+
+    let other = text.replace("\"replicas\":2", "\"replicas\":3");
+    assert!(
+        !replay(Cursor::new(other), |_, _| ())
+            .unwrap()
+            .different
+            .is_empty()
+    );
+    // A killed program leaves half a line.
+    let half = &text[..text.len() - 20];
+    assert_eq!(replay(Cursor::new(half), |_, _| ()).unwrap().decisions, 3);
+    assert_eq!(
+        replay(Cursor::new("{}\n"), |_, _| ()).map_err(|error| error.category()),
+        Err("line")
+    );
+}
+
+#[test]
+fn a_decision_that_was_left_little_of_a_quota_replays_alone() {
+    let mut tick = tick(&[500.0, 500.0]);
+    for seen in &mut tick.observations {
+        seen.headroom.limits = Some(MilliCpu(500));
+        seen.quotas = vec!["team".into()];
+    }
+    let made = decided(&tick);
+    let left: Vec<_> = made
+        .iter()
+        .flatten()
+        .map(|one| one.headroom.limits)
+        .collect();
+    assert!(left[1] < left[0], "the first takes of it: {left:?}");
+    let limits = Limits::default();
+    let text: Vec<String> = Line::each(&tick, &limits, &made)
+        .map(|line| serde_json::to_string(&line).unwrap())
+        .collect();
+    let replayed = replay(Cursor::new(text.join("\n") + "\n"), |_, _| ()).unwrap();
+    assert_eq!(replayed.decisions, 2);
+    assert_eq!(replayed.different, Vec::<String>::new());
+}
+
+#[test]
+fn a_decision_that_failed_takes_no_other_out_of_the_log() {
+    let tick = tick(&[30.0, 40.0, 500.0]);
+    let mut decisions = decided(&tick);
+    decisions[1] = None;
+    let lines: Vec<Line> = Line::each(&tick, &Limits::default(), &decisions).collect();
+    let rates = lines.iter().map(|line| {
+        let seen = &line.tick.observations[0];
+        seen.signals.rate.value().unwrap().get()
+    });
+    assert_eq!(rates.collect::<Vec<f64>>(), [30.0, 500.0]);
+    assert_eq!(lines[1].decisions, [decisions[2].clone().unwrap()]);
+}
+
+#[test]
+fn the_log_is_bounded_by_two_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = lines(&[30.0]).remove(0);
+    let length = serde_json::to_vec(&one).unwrap().len() as u64 + 1;
+    let bytes = length * 3 + 5;
+    for _ in 0..2 {
+        // Begun anew, it goes on in the same file.
+        let (mut log, _path) = log(&folder, bytes);
+        for _ in 0..10 {
+            log.write(&one).unwrap();
+        }
+    }
+    let files: Vec<u64> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len())
+        .collect();
+    assert_eq!(files.len(), 2);
+    assert!(
+        files.iter().all(|length| *length <= bytes),
+        "{files:?} of {bytes}"
+    );
+}
+
+#[tokio::test]
+async fn a_log_that_is_stuck_is_waited_for_neither_by_ticks_nor_for_ever() {
+    let (unblock, blocked) = std::sync::mpsc::channel::<()>();
+    let recorder = Recorder::by(move |_line| {
+        // Until the test is over.
+        let _gone = blocked.recv();
+        Ok(())
+    })
+    .unwrap();
+    let one = lines(&[30.0]);
+    let taken = (0..100).filter(|_| recorder.record(one.clone())).count();
+    assert!((8..=9).contains(&taken), "{taken} of 100 ticks wait");
+    assert!(!recorder.end(Duration::from_millis(50)).await);
+    drop(unblock);
+}
+
+#[tokio::test]
+async fn what_was_handed_over_is_written_before_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, path) = log(&folder, 1 << 20);
+    let recorder = Recorder::start(log).unwrap();
+    for _ in 0..3 {
+        assert!(recorder.record(lines(&[30.0, 40.0])));
+    }
+    assert!(recorder.end(Duration::from_mins(1)).await);
+    let text = std::fs::read_to_string(path).unwrap();
+    assert_eq!(text.lines().count(), 6);
+}

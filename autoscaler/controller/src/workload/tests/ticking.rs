@@ -1,0 +1,139 @@
+//! Whole ticks against an API server of a few objects.
+
+use http::Method;
+use msars_api::annotations::ADOPT;
+use msars_observe::Observed;
+
+use super::adopting::{copy, hpa};
+use super::server::{AUTOSCALERS, DEPLOYMENTS, Server, deployed, lead, scaled};
+use super::*;
+use crate::metrics::TickOutcome;
+use crate::workload::Workloads;
+
+fn observed(names: &[&str]) -> Observed {
+    let signals = |name: &&str| Signals {
+        workload: ObjectKey::new("shop", *name),
+        ..signals(30.0)
+    };
+    Observed {
+        signals: names.iter().map(signals).collect(),
+        ..Observed::default()
+    }
+}
+
+/// A server with the Deployments and autoscalers of these names.
+fn server(names: &[&str]) -> Server {
+    let server = Server::default();
+    for name in names {
+        let mut deployment = deployed(name);
+        deployment["metadata"]["annotations"][ADOPT] = json!("hpa");
+        server.put(DEPLOYMENTS, &deployment);
+        server.put(AUTOSCALERS, &scaled(name));
+    }
+    server
+}
+
+/// An autoscaler was taken over from a workload, and somebody deleted the object that stored it.
+fn bereave(workloads: &mut Workloads, name: &str) {
+    let key = ObjectKey::new("shop", name);
+    let workload = workloads.world.workloads().remove(&key).unwrap();
+    let mut before: SloAutoscaler = serde_json::from_value(scaled(name)).unwrap();
+    before.metadata.uid = Some("deleted since".into());
+    before.status.get_or_insert_default().adopted = Some(copy(&hpa(|_| ())));
+    let memory = workloads.recall(&workload, &before, now());
+    assert_eq!(memory.kept.lost(&before), None);
+}
+
+fn status(name: &str) -> String {
+    format!("PUT /apis/msars.io/v1alpha1/namespaces/shop/sloautoscalers/{name}/status")
+}
+
+#[tokio::test]
+async fn a_status_that_cannot_be_written_stops_no_other_workload() {
+    let server = server(&["carts", "orders"]);
+    let (mut workloads, _tasks) = server.workloads().await;
+    bereave(&mut workloads, "carts");
+    server.refuse(Method::PUT, "carts/status", 500);
+    let claim = lead(60);
+    for _ in 0..2 {
+        let both = observed(&["carts", "orders"]);
+        assert_eq!(workloads.tick(&both, &claim).await, TickOutcome::Decided);
+    }
+    let decided = |name: &str| !server.get(AUTOSCALERS, name)["status"]["memory"].is_null();
+    assert!(decided("shop/orders") && !decided("shop/carts"));
+    // Alone it is told apart from an idle tick.
+    let alone = observed(&["carts"]);
+    let outcome = workloads.tick(&alone, &claim).await;
+    assert_eq!(outcome, TickOutcome::Unstored);
+
+    // Stored at last, it is decided on when that is seen.
+    server.relent();
+    let outcome = workloads.tick(&alone, &claim).await;
+    assert_eq!(outcome, TickOutcome::Unstored);
+    let stored = server.get(AUTOSCALERS, "shop/carts");
+    assert_eq!(stored["status"]["adopted"]["name"], "carts");
+    let seen = |workloads: &Workloads| {
+        let all = workloads.world.autoscalers();
+        all.iter()
+            .any(|one| super::super::status::stored(one).is_some())
+    };
+    while !seen(&workloads) {
+        workloads.world.changed.notified().await;
+    }
+    assert_eq!(workloads.tick(&alone, &claim).await, TickOutcome::Decided);
+    assert!(decided("shop/carts"));
+}
+
+#[tokio::test]
+async fn who_lost_the_lead_while_it_asked_writes_nothing() {
+    let server = server(&["carts", "orders", "user"]);
+    let mut gone = deployed("user");
+    gone["metadata"]["annotations"]["msars.io/mode"] = json!("off");
+    server.put(DEPLOYMENTS, &gone);
+    let mut remembered = scaled("user");
+    remembered["status"] = json!({"memory": "{}"});
+    server.put(AUTOSCALERS, &remembered);
+    let (mut workloads, _tasks) = server.workloads().await;
+    bereave(&mut workloads, "carts");
+    let both = observed(&["carts", "orders"]);
+    workloads.tick(&both, &lead(0)).await;
+    assert_eq!(server.written(), Vec::<String>::new());
+
+    let (mut workloads, _tasks) = server.workloads().await;
+    bereave(&mut workloads, "carts");
+    workloads.tick(&both, &lead(60)).await;
+    let written = server.written();
+    for name in ["carts", "orders", "user"] {
+        assert!(written.contains(&status(name)), "{name}: {written:?}");
+    }
+}
+
+#[tokio::test]
+async fn whether_pods_can_be_resized_is_asked_until_it_is_answered() {
+    let server = server(&["orders"]);
+    let (mut workloads, _tasks) = server.workloads().await;
+    server.refuse(Method::GET, "/api/v1", 503);
+    let (claim, orders) = (lead(60), observed(&["orders"]));
+    let asked = |server: &Server| {
+        let asked = server.asked();
+        asked.iter().filter(|one| *one == "GET /api/v1").count()
+    };
+    let told = |server: &Server| {
+        let stored = server.get(AUTOSCALERS, "shop/orders");
+        let all = stored["status"]["conditions"].as_array().cloned().unwrap();
+        let found = all.iter().find(|one| one["type"] == "ResizeBlocked");
+        found.unwrap()["reason"].clone()
+    };
+    for _ in 0..2 {
+        workloads.tick(&orders, &claim).await;
+        assert_eq!(told(&server), "ResizeUndiscovered");
+        assert_eq!(asked(&server), 1);
+    }
+    server.relent();
+    workloads.tick(&orders, &claim).await;
+    assert_eq!((told(&server), asked(&server)), (json!("NotBlocked"), 1));
+    // Answered, it is not asked at every tick; what was answered holds.
+    server.refuse(Method::GET, "/api/v1", 503);
+    workloads.tick(&orders, &claim).await;
+    assert_eq!((told(&server), asked(&server)), (json!("NotBlocked"), 0));
+}

@@ -1,0 +1,261 @@
+//! A tick: what metrics showed of all workloads becomes one decision each, and these are carried out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use msars_api::crd::SloAutoscaler;
+use msars_client::leader::{Claim, leads};
+use msars_domain::ObjectKey;
+use msars_observe::{Observed, Pod, Revision, Scope};
+use msars_plan::{Decision, Tick};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::gather::{self, One};
+use super::hands::Task;
+use super::{Last, PARALLEL, Workloads, status};
+use crate::autoscalers::Targets;
+use crate::metrics::TickOutcome;
+use crate::pods;
+use crate::world::Workload;
+
+/// Longest time of deciding.
+const DECIDING: Duration = Duration::from_secs(10);
+
+/// A workload that is decided on.
+struct Due {
+    workload: Workload,
+    autoscaler: Arc<SloAutoscaler>,
+    /// Its status is old: it is written even if it says the same.
+    old: bool,
+}
+
+impl Workloads {
+    /// Asks Prometheus about all workloads at once, beside this task.
+    pub(super) fn look(&self) -> JoinHandle<Observed> {
+        let workloads = self.world.workloads();
+        let objectives = self.world.objectives();
+        let serving = pods::serving(&self.world.pods());
+        let mut scope = Scope {
+            windows: self.means.windows,
+            ..Scope::default()
+        };
+        for workload in workloads.values() {
+            let Some(percentile) = gather::percentile(&objectives, workload) else {
+                continue;
+            };
+            scope.workloads.insert(workload.key.clone(), percentile);
+            let container = workload.serving.as_ref().map(|(name, _)| name.clone());
+            for pod in serving.get(&workload.key).into_iter().flatten() {
+                let name = pod.pod.metadata.name.clone().unwrap_or_default();
+                scope.pods.insert(
+                    ObjectKey::new(&workload.key.namespace, name),
+                    Pod {
+                        workload: workload.key.name.clone(),
+                        revision: pod.pod_template_hash.clone(),
+                        ready_since: pod.ready_since,
+                        container: container.clone(),
+                    },
+                );
+            }
+        }
+        let (observer, now) = (self.means.observer.clone(), (self.means.now)());
+        tokio::spawn(async move { observer.signals(&scope, now).await })
+    }
+
+    /// Decides and acts on what metrics showed.
+    pub(super) async fn tick(
+        &mut self,
+        observed: &Observed,
+        claim: &watch::Receiver<Claim>,
+    ) -> TickOutcome {
+        for problem in &observed.problems {
+            tracing::warn!(ask = ?problem.ask, category = problem.category, message = problem.message, "a query gave no usable answer");
+        }
+        self.discover().await;
+        let now = (self.means.now)();
+        let mut workloads = self.world.workloads();
+        let targets = Targets::of(&self.world.autoscalers());
+        let mut autoscalers = targets.first();
+        let all = workloads.iter().map(|(key, workload)| {
+            let autoscaler = autoscalers.get(key).map(AsRef::as_ref);
+            (workload.settings.mode, autoscaler)
+        });
+        self.means.metrics.workloads(all);
+        self.tell_misread(&workloads).await;
+        self.ask_grants(&workloads, now).await;
+        if leads(claim, (self.means.now)()) && self.outdo(&targets, now).await {
+            // What was moved is seen before anything is decided by it.
+            return TickOutcome::Idle;
+        }
+        let lost = self.restore(&autoscalers, claim, now).await;
+        autoscalers.retain(|key, _| !lost.contains(key));
+        self.leave(&mut workloads, &autoscalers, claim, now).await;
+        self.memory
+            .retain(|key, _| workloads.contains_key(key) || lost.contains(key));
+        let (tick, due) = self.assemble(observed, workloads, &autoscalers, now);
+        if due.is_empty() {
+            return if lost.is_empty() {
+                TickOutcome::Idle
+            } else {
+                TickOutcome::Unstored
+            };
+        }
+        let tick = Arc::new(tick);
+        match self.engine.decide(Arc::clone(&tick), DECIDING).await {
+            Ok(decisions) => {
+                self.carry(&tick, due, decisions, claim).await;
+                TickOutcome::Decided
+            }
+            Err(error) => {
+                tracing::error!(%error, category = error.category(), "nothing was decided");
+                TickOutcome::failed(&error)
+            }
+        }
+    }
+
+    /// What is decided on: every workload with metrics and with an autoscaler to remember the decision in.
+    fn assemble(
+        &mut self,
+        observed: &Observed,
+        mut workloads: BTreeMap<ObjectKey, Workload>,
+        autoscalers: &BTreeMap<ObjectKey, Arc<SloAutoscaler>>,
+        now: Timestamp,
+    ) -> (Tick, Vec<Due>) {
+        let around = self.around(&workloads);
+        let objectives = self.world.objectives();
+        let serving = pods::serving(&self.world.pods());
+        let reached = self.means.board.reached();
+        let windows = self.means.windows;
+        let mut live: BTreeMap<&ObjectKey, Vec<&Revision>> = BTreeMap::new();
+        for revision in &observed.revisions {
+            live.entry(&revision.workload).or_default().push(revision);
+        }
+        let mut tick = Tick {
+            now,
+            seed: now.as_second().unsigned_abs(),
+            observations: Vec::new(),
+            states: Vec::new(),
+        };
+        let mut due = Vec::new();
+        for mut signals in observed.signals.iter().cloned() {
+            let key = &signals.workload.clone();
+            let Some(autoscaler) = autoscalers.get(key) else {
+                // Nowhere to remember what is decided: made at the objectives' next round.
+                continue;
+            };
+            let Some(workload) = workloads.remove(key) else {
+                continue;
+            };
+            let Some(percentile) = gather::percentile(&objectives, &workload) else {
+                continue;
+            };
+            let memory = self.recall(&workload, autoscaler, now);
+            let loaded = reached.contains(key);
+            memory.before.spare(&mut signals, loaded, &windows, now);
+            memory.history.look(now, &signals);
+            let one = One {
+                workload: &workload,
+                autoscaler,
+                percentile,
+                serving: serving.get(key).map_or(&[][..], Vec::as_slice),
+                signals,
+                live: live.remove(key).unwrap_or_default(),
+                history: memory.history.samples(),
+                wrote: memory.state.wrote,
+            };
+            tick.observations.push(gather::observation(&around, one));
+            tick.states.push(memory.state.clone());
+            let since = now.duration_since(memory.written).as_secs_f64();
+            due.push(Due {
+                workload,
+                autoscaler: Arc::clone(autoscaler),
+                old: since >= status::EVERY_S,
+            });
+        }
+        (tick, due)
+    }
+
+    /// Carries all decisions out, some at once, while this replica leads.
+    async fn carry(
+        &mut self,
+        tick: &Arc<Tick>,
+        due: Vec<Due>,
+        decisions: Vec<Option<Decision>>,
+        claim: &watch::Receiver<Claim>,
+    ) {
+        self.tell(tick, &decisions);
+        let tasks = self.tasks(tick, due, decisions);
+        for task in &tasks {
+            if let Some(memory) = self.memory.get_mut(&task.workload.key) {
+                memory.last = Some(Last {
+                    workload: task.workload.clone(),
+                    autoscaler: crate::autoscalers::key(&task.autoscaler),
+                    seen: task.seen.clone(),
+                    at: tick.now,
+                });
+            }
+        }
+        let (hands, clock) = (&self.hands, self.means.now);
+        let outcomes: Vec<_> = futures::stream::iter(tasks)
+            .map(|task| async move {
+                if leads(claim, clock()) {
+                    Some(hands.carry(task).await)
+                } else {
+                    None
+                }
+            })
+            .buffer_unordered(PARALLEL)
+            .filter_map(|outcome| async move { outcome })
+            .collect()
+            .await;
+        for outcome in outcomes {
+            if outcome.forbidden {
+                self.grants.refused(&outcome.workload.namespace, tick.now);
+            }
+            for (uid, from) in outcome.shrunk {
+                self.pods.shrunk(uid, tick.now, from);
+            }
+            if let Some(memory) = self.memory.get_mut(&outcome.workload) {
+                memory.state = outcome.state;
+                if outcome.written {
+                    memory.written = tick.now;
+                }
+            }
+        }
+    }
+
+    fn tasks(&self, tick: &Tick, due: Vec<Due>, decisions: Vec<Option<Decision>>) -> Vec<Task> {
+        let made = due.into_iter().zip(decisions).enumerate();
+        made.filter_map(|(index, (due, decision))| {
+            let decision = decision?;
+            tracing::debug!(decision = decision.explain(), "decided");
+            Some(Task {
+                found: self.found(&due.workload),
+                reach: self.reached(&due.workload),
+                workload: due.workload,
+                autoscaler: due.autoscaler,
+                seen: tick.observations.get(index)?.clone(),
+                before: tick.states.get(index)?.clone(),
+                decision,
+                old: due.old,
+                now: tick.now,
+            })
+        })
+        .collect()
+    }
+}
+
+/// The end of a look; `None` when it failed.
+pub(super) async fn joined(looking: &mut Option<JoinHandle<Observed>>) -> Option<Observed> {
+    match looking.as_mut()?.await {
+        Ok(observed) => Some(observed),
+        Err(error) => {
+            tracing::error!(%error, "asking for metrics failed");
+            None
+        }
+    }
+}
