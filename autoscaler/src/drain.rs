@@ -7,18 +7,22 @@ use anyhow::{Context as _, bail};
 use clap::Args as ClapArgs;
 use jiff::SignedDuration;
 use msars_api::names;
-use msars_client::connect::clients;
+use msars_client::connect::{Clients, clients};
 use msars_client::leader::{Candidate, Claim};
 use msars_controller::kubelet::Kubelets;
 use msars_controller::metrics::Metrics;
 use msars_controller::objective::Board;
 use msars_controller::own::Own;
+use msars_controller::workload::drain::Drained;
 use msars_controller::workload::{Means, Workloads};
 use msars_controller::world::World;
 use msars_observe::Windows;
+use msars_ops::flags::LogArgs;
 use msars_ops::shutdown::Tasks;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
+use crate::node::NodeArgs;
 use crate::prometheus::PrometheusArgs;
 
 /// Flags of `drain`.
@@ -29,77 +33,131 @@ pub struct Args {
     namespace: Option<String>,
     #[command(flatten)]
     prometheus: PrometheusArgs,
+    #[command(flatten)]
+    node: NodeArgs,
     /// Seconds to wait until every Deployment has its replicas available.
     #[arg(long, default_value_t = 300)]
     wait: u64,
     /// Namespace of the installation.
     #[arg(long, env = "POD_NAMESPACE", default_value = names::SYSTEM_NAMESPACE)]
     system_namespace: String,
+    /// Name of this run in the Lease; unique.
+    #[arg(long, env = "POD_NAME")]
+    me: Option<String>,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 /// A running replica gives its Lease back within this when it is asked to end.
 const LEASE: Duration = Duration::from_secs(40);
 /// The watches are complete within this.
 const SYNC: Duration = Duration::from_mins(1);
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(100);
 
-/// Drains, and fails when something could not be done.
+/// Drains, and fails when something could not be done or will not be enough.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     crate::tls()?;
+    msars_ops::logging::init(&args.log)?;
     let config = kube::Config::infer()
         .await
         .context("finding the API server: set KUBECONFIG")?;
     let clients = clients(config.clone()).context("making a client of the API server")?;
     let mut tasks = Tasks::default();
-    let world = World::start(&clients, &args.system_namespace, &mut tasks);
+    let world =
+        World::start(&clients, &args.system_namespace, &mut tasks).with_node(args.node.node_cores);
     let metrics = Metrics::default();
     let means = Means {
         observer: args.prometheus.observer(&metrics)?,
         windows: Windows::default(),
         kubelets: Kubelets::new(config),
-        cores: 2.0,
         log: None,
         now: msars_ops::clock::now,
         metrics,
         board: Arc::new(Board::default()),
     };
-    let claim = watch::Sender::new(Claim::default());
-    let mut held = claim.subscribe();
-    let candidate = Candidate {
-        lease: names::LEASE.into(),
-        me: format!("drain-{}", std::process::id()),
-        duration: SignedDuration::from_secs(15),
-        every: Duration::from_secs(5),
+    let own = Own::new(clients.strict.clone(), "drain");
+    let mut workloads = Workloads::new(world.clone(), own, clients.strict.clone(), means)
+        .context("starting the thread that decides")?;
+    let lead = Lead::take(&args, &clients).await?;
+    let namespace = args.namespace.as_deref();
+    let within = Duration::from_secs(args.wait);
+    let drained = match synced(&world).await {
+        Ok(()) => Ok(Box::pin(workloads.drain(namespace, within, &lead.claim)).await),
+        Err(error) => Err(error),
     };
-    let leases = kube::Api::namespaced(clients.strict.clone(), &args.system_namespace);
-    let stop = tasks.stop();
-    tasks.spawn("lease", async move {
-        candidate
-            .run(&leases, msars_ops::clock::now, &claim, stop)
-            .await;
-    });
-    let won = tokio::time::timeout(LEASE, held.wait_for(Option::is_some)).await;
-    if !matches!(won, Ok(Ok(_))) {
+    lead.give_back().await;
+    let mut drained = drained?;
+    workloads.free(namespace, &mut drained).await;
+    tasks
+        .run_until(std::future::ready(()), Duration::from_secs(10))
+        .await
+        .context("ending")?;
+    told(&drained)
+}
+
+/// The lead over the controllers, which would undo everything.
+struct Lead {
+    claim: watch::Receiver<Claim>,
+    end: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Lead {
+    async fn take(args: &Args, clients: &Clients) -> anyhow::Result<Self> {
+        let (told, mut claim) = watch::channel(Claim::default());
+        let (end, stop) = watch::channel(false);
+        let pid = std::process::id();
+        let candidate = Candidate {
+            lease: names::LEASE.into(),
+            me: args.me.clone().unwrap_or_else(|| format!("drain-{pid}")),
+            duration: SignedDuration::from_secs(15),
+            every: Duration::from_secs(5),
+        };
+        let leases = kube::Api::namespaced(clients.strict.clone(), &args.system_namespace);
+        let task = tokio::spawn(async move {
+            candidate
+                .run(&leases, msars_ops::clock::now, &told, stop)
+                .await;
+        });
+        let won = {
+            let won = tokio::time::timeout(LEASE, claim.wait_for(Option::is_some)).await;
+            matches!(won, Ok(Ok(_)))
+        };
+        let lead = Self { claim, end, task };
+        if won {
+            return Ok(lead);
+        }
+        lead.give_back().await;
+        let namespace = &args.system_namespace;
         bail!(
-            "a controller runs and would undo this: kubectl -n {} scale deploy/msars-autoscaler --replicas=0",
-            args.system_namespace
-        );
+            "no lead within {} s: a controller runs and would undo this (kubectl -n {namespace} scale deploy/msars-autoscaler --replicas=0), or the Lease cannot be written (kubectl -n {namespace} get lease {})",
+            LEASE.as_secs(),
+            names::LEASE
+        )
     }
-    drop(won);
-    let synced = async {
+
+    async fn give_back(self) {
+        self.end.send_replace(true);
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "keeping the Lease failed");
+        }
+    }
+}
+
+async fn synced(world: &World) -> anyhow::Result<()> {
+    let complete = async {
         while !world.scaling_synced() {
-            tokio::time::sleep(LOOK).await;
+            world.changed.notified().await;
         }
     };
-    tokio::time::timeout(SYNC, synced)
-        .await
-        .context("the API server's objects were not read in time")?;
-    let own = Own::new(clients.strict.clone(), "drain");
-    let workloads = Workloads::new(world, own, clients.strict.clone(), means)
-        .context("starting the thread that decides")?;
-    let within = Duration::from_secs(args.wait);
-    let drained = Box::pin(workloads.drain(args.namespace.as_deref(), within)).await;
+    tokio::time::timeout(SYNC, complete).await.with_context(|| {
+        format!(
+            "the API server's objects were not read within {} s: see the log above",
+            SYNC.as_secs()
+        )
+    })
+}
+
+fn told(drained: &Drained) -> anyhow::Result<()> {
     for (what, keys) in [
         ("left", &drained.left),
         ("released", &drained.released),
@@ -109,17 +167,15 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             println!("{what} {key}");
         }
     }
-    tasks
-        .run_until(std::future::ready(()), Duration::from_secs(10))
-        .await
-        .context("ending")?;
     for sentence in &drained.wrong {
-        eprintln!("{sentence}");
+        println!("WRONG {sentence}");
     }
     if drained.wrong.is_empty() {
         println!("drained; now: kubectl delete -k manifests");
-        Ok(())
-    } else {
-        bail!("{} things could not be done", drained.wrong.len())
+        return Ok(());
     }
+    bail!(
+        "{} things could not be done or will not be enough: put them right and drain again, or go on without: kubectl delete -k manifests",
+        drained.wrong.len()
+    )
 }

@@ -2,13 +2,16 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::Args as ClapArgs;
 use kube::api::ListParams;
 use msars_api::crd::SloAutoscaler;
+use msars_controller::autoscalers::Targets;
 use msars_controller::workload::explain::explain;
 use msars_controller::workload::record::replay;
+use msars_domain::ObjectKey;
 
 /// Flags of `explain`.
 #[derive(ClapArgs, Debug)]
@@ -16,8 +19,8 @@ pub struct Args {
     /// The Deployment, NAMESPACE/NAME. With `--replay`, only its decisions are printed.
     #[arg(required_unless_present = "replay")]
     workload: Option<String>,
-    /// A log of `run --decisions`, `-` for the program's input: every tick is decided anew, and the exit tells whether
-    /// all decisions are the recorded ones to the last bit.
+    /// A log of `run --decisions`, `-` for the program's input: every decision is made anew, and the exit tells
+    /// whether all are the recorded ones to the last bit.
     #[arg(long)]
     replay: Option<PathBuf>,
 }
@@ -44,10 +47,11 @@ async fn last(workload: &str) -> anyhow::Result<()> {
         .list(&ListParams::default())
         .await
         .with_context(|| format!("listing the SloAutoscalers of {namespace}"))?;
-    let found = all
-        .items
-        .iter()
-        .find(|autoscaler| autoscaler.spec.target_ref.name == name)
+    let all: Vec<_> = all.items.into_iter().map(Arc::new).collect();
+    let targets = Targets::of(&all);
+    let found = targets
+        .all(&ObjectKey::new(namespace, name))
+        .first()
         .with_context(|| {
             format!("{workload} has no SloAutoscaler: annotate its Deployment with msars.io/mode=recommend")
         })?;
@@ -73,8 +77,7 @@ fn again(path: &Path, workload: Option<&str>) -> anyhow::Result<()> {
         println!("{difference}");
     }
     println!(
-        "{} ticks, {} decisions, {} different",
-        replayed.ticks,
+        "{} decisions, {} different",
         replayed.decisions,
         replayed.different.len()
     );

@@ -5,6 +5,7 @@
 
 mod drain;
 mod explain;
+mod node;
 mod prometheus;
 mod run;
 
@@ -26,6 +27,8 @@ enum Command {
     Explain(explain::Args),
     /// Give every workload enough pods of its template's size, release every hold, and wait: before uninstalling.
     Drain(drain::Args),
+    /// Print the names of metrics and labels that are built in, as a file to begin with, or check such a file.
+    Presets(prometheus::PresetsArgs),
     /// Print the definitions of ServiceLevelObjective, LoadLatencyProfile and SloAutoscaler as YAML.
     Crd,
 }
@@ -36,6 +39,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Run(args) => run::run(*args).await,
         Command::Explain(args) => explain::run(args).await,
         Command::Drain(args) => Box::pin(drain::run(args)).await,
+        Command::Presets(args) => prometheus::presets(&args),
         Command::Crd => {
             for definition in msars_api::crd::all() {
                 println!("---\n{}", serde_saphyr::to_string(&definition)?);

@@ -9,7 +9,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 use jiff::SignedDuration;
 use msars_api::names;
 use msars_client::connect::clients;
-use msars_client::leader::{Candidate, Claim};
+use msars_client::leader::{Candidate, Claim, leads};
 use msars_controller::certificates::{self, Lives};
 use msars_controller::kubelet::Kubelets;
 use msars_controller::metrics::Metrics;
@@ -17,17 +17,19 @@ use msars_controller::objective::{Board, Objectives, Splits};
 use msars_controller::own::Own;
 use msars_controller::plain::Plain;
 use msars_controller::revision::Revisions;
-use msars_controller::revision::measure::{Bench, SubjectMetrics};
+use msars_controller::revision::measure::Bench;
 use msars_controller::workload::record::{Log, Target};
+use msars_controller::workload::recorder::Recorder;
 use msars_controller::workload::{Means, Workloads};
 use msars_controller::world::World;
-use msars_observe::{Observer, Windows};
+use msars_observe::{Observer, Preset, Windows};
 use msars_ops::flags::{AdminArgs, LogArgs};
 use msars_ops::readiness::{Readiness, ReadyHandle};
 use msars_ops::shutdown::Tasks;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
+use crate::node::NodeArgs;
 use crate::prometheus::PrometheusArgs;
 
 /// Flags of `run`.
@@ -51,20 +53,19 @@ pub struct Args {
     /// revisions too. `once` is there to see what splitting again is worth.
     #[arg(long, env = "MSARS_SPLITS", value_enum, default_value_t)]
     splits: When,
-    /// Cores that the threads of one pod can use at once: the node's.
-    #[arg(long, env = "MSARS_NODE_CORES", default_value_t = 2.0)]
-    node_cores: f64,
+    #[command(flatten)]
+    node: NodeArgs,
     /// Life of the webhook's certificate in minutes; renewed at two thirds.
     #[arg(long, env = "MSARS_CERT_MINUTES", default_value_t = 43_200)]
     cert_minutes: i64,
     /// Life of the webhook's authority in minutes; exchanged at two thirds, both trusted meanwhile.
     #[arg(long, env = "MSARS_CA_MINUTES", default_value_t = 525_600)]
     ca_minutes: i64,
-    /// File to which every decision is written as a line of JSON, `-` for the program's output. Replay: `explain
-    /// --replay FILE`.
+    /// File to which every decision is written as a line of JSON with all that it rests on, `-` for the program's
+    /// output. Replay: `explain --replay FILE`.
     #[arg(long, env = "MSARS_DECISIONS")]
     decisions: Option<PathBuf>,
-    /// Length in MiB from which the file of decisions becomes `FILE.1`.
+    /// Most MiB of the file of decisions; then it becomes `FILE.1`, so that both take twice as many.
     #[arg(long, env = "MSARS_DECISIONS_MIB", default_value_t = 64)]
     decisions_mib: u64,
     /// Namespace of the Lease, the Secret and the switches.
@@ -122,7 +123,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let readiness = Readiness::default();
     let synced = readiness.condition("watches");
     let mut tasks = Tasks::default();
-    let world = World::start(&clients, &args.namespace, &mut tasks);
+    let world = World::start(&clients, &args.namespace, &mut tasks).with_node(args.node.node_cores);
     let own = Own::new(clients.strict.clone(), &args.me);
     let board = Arc::new(Board::default());
     let claim = watch::Sender::new(Claim::default());
@@ -147,11 +148,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         kubelets.clone(),
         &metrics,
         &board,
-    );
+    )?;
     let workloads = Workloads::new(world.clone(), own.clone(), clients.strict.clone(), means)
         .context("starting the thread that decides")?;
     tasks.spawn("workloads", workloads.run(seen.clone(), tasks.stop()));
-    let bench = bench(&args, clients.strict.clone(), kubelets, &board, &metrics);
+    let preset = observer.preset().clone();
+    let named = preset.name.clone();
+    let client = clients.strict.clone();
+    let bench = bench(&args, client, kubelets, preset, &board, &metrics);
     let revisions = Revisions::new(
         world.clone(),
         own.clone(),
@@ -160,17 +164,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         args.profiles,
     );
     tasks.spawn("revisions", revisions.run(seen.clone(), tasks.stop()));
-    let objectives = Objectives::new(
-        world.clone(),
-        own,
-        observer,
-        windows,
-        args.node_cores,
-        now,
-        board,
-    )
-    .made(args.splits.into())
-    .counted_in(metrics.clone());
+    let objectives = Objectives::new(world.clone(), own, observer, windows, now, board)
+        .made(args.splits.into())
+        .counted_in(metrics.clone());
     tasks.spawn("objectives", objectives.run(seen.clone(), tasks.stop()));
 
     let lives = Lives {
@@ -197,7 +193,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tracing::info!(
         me = args.me,
         prometheus = args.prometheus.prometheus_url,
-        preset = args.prometheus.preset,
+        preset = named,
         "running"
     );
     tasks.run(GRACE).await.context("running")?;
@@ -211,23 +207,25 @@ fn means(
     kubelets: Kubelets,
     metrics: &Metrics,
     board: &Arc<Board>,
-) -> Means {
-    Means {
+) -> anyhow::Result<Means> {
+    let log = args.decisions.as_deref().map(|path| log(path, args));
+    let log = log.map(Recorder::start).transpose();
+    Ok(Means {
         observer: observer.clone(),
         windows,
         kubelets,
-        cores: args.node_cores,
-        log: args.decisions.as_deref().map(|path| log(path, args)),
+        log: log.context("starting the thread that writes decisions")?,
         now: msars_ops::clock::now,
         metrics: metrics.clone(),
         board: Arc::clone(board),
-    }
+    })
 }
 
 fn bench(
     args: &Args,
     client: kube::Client,
     kubelets: Kubelets,
+    preset: Preset,
     board: &Arc<Board>,
     metrics: &Metrics,
 ) -> Bench {
@@ -236,9 +234,8 @@ fn bench(
         kubelets,
         plain: Plain::default(),
         load_image: args.load_image.clone(),
-        metrics: SubjectMetrics::default(),
+        preset,
         counts: metrics.clone(),
-        cores: args.node_cores,
         board: Arc::clone(board),
         now: msars_ops::clock::now,
     }
@@ -265,8 +262,7 @@ async fn ready(
 ) {
     loop {
         synced.set(world.synced());
-        let until = *claim.borrow();
-        metrics.leads(until.is_some_and(|end| end > msars_ops::clock::now()));
+        metrics.leads(leads(&claim, msars_ops::clock::now()));
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
             _told = stop.wait_for(|stop| *stop) => return,
@@ -284,7 +280,7 @@ async fn certificates(
 ) {
     let now = msars_ops::clock::now;
     loop {
-        if claim.borrow().is_some_and(|end| end > now())
+        if leads(&claim, now())
             && let Err(error) = certificates::keep(&client, &namespace, lives, now()).await
         {
             tracing::warn!(%error, category = error.category(), "certificates not kept; tried again");
