@@ -316,7 +316,7 @@ pub(crate) mod tests {
             ("points", |r| r.revisions[1].sizes = vec![200]),
             ("unknown", |r| r.revisions[0].work_found_ms = None),
             ("+11.0 %", |r| {
-                r.revisions[0].work_found_ms = Some(8.1 * 1.11)
+                r.revisions[0].work_found_ms = Some(8.1 * 1.11);
             }),
             ("slower", |r| {
                 _ = r.revisions[0]

@@ -132,12 +132,14 @@ const OUR_STATUS: &str =
 #[rustfmt::skip]
 pub const HELD: &[Held] = &[
     row(Autoscaler, Everywhere, "apps", "deployments replicasets", "", READ, "revisions, and which of them are known"),
-    row(Autoscaler, Everywhere, "", "pods nodes", "", READ, "sizes, readiness, and where the kubelet listens"),
+    row(Autoscaler, Everywhere, "", "pods nodes", "", READ, "sizes, readiness, where the kubelet listens, and how large a pod can be"),
     row(Autoscaler, Everywhere, "", "services persistentvolumeclaims", "", READ, "whether a copy of a template is safe to start"),
     row(Autoscaler, Everywhere, "networking.k8s.io", "networkpolicies", "", READ, "whether a copy could reach its callees"),
     row(Autoscaler, Everywhere, "", "namespaces", "", READ, "whether the webhooks reach a namespace"),
     row(Autoscaler, Everywhere, "", "resourcequotas limitranges", "", READ, "what would be refused is not tried"),
     row(Autoscaler, Everywhere, "autoscaling", "horizontalpodautoscalers", "", READ, "hands off what another autoscaler owns"),
+    row(Autoscaler, Everywhere, "autoscaling.k8s.io", "verticalpodautoscalers", "", "list watch", "hands off what one that acts sizes"),
+    row(Autoscaler, Everywhere, "keda.sh", "scaledobjects", "", "list watch", "hands off what KEDA scales, also while it is paused"),
     row(Autoscaler, Everywhere, "", "nodes/metrics", "", "get", "CPU counters of shadow pods"),
     row(Autoscaler, Everywhere, "msars.io", OURS, "", "get list watch create update", "our own kinds"),
     row(Autoscaler, Everywhere, "msars.io", "loadlatencyprofiles", "", "delete", "profiles that no revision needs"),
@@ -158,6 +160,7 @@ pub const HELD: &[Held] = &[
     row(Admission, Everywhere, "", "persistentvolumeclaims", "", READ, "whether a copy of a template is safe to start"),
     row(Admission, Everywhere, "networking.k8s.io", "networkpolicies", "", READ, "whether a copy could reach its callees"),
     row(Admission, Everywhere, "msars.io", OURS, "", READ, "profiles, budgets, and sizes at birth"),
+    row(Admission, Everywhere, "authorization.k8s.io", "selfsubjectaccessreviews", "", "create", "whether a namespace grants the release of a hold"),
     row(Admission, Everywhere, "events.k8s.io", "events", "", "create patch", "a release past the deadline"),
     row(Admission, Own, "coordination.k8s.io", "leases", "", READ, "whether a controller lives"),
     row(Admission, Own, "", "configmaps", "", READ, "the switches"),
@@ -237,6 +240,7 @@ pub const DENIED: &[Denied] = &[
     no(Autoscaler, Everywhere, "autoscaling", "horizontalpodautoscalers", "", "create"),
     no(Autoscaler, Everywhere, "autoscaling", "horizontalpodautoscalers", "", "delete"),
     no(Admission, Everywhere, "apps", "deployments", "", "patch"),
+    no(Admission, Everywhere, "authorization.k8s.io", "subjectaccessreviews", "", "create"),
     // With it, only what is needed.
     no(Autoscaler, Granted, "apps", "deployments", "", "update"),
     no(Autoscaler, Granted, "apps", "deployments", "", "create"),

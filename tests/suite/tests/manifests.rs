@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 
 use msars_api::names;
+use msars_observe::Preset;
 use msars_suite::{documents, folder, given, held};
 use prometheus_client::registry::Registry;
 use promql_parser::parser::{Expr, VectorSelector};
@@ -48,7 +49,10 @@ fn the_base_writes_nothing_of_a_users_and_the_overlay_grants_what_the_namespace_
             .iter()
             .filter(|right| right.scope != msars_suite::Scope::Own)
             .filter(|right| !["get", "list", "watch"].contains(&right.verb.as_str()))
-            .filter(|right| !["msars.io", "events.k8s.io"].contains(&right.group.as_str()))
+            .filter(|right| {
+                !["msars.io", "events.k8s.io", "authorization.k8s.io"]
+                    .contains(&right.group.as_str())
+            })
             .filter(|right| right.group != "admissionregistration.k8s.io")
             .map(|right| (right.resource.clone(), right.verb.clone()))
             .collect()
@@ -104,6 +108,33 @@ fn names_are_those_that_the_programs_use() {
     );
 }
 
+/// The overlay's file is what a team begins with: the same as `msars-autoscaler presets prometheus` prints, at the path
+/// that the argument names.
+#[test]
+fn the_overlay_with_a_preset_mounts_the_file_that_its_argument_names() {
+    let read = |name: &str| {
+        let path = folder("overlays/preset").join(name);
+        std::fs::read_to_string(path).unwrap()
+    };
+    let preset: Preset = serde_saphyr::from_str(&read("preset.yaml")).unwrap();
+    assert_eq!(preset.check(), Ok(()));
+    assert_eq!(preset, Preset::prometheus());
+    let kustomization: Value = serde_saphyr::from_str(&read("kustomization.yaml")).unwrap();
+    let made = &kustomization["configMapGenerator"][0];
+    assert_eq!(made["files"][0], "preset.yaml");
+    assert_eq!(made["namespace"], names::SYSTEM_NAMESPACE);
+    let patch = kustomization["patches"][0]["patch"].as_str().unwrap();
+    let patch: Value = serde_saphyr::from_str(patch).unwrap();
+    let (argument, mount, volume) = (&patch[0], &patch[1]["value"][0], &patch[2]["value"][0]);
+    let mounted = mount["mountPath"].as_str().unwrap();
+    assert_eq!(
+        argument["value"],
+        format!("--preset-file={mounted}/preset.yaml")
+    );
+    assert_eq!(mount["name"], volume["name"]);
+    assert_eq!(volume["configMap"]["name"], made["name"]);
+}
+
 #[test]
 fn the_webhooks_can_neither_block_nor_slow_anybody() {
     let all = base();
@@ -150,6 +181,58 @@ fn both_programs_run_twice_restricted_and_without_a_cpu_limit() {
         assert_eq!(budget["spec"]["minAvailable"], 1);
         one(&all, "NetworkPolicy", name);
     }
+}
+
+/// Values of a flag by its name, in a container's arguments.
+fn flag<'a>(container: &'a Value, name: &str) -> &'a str {
+    let args = container["args"].as_array().unwrap().iter();
+    let mut values = args.filter_map(|arg| arg.as_str()?.strip_prefix(name)?.strip_prefix('='));
+    values.next().unwrap_or_else(|| panic!("no {name}"))
+}
+
+#[test]
+fn decisions_are_logged_where_there_is_room_for_both_files() {
+    let all = base();
+    let pod = &one(&all, "Deployment", "msars-autoscaler")["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    let mount = &container["volumeMounts"][0];
+    let folder = mount["mountPath"].as_str().unwrap();
+    assert!(flag(container, "--decisions").starts_with(&format!("{folder}/")));
+    let volume = &pod["volumes"][0];
+    assert_eq!(volume["name"], mount["name"]);
+    let limit = volume["emptyDir"]["sizeLimit"].as_str().unwrap();
+    let limit: u64 = limit.strip_suffix("Mi").unwrap().parse().unwrap();
+    let file: u64 = flag(container, "--decisions-mib").parse().unwrap();
+    assert!(limit >= 2 * file + 16, "{limit} Mi for two files of {file}");
+}
+
+#[test]
+fn the_drain_runs_as_the_autoscaler_does() {
+    let all = base();
+    let deployment = &one(&all, "Deployment", "msars-autoscaler")["spec"]["template"];
+    let all = documents(&folder("drain")).unwrap();
+    let job = one(&all, "Job", "msars-drain");
+    assert_eq!(job["metadata"]["namespace"], names::SYSTEM_NAMESPACE);
+    let template = &job["spec"]["template"];
+    let (theirs, ours) = (&deployment["spec"], &template["spec"]);
+    for part in ["serviceAccountName", "priorityClassName", "securityContext"] {
+        assert_eq!(ours[part], theirs[part], "{part}");
+    }
+    let (theirs, ours) = (&theirs["containers"][0], &ours["containers"][0]);
+    for part in ["image", "env", "resources", "securityContext"] {
+        assert_eq!(ours[part], theirs[part], "{part}");
+    }
+    assert_eq!(ours["args"][0], "drain");
+    let prometheus = "--prometheus-url";
+    assert_eq!(flag(ours, prometheus), flag(theirs, prometheus));
+    let wait: u64 = flag(ours, "--wait").parse().unwrap();
+    // The Lease and the watches have a minute each.
+    assert!(job["spec"]["activeDeadlineSeconds"].as_u64().unwrap() >= wait + 180);
+    // Neither the Service's nor the disruption budget's.
+    assert_ne!(
+        template["metadata"]["labels"]["app.kubernetes.io/name"],
+        deployment["metadata"]["labels"]["app.kubernetes.io/name"]
+    );
 }
 
 /// Every alert by name, with its parsed expression and the rule.

@@ -11,7 +11,7 @@ use crate::Check;
 pub const CHECKS: &[Check] = &[
     ("the_base_installs_without_a_warning", without_warning),
     ("applying_again_keeps_the_authorities", again),
-    ("the_grant_and_the_overlay_are_accepted", grants),
+    ("the_grant_the_overlay_and_the_drain_are_accepted", grants),
     ("restricted_pods_are_admitted", admitted),
 ];
 
@@ -77,6 +77,8 @@ fn grants(bed: &Bed) -> Result<()> {
     for (name, more) in [
         ("namespace", vec!["-n", OTHER, dry]),
         ("overlays/cluster-wide", vec![dry]),
+        ("overlays/preset", vec![dry]),
+        ("drain", vec![dry]),
     ] {
         let said = bed.apply(name, &more)?;
         ensure!(

@@ -44,11 +44,16 @@ fn cases() -> Vec<Case> {
                 "TARGET-MS",
                 "OBSERVED-MS",
                 "ATTAINMENT",
+                "BUDGET-LEFT",
                 "READY",
                 "AGE",
             ],
             status: json!({
                 "observed": {"quantileMs": 312.5, "attainment": 0.995, "requests": 2000, "at": "2026-01-01T00:00:00Z"},
+                "errorBudget": {
+                    "target": 0.99, "attainment": 0.9975, "requests": 200_000, "left": 0.75, "hours": 24,
+                    "at": "2026-01-01T00:00:00Z",
+                },
                 "conditions": ready(),
             }),
             values: &[
@@ -59,6 +64,7 @@ fn cases() -> Vec<Case> {
                 "400",
                 "312.5",
                 "0.995",
+                "0.75",
                 "True",
             ],
         },

@@ -128,6 +128,29 @@ fn rows(bed: &Bed) -> Result<()> {
     if patched(bed, REACHED, "in", scale, &["--subresource=scale"])? {
         wrong.push("/scale".into());
     }
+    let mode = json!({"msars.io/mode": "auto"});
+    for (what, deployment, wanted) in [
+        (
+            "a new Deployment",
+            deployment(REACHED, "new", &mode, false),
+            true,
+        ),
+        (
+            "a new Deployment that did not opt in",
+            deployment(REACHED, "new", &json!({}), false),
+            false,
+        ),
+        (
+            "a new Deployment without the namespace's label",
+            deployment(OTHER, "new", &mode, false),
+            false,
+        ),
+    ] {
+        let args = ["create", "--dry-run=server", "-f", "-"];
+        if asked(bed, &deployment.to_string(), &args, "deployments.msars.io")? != wanted {
+            wrong.push(format!("{what}: asked = {}", !wanted));
+        }
+    }
     let hash = json!({"pod-template-hash": "abc"});
     let shadow = json!({"pod-template-hash": "abc", "msars.io/shadow": "subject"});
     for (what, pod, wanted) in [

@@ -72,6 +72,8 @@ const PERCENTILE: Option<&str> =
 const LATENCY: Option<&str> = Some("latencyMs must be above 0 and at most 600000");
 const ATTAINMENT: Option<&str> = Some("attainment is a share between 0 and 1, such as 0.99");
 const WINDOW: Option<&str> = Some("windowHours must be from 1 to 2160");
+const SHARE: Option<&str> = Some("share is a part of the entry's requests, above 0 and at most 1");
+const VISITS: Option<&str> = Some("visits are mean calls per request of the caller, above 0");
 const WORKLOAD: Option<&str> = Some("workload must name a Deployment");
 const REVISION: Option<&str> =
     Some("revision is the hash of a pod template: 20 hexadecimal digits");
@@ -82,6 +84,7 @@ const MIN: Option<&str> = Some("minReplicas must be at least 1");
 const MAX: Option<&str> = Some("maxReplicas must be from 1 to 10000");
 const MIN_MAX: Option<&str> = Some("minReplicas must not be above maxReplicas");
 const CPU: Option<&str> = Some("cpu.minMilli must not be above cpu.maxMilli");
+const STEP: Option<&str> = Some("cpu.stepMilli must be at least 1");
 const TARGET_VERSION: Option<&str> = Some("targetRef.apiVersion must be apps/v1");
 const TARGET_KIND: Option<&str> = Some("targetRef.kind must be Deployment");
 /// Refused by the schema, before any rule is asked; the schema's own words.
@@ -123,6 +126,12 @@ const ROWS: &[Row] = &[
     (Slo, "chains", r#"[{"name":"","share":1,"calls":[]}]"#, EMPTY),
     (Slo, "chains", r#"[{"name":"a","share":1,"calls":[{"caller":"a","callee":"b","visits":1,"way":"Parallel"}]}]"#, None),
     (Slo, "chains", r#"[{"name":"a","share":1,"calls":[{"caller":"a","callee":"b","visits":1,"way":"Sometimes"}]}]"#, NONE_SUCH),
+    (Slo, "chains", r#"[{"name":"a","share":0.001,"calls":[]},{"name":"b","share":1,"calls":[]}]"#, None),
+    (Slo, "chains", r#"[{"name":"a","share":0,"calls":[]}]"#, SHARE),
+    (Slo, "chains", r#"[{"name":"a","share":1.5,"calls":[]}]"#, SHARE),
+    (Slo, "chains", r#"[{"name":"a","share":1,"calls":[{"caller":"a","callee":"b","visits":0.001}]}]"#, None),
+    (Slo, "chains", r#"[{"name":"a","share":1,"calls":[{"caller":"a","callee":"b","visits":0}]}]"#, VISITS),
+    (Slo, "chains", r#"[{"name":"a","share":1,"calls":[{"caller":"a","callee":"b","visits":-1}]}]"#, VISITS),
     (Llp, "workload", r#""w""#, None),
     (Llp, "workload", r#""""#, WORKLOAD),
     (Llp, "revision", r#""fedcba9876543210fedc""#, None),
@@ -147,6 +156,8 @@ const ROWS: &[Row] = &[
     (Slas, "maxReplicas", "10001", MAX),
     (Slas, "cpu", r#"{"minMilli":100,"maxMilli":100}"#, None),
     (Slas, "cpu", r#"{"minMilli":101,"maxMilli":100}"#, CPU),
+    (Slas, "cpu", r#"{"minMilli":100,"maxMilli":200,"stepMilli":1}"#, None),
+    (Slas, "cpu", r#"{"minMilli":100,"maxMilli":200,"stepMilli":0}"#, STEP),
     (Slas, "targetRef", r#"{"apiVersion":"apps/v1","kind":"Deployment","name":"x"}"#, None),
     (Slas, "targetRef", r#"{"apiVersion":"apps/v1beta1","kind":"Deployment","name":"x"}"#, TARGET_VERSION),
     (Slas, "targetRef", r#"{"apiVersion":"apps/v1","kind":"StatefulSet","name":"x"}"#, TARGET_KIND),

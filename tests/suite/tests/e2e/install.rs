@@ -59,6 +59,8 @@ impl Bed {
                 // Scrapes come every 5 s here: what takes minutes elsewhere is learnt in one.
                 args.extend([json!("--window-seconds=40"), json!("--scrape-seconds=5")]);
                 // What a decision rested on is read from the log.
+                let text = |arg: &Value| arg.as_str().unwrap_or_default().to_owned();
+                args.retain(|arg| !text(arg).starts_with("--decisions="));
                 args.push(json!("--decisions=-"));
             }
         }

@@ -23,6 +23,7 @@ mod faults;
 mod held;
 mod install;
 mod late;
+mod leave;
 mod many;
 mod owners;
 mod patience;
@@ -104,8 +105,10 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         succession::STRIKES,
         room::STRIKES,
         podinfo::STRIKES,
-        // Last: what it pins leaves a profile of one small size behind.
+        // What it pins leaves a profile of one small size behind.
         strained::CASES,
+        // Last: the product is gone afterwards.
+        leave::STRIKES,
     ];
     groups.into_iter().flatten()
 }

@@ -1,7 +1,7 @@
 //! Who else may decide: a second autoscaler, a foreign writer; and workloads of which too little is known.
 
 use anyhow::{Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::audit::Mark;
 use crate::bed::Bed;
@@ -11,7 +11,7 @@ use crate::{Case, beside};
 
 pub const BESIDE: &[Case] = &[
     beside(
-        "scaling: beside an HPA, recommend shows and auto keeps its hands off until it is gone",
+        "scaling: beside an HPA, then a VPA, recommend shows and auto keeps its hands off until it is gone",
         rivalled,
     ),
     beside(
@@ -56,7 +56,69 @@ fn rivalled(bed: &Bed) -> Result<()> {
     outcome?;
     bed.until_says(&RIVALLED, "ScalingActive", true, "ValidMetricFound", SOON)?;
     bed.until_replicas(&RIVALLED, wanted, SOON)?;
-    bed.annotate(&RIVALLED, &["msars.io/min-replicas-"])
+    bed.annotate(&RIVALLED, &["msars.io/min-replicas-"])?;
+    let outcome = beside_vpa(bed);
+    bed.must(&["delete", "crd", VPAS, "--ignore-not-found"])?;
+    outcome
+}
+
+const VPAS: &str = "verticalpodautoscalers.autoscaling.k8s.io";
+/// The product looks for kinds that came later, or went, once a minute.
+const FOUND: u64 = 60 + SOON;
+
+/// A kind that the cluster gets now, without its schema and its programs.
+fn vpas() -> Value {
+    let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": VPAS, "annotations": {"api-approved.kubernetes.io": "unapproved, a test's own"}},
+        "spec": {
+            "group": "autoscaling.k8s.io", "scope": "Namespaced",
+            "names": {"kind": "VerticalPodAutoscaler", "plural": "verticalpodautoscalers", "shortNames": ["vpa"]},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": any}}],
+        },
+    })
+}
+
+fn beside_vpa(bed: &Bed) -> Result<()> {
+    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": RIVALLED.name()});
+    let vpa = json!({
+        "apiVersion": "autoscaling.k8s.io/v1", "kind": "VerticalPodAutoscaler",
+        "metadata": {"name": "e2e-sizes", "namespace": RIVALLED.namespace},
+        "spec": {"targetRef": target, "updatePolicy": {"updateMode": "Initial"}},
+    });
+    bed.apply(&vpas())?;
+    slowly("the new kind is served", SOON, || {
+        Ok(bed.apply(&vpa).map_err(|error| error.to_string()))
+    })?;
+    let why = bed.until_says(
+        &RIVALLED,
+        "ScalingActive",
+        false,
+        "AmbiguousSelector",
+        FOUND,
+    )?;
+    println!("      {why}");
+    // The condition's own command, so far as it is one.
+    let command = "patch vpa e2e-sizes --type merge -p '{\"spec\":{\"updatePolicy\":{\"updateMode\":\"Off\"}}}'";
+    ensure!(
+        why.contains("VerticalPodAutoscaler e2e-sizes") && why.contains(command),
+        "expected: a condition that names the VPA and {command}; found: {why}"
+    );
+    let events = bed.events(&RIVALLED, RIVALLED.name())?;
+    ensure!(
+        events
+            .iter()
+            .any(|event| event.starts_with("AmbiguousSelector: ") && event.contains("e2e-sizes")),
+        "expected: an event that names the VPA; found: {events:?}"
+    );
+    let off = json!({"spec": {"updatePolicy": {"updateMode": "Off"}}}).to_string();
+    bed.at(
+        &RIVALLED,
+        &["patch", "vpa", "e2e-sizes", "--type=merge", "-p", &off],
+    )?;
+    bed.until_says(&RIVALLED, "ScalingActive", true, "ValidMetricFound", SOON)
+        .map(drop)
 }
 
 fn beside_hpa(bed: &Bed, wanted: u64) -> Result<()> {

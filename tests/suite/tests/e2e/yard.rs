@@ -107,6 +107,11 @@ impl Plot {
         self.role.name()
     }
 
+    /// Requests per second that it has by itself.
+    pub fn rate(&self) -> u32 {
+        self.rate
+    }
+
     /// Whether it can be learnt, and so scaled.
     fn known(&self) -> bool {
         self.scraped && self.rate > 0
