@@ -21,6 +21,8 @@ const LONGER: f64 = 1.75;
 /// Share of the most that may be offered from which a window counts as measured there: arrivals are random, so that a
 /// window has now more, now less than it was to have.
 const AT_MOST: f64 = 0.8;
+/// Above this share of the most, a rate is no other than the most.
+const APART: f64 = 0.8;
 /// Share of errors that ends a size.
 const ERRORS: f64 = 0.05;
 
@@ -125,6 +127,17 @@ impl Plan {
             .is_some_and(|(most, window)| window.rate.get() >= AT_MOST * most.get())
     }
 
+    /// Where callees have no room for more, the next step lies between what was measured: halfway from the lowest rate
+    /// to the most. None where that is close to it, and where the rates were asked for.
+    fn midway(&self, at_size: &[&Point]) -> Option<Rate> {
+        let (most, low) = (self.most?.get(), at_size.first()?.rate.get());
+        let rate = f64::midpoint(low, most);
+        let apart = at_size.len() > 1 && rate < APART * most;
+        (apart && self.rates.is_empty())
+            .then(|| Rate::new(rate).ok())
+            .flatten()
+    }
+
     /// The windows of one size that count as steps; rates that were asked for are no guesses.
     fn visited<'a>(&self, points: &'a [Point], size: MilliCpu, work: f64) -> Vec<&'a Point> {
         if self.rates.is_empty() {
@@ -154,10 +167,18 @@ pub fn next_probe(plan: &Plan, points: &[Point]) -> Next {
     for step in 0..plan.steps() {
         for &size in &plan.sizes {
             let at_size = plan.visited(points, size, work);
-            if at_size.len() > step || ended(&at_size, work) || plan.at_most(at_size.last()) {
+            if at_size.len() > step || ended(&at_size, work) {
                 continue;
             }
-            let Some(mut rate) = plan.rate(step, size, work) else {
+            let wished = if plan.at_most(at_size.last()) {
+                match plan.midway(&at_size) {
+                    Some(rate) => Some(rate),
+                    None => continue,
+                }
+            } else {
+                plan.rate(step, size, work)
+            };
+            let Some(mut rate) = wished else {
                 return done(Done::Enough);
             };
             if let Some(most) = plan.most.filter(|most| most.get() < rate.get()) {

@@ -235,18 +235,18 @@ fn what_callees_have_room_for_is_measured_once_at_a_size() {
             probe(200, 30.0),
         ),
         (
-            "the larger one is not measured at the most again",
+            "the larger one is not measured at the most again, but halfway to it",
             &[],
             81.0,
             vec![low[0], low[1], at(800, 81.0), at(200, 30.0)],
-            probe(200, 42.5),
+            probe(800, 60.5),
         ),
         (
             "whatever arrived of it",
             &[],
             81.0,
             vec![low[0], low[1], at(800, 74.0), at(200, 30.0)],
-            probe(200, 42.5),
+            probe(800, 60.5),
         ),
         (
             "low load was about the most already",

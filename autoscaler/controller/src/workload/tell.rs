@@ -15,6 +15,8 @@ use super::status::{AMBIGUOUS, Row, Said, conditions, same};
 use crate::world::Workload;
 
 const RIVAL_GONE: &str = "RivalGone";
+/// HPA's words for metrics that are missing.
+const METRICS: [&str; 1] = ["FailedGetPodsMetric"];
 /// Bounds that are nobody's wish.
 const ROOM: [&str; 2] = ["QuotaReached", "PodsUnschedulable"];
 
@@ -72,6 +74,8 @@ fn change(row: &Row, before: Option<&Condition>) -> Vec<Notice> {
                 "ScalingDisabled" => None,
                 // Every workload begins so.
                 "NoProfile" | "NoObjective" => Some(good(reason)),
+                // Metrics that never came are no loss: the condition says so.
+                _ if held != Some(true) && METRICS.contains(&reason.as_str()) => None,
                 _ => Some(warning(reason)),
             };
             gone.into_iter().chain(now).collect()
@@ -163,7 +167,7 @@ mod tests {
     /// A condition, how it was stored, how it is now, and the events: `!` before what needs a person.
     #[rustfmt::skip]
     const TABLE: &[(T, &str, &str, &str)] = &[
-        (T::ScalingActive, "", "False FailedGetPodsMetric", "!FailedGetPodsMetric"),
+        (T::ScalingActive, "", "False FailedGetPodsMetric", ""),
         (T::ScalingActive, "True ValidMetricFound", "False FailedGetPodsMetric", "!FailedGetPodsMetric"),
         (T::ScalingActive, "False FailedGetPodsMetric", "False FailedGetPodsMetric", ""),
         (T::ScalingActive, "False FailedGetPodsMetric", "True ValidMetricFound", "ValidMetricFound"),
@@ -174,7 +178,7 @@ mod tests {
         // Another one.
         (T::ScalingActive, "False AmbiguousSelector", "False AmbiguousSelector", "!AmbiguousSelector"),
         (T::ScalingActive, "False AmbiguousSelector", "True ValidMetricFound", "RivalGone"),
-        (T::ScalingActive, "False AmbiguousSelector", "False FailedGetPodsMetric", "RivalGone !FailedGetPodsMetric"),
+        (T::ScalingActive, "False AmbiguousSelector", "False FailedGetPodsMetric", "RivalGone"),
         (T::ScalingActive, "False AmbiguousSelector", "False ScalingDisabled", "RivalGone"),
         (T::ScalingLimited, "False DesiredWithinRange", "True QuotaReached", "!QuotaReached"),
         (T::ScalingLimited, "True QuotaReached", "True PodsUnschedulable", "!PodsUnschedulable"),
