@@ -1,9 +1,9 @@
 //! What a user of the real cluster sees: held revisions, every way out, faults, and profiles against the known truth.
 //!
-//! Run it by `cargo xtask test product` (`test gate` for the cases of that name), or after a build some cases by a part of their name: `cargo test --profile ci
-//! --workspace --exclude msars-cluster --test e2e -- quota`. One cluster, one shop and one
-//! live load serve all cases. They run one after the other, since each looks at what the product does alone, but for
-//! those that wait most of the time on workloads of their own.
+//! Run it by `cargo xtask test product` (`test gate` for the cases of that name), or after a build some cases by a part
+//! of their name: `cargo test --profile ci --workspace --exclude msars-cluster --test e2e -- quota`. One cluster, one
+//! shop and one live load serve all cases. They run one after the other, since each looks at what the product does
+//! alone, but for those that wait most of the time on workloads of their own.
 
 #![allow(
     clippy::unwrap_used,
