@@ -6,8 +6,8 @@ use crate::profiles::Known;
 
 /// Below this share, live work differs from the profile's by no more than scrapes can tell.
 pub const TELLS: f64 = 0.2;
-/// Requests per second from which CPU per request says something.
-const BUSY: f64 = 1.0;
+/// Requests per second from which CPU per request says something: below, probes and scrapes are most of it.
+pub const BUSY: f64 = 1.0;
 
 /// CPU per request, out of cores used and requests per second, over the profile's; 1 where the difference is too small
 /// to tell, none where too little is known.

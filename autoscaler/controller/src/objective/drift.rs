@@ -11,9 +11,8 @@ use super::Objectives;
 use super::application::Application;
 use super::assemble::round;
 use super::known::Profiles;
-use super::room::BUSY;
 use crate::own::set_condition;
-use crate::work::{TELLS, counted};
+use crate::work::{BUSY, TELLS, counted};
 use crate::world::Workload;
 
 /// What has drifted has come back below this share, so that a service at the border is not told of every round.

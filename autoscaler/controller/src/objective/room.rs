@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use msars_domain::{Call, MilliCpu, ObjectKey, Rate, Signals};
 
 use super::assemble::Class;
+use crate::work::BUSY;
 
 /// Share of its CPU limits that a service may use while a copy of a caller is measured. Above it the quota of a small
 /// pod makes requests wait for whole periods.
 const FILLED: f64 = 0.7;
 
-/// Requests per second from which CPU per request says something: below, probes and scrapes are most of it.
-pub(super) const BUSY: f64 = 1.0;
 /// What is left of an older figure after a look: a fresh pod's CPU is seen later than its requests.
 const KEPT: f64 = 0.9;
 
