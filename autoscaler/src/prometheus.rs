@@ -23,7 +23,7 @@ pub struct PrometheusArgs {
     #[arg(
         long,
         env = "MSARS_PRESET",
-        default_value = "shop",
+        default_value = "prometheus",
         value_parser = PossibleValuesParser::new(Preset::BUILT_IN)
     )]
     preset: String,

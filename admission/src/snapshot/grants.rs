@@ -1,13 +1,10 @@
 //! Whether our writes are granted, by namespace: what was asked, what is to be asked, and the question.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::authorization::v1::{
-    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
-};
-use kube::{Api, Client, api::PostParams};
+use kube::Client;
+use msars_client::access::{Access, AccessError, allowed};
 use msars_gate::snapshot::Grant;
 
 /// A grant that is there is asked for again after this time.
@@ -18,8 +15,6 @@ const MISSING: SignedDuration = SignedDuration::from_secs(4);
 const KEPT: SignedDuration = SignedDuration::from_secs(90);
 /// Most questions in one go.
 const AT_ONCE: usize = 50;
-/// Longest wait for an answer.
-const WITHIN: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy)]
 struct Answer {
@@ -86,42 +81,17 @@ impl Asked {
     }
 }
 
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum AskError {
-    /// The API server refused the question, or can't be reached.
-    #[error(transparent)]
-    Api(#[from] kube::Error),
-    /// None in time.
-    #[error("no answer within {} s", WITHIN.as_secs())]
-    Late,
-    /// One that says neither yes nor no.
-    #[error("an answer without a status")]
-    Empty,
-}
+/// The right that stands for all: the grant of a namespace gives the controller its writes together with it.
+const OURS: Access = Access {
+    group: "apps",
+    resource: "deployments",
+    subresource: "",
+    verb: "patch",
+};
 
-/// Asks whether we may patch Deployments there. The grant of a namespace gives the controller its writes together
-/// with this one.
-pub(super) async fn ask(client: &Client, namespace: &str) -> Result<bool, AskError> {
-    let review = SelfSubjectAccessReview {
-        spec: SelfSubjectAccessReviewSpec {
-            resource_attributes: Some(ResourceAttributes {
-                group: Some("apps".into()),
-                resource: Some("deployments".into()),
-                verb: Some("patch".into()),
-                namespace: Some(namespace.to_owned()),
-                ..ResourceAttributes::default()
-            }),
-            ..SelfSubjectAccessReviewSpec::default()
-        },
-        ..SelfSubjectAccessReview::default()
-    };
-    let api = Api::<SelfSubjectAccessReview>::all(client.clone());
-    let params = PostParams::default();
-    let answered = tokio::time::timeout(WITHIN, api.create(&params, &review)).await;
-    let answer = answered.map_err(|_elapsed| AskError::Late)??;
-    let status = answer.status.ok_or(AskError::Empty)?;
-    Ok(status.allowed)
+/// Asks whether we may patch Deployments there.
+pub(super) async fn ask(client: &Client, namespace: &str) -> Result<bool, AccessError> {
+    allowed(client, namespace, OURS).await
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use msars_domain::{Millis, Observation, Rate, Reading, Unknown};
 use crate::{
     Emergency, Fleet, Guard, Lack, Limits, Proposal, Reason, State,
     facts::{Facts, MOST_PRESSURE},
-    search::Plan,
+    search::{Demand, Plan},
     shield::bounds,
     state::within,
 };
@@ -36,7 +36,7 @@ pub(crate) struct Case<'a> {
     pub limits: &'a Limits,
     pub facts: Result<&'a Facts<'a>, Lack>,
     pub rate: &'a Reading<Rate>,
-    pub peak: Option<f64>,
+    pub demand: Option<Demand>,
     pub proposal: Proposal,
     pub current: Fleet,
 }
@@ -115,8 +115,8 @@ impl Case<'_> {
     /// The target, or the reason why there can be none and nothing is written.
     pub fn aim(&self, state: &mut State) -> Result<Aim, Reason> {
         let alarm = self.alarm(state);
-        let (facts, peak) = match (self.facts, self.peak) {
-            (Ok(facts), Some(peak)) => (facts, peak),
+        let (facts, demand) = match (self.facts, self.demand) {
+            (Ok(facts), Some(demand)) => (facts, demand),
             // The user's word needs no measurement.
             (Err(_), _) if self.seen.wishes.emergency => {
                 return Ok(self.blind(Reason::Emergency, state));
@@ -138,7 +138,7 @@ impl Case<'_> {
                 };
             }
         };
-        let plan = facts.plan(peak, false);
+        let plan = facts.plan(demand, false);
         let mut guards = Vec::new();
         self.press(facts, &plan, state, &mut guards);
         let proven = self.proven(facts);
@@ -171,21 +171,22 @@ impl Case<'_> {
         })
     }
 
-    /// Live self time over the budget although the fleet should carry the load: the profile promises too much, and the
-    /// load counts for more, step by step; far below the budget it counts for less again.
+    /// Live self time over the budget although the fleet should have carried all of the recent past: the profile promises
+    /// too much, and the load counts for more, step by step; far below the budget it counts for less again.
     fn press(&self, facts: &Facts<'_>, plan: &Plan, state: &mut State, guards: &mut Vec<Guard>) {
         let Some(measured) = facts.self_time(self.now) else {
             return;
         };
         let budget = facts.profile.budget;
         let settled = !within(self.now, state.last_up, self.limits.settle_s);
-        let factor = if measured > budget && plan.fits && settled && self.rate.value().is_some() {
-            facts.pressure * PRESS
-        } else if measured.get() < RELIEF * budget.get() {
-            facts.pressure * RELIEVE
-        } else {
-            facts.pressure
-        };
+        let factor =
+            if measured > budget && plan.peak_fits && settled && self.rate.value().is_some() {
+                facts.pressure * PRESS
+            } else if measured.get() < RELIEF * budget.get() {
+                facts.pressure * RELIEVE
+            } else {
+                facts.pressure
+            };
         let factor = factor.clamp(1.0, MOST_PRESSURE);
         state.pressure = (factor > 1.0).then_some(factor);
         if facts.pressure > 1.0 {
@@ -272,7 +273,7 @@ impl Case<'_> {
         if proven || (facts.capacity(fleet) >= plan.need && plan.replaced == 0) {
             return fleet;
         }
-        if facts.capacity(fleet) < plan.need && !plan.fits && fleet != plan.fleet {
+        if facts.capacity(fleet) < plan.asks && !plan.fits && fleet != plan.fleet {
             guards.push(Guard::BelowFloor { proposed: wished });
         }
         fleet.at_least(plan.fleet)
@@ -297,11 +298,11 @@ impl Case<'_> {
     /// Replicas that the measured peak needs at the size in force, and never fewer than the minimum.
     fn needed(&self) -> u32 {
         let (least, most) = bounds(self.seen);
-        let (Ok(facts), Some(peak)) = (self.facts, self.peak) else {
+        let (Ok(facts), Some(demand)) = (self.facts, self.demand) else {
             return least;
         };
         let each = facts.carries(facts.base().size).max(f64::MIN_POSITIVE);
-        ((peak / each).ceil().min(f64::from(most)) as u32).max(least)
+        ((demand.peak / each).ceil().min(f64::from(most)) as u32).max(least)
     }
 
     /// Watches for a foreign hand on replicas: a drop below the floor is restored once. True when replicas are left
@@ -338,8 +339,8 @@ impl Case<'_> {
             size: self.current.size,
             ..aim.fleet
         };
-        if let (Ok(facts), Some(peak)) = (self.facts, self.peak)
-            && facts.capacity(back) >= peak
+        if let (Ok(facts), Some(demand)) = (self.facts, self.demand)
+            && facts.capacity(back) >= demand.peak
         {
             aim.fleet = back;
         }

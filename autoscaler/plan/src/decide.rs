@@ -11,6 +11,7 @@ use crate::{
     facts::{self, Facts},
     quota::Given,
     resize,
+    search::Demand,
     shield::{Outcome, Shield},
 };
 
@@ -27,10 +28,12 @@ pub fn decide(tick: &Tick, engines: &mut Engines, limits: &Limits) -> Vec<Decisi
         })
         .collect();
     let mut forecasts = engines.forecaster.forecast(&windows);
+    let unknown = Reading::Unknown {
+        why: Unknown::NoSeries,
+    };
     let none = Forecast {
-        peak: Reading::Unknown {
-            why: Unknown::NoSeries,
-        },
+        load: unknown.clone(),
+        peak: unknown,
     };
     forecasts.resize(tick.observations.len(), none);
     let mut proposals = engines.policy.propose(&tick.observations, &forecasts);
@@ -80,7 +83,8 @@ fn one(
         .rate
         .clone()
         .fresh(now, seconds(limits.staleness_s));
-    let peak = peak(&rate, forecast);
+    let demand = demand(&rate, forecast);
+    let peak = demand.map(|demand| demand.peak);
     if let (Reading::Known { value, .. }, Ok(facts)) = (&rate, &facts) {
         let carries = facts.capacity(current).max(f64::MIN_POSITIVE);
         state.load = Some(Load {
@@ -96,7 +100,7 @@ fn one(
         limits,
         facts: facts.as_ref().map_err(|lack| *lack),
         rate: &rate,
-        peak,
+        demand,
         proposal,
         current,
     };
@@ -115,6 +119,8 @@ fn one(
         current,
         peak,
         need: aim.plan.map(|plan| plan.need),
+        load: demand.map(|demand| demand.load),
+        asks: aim.plan.map(|plan| plan.asks),
         floor: floor(&state),
         frozen,
         proven: aim.proven,
@@ -128,12 +134,13 @@ fn seconds(s: u32) -> std::time::Duration {
     std::time::Duration::from_secs(u64::from(s.max(1)))
 }
 
-fn peak(rate: &Reading<Rate>, forecast: &Forecast) -> Option<f64> {
+/// What is measured and what is forecast, the larger of both; a peak without a load is one.
+fn demand(rate: &Reading<Rate>, forecast: &Forecast) -> Option<Demand> {
     let known = |reading: &Reading<Rate>| reading.value().map(|r| r.get());
-    match (known(rate), known(&forecast.peak)) {
-        (Some(a), Some(b)) => Some(a.max(b)),
-        (a, b) => a.or(b),
-    }
+    let larger = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).reduce(f64::max);
+    let load = larger(known(rate), known(&forecast.load));
+    let peak = larger(load, known(&forecast.peak))?;
+    Some(Demand::of(load.unwrap_or(peak), peak))
 }
 
 /// Reasons to leave everything alone.
@@ -242,6 +249,8 @@ fn finish(
         aim.guards.push(Guard::ForeignSize { pods, size });
     }
     let numbers = Numbers {
+        load: shield.load,
+        asks: shield.asks,
         peak: shield.peak,
         need: aim.plan.map(|p| p.need),
         budget: shield.facts.map(|f| f.profile.budget),

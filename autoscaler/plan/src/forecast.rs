@@ -17,10 +17,14 @@ pub struct Window<'a> {
     pub history: &'a [RateSample],
 }
 
-/// The highest rate until an action takes effect.
+/// The load to prepare for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Forecast {
-    /// Requests per second into the workload.
+    /// The highest rate until an action takes effect, requests per second into the workload: a fleet that does not
+    /// carry it grows.
+    pub load: Reading<Rate>,
+    /// A rate that may come back: nothing shrinks below what carries it. It asks for no growth, or a fleet that could not
+    /// grow in time would go on growing after the load has fallen.
     pub peak: Reading<Rate>,
 }
 
@@ -30,8 +34,9 @@ pub trait Forecaster {
     fn forecast(&mut self, windows: &[Window<'_>]) -> Vec<Forecast>;
 }
 
-/// The highest rate of the recent past: of the last `window_s` seconds where there is a history, else of the
-/// signals' own peak window. Never below the rate of now.
+/// The rate of now stays as it is, and the highest of the recent past may come back: of the last `window_s` seconds where
+/// there is a history, else of the signals' own peak window; never below the rate of now. Where the rate of now is not
+/// known, the peak is the load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastPeak {
     /// Seconds of history that count.
@@ -64,14 +69,16 @@ impl Forecaster for LastPeak {
                 (Some(a), Some(b)) => Some(if b.0 > a.0 { b } else { a }),
                 (a, b) => a.or(b),
             };
-            Forecast {
-                peak: match (best, &window.signals.rate) {
-                    (Some((value, at)), _) => Reading::Known { value, at },
-                    (None, Reading::Unknown { why }) => Reading::Unknown { why: *why },
-                    (None, Reading::Known { .. }) => Reading::Unknown {
-                        why: Unknown::NoSeries,
-                    },
+            let reading = |found: Option<(Rate, Timestamp)>| match (found, &window.signals.rate) {
+                (Some((value, at)), _) => Reading::Known { value, at },
+                (None, Reading::Unknown { why }) => Reading::Unknown { why: *why },
+                (None, Reading::Known { .. }) => Reading::Unknown {
+                    why: Unknown::NoSeries,
                 },
+            };
+            Forecast {
+                load: reading(now.or(best)),
+                peak: reading(best),
             }
         };
         windows.iter().map(one).collect()

@@ -113,6 +113,8 @@ pub fn leave(now: Timestamp, seen: &Observation, state: &State, limits: &Limits)
         current,
         peak: None,
         need: None,
+        load: None,
+        asks: None,
         floor: 0,
         frozen: false,
         proven: false,

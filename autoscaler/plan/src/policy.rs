@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use msars_domain::{Millis, Observation, Reading};
 use serde::{Deserialize, Serialize};
 
-use crate::{Fleet, Forecast, Limits, State, facts::Facts};
+use crate::{Fleet, Forecast, Limits, State, facts::Facts, search::Demand};
 
 /// What a policy would like; the shield disposes.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -35,7 +35,11 @@ impl Policy for Analytic {
         let fresh = State::default();
         let propose = |(seen, forecast): (&Observation, &Forecast)| {
             let fleet = match &forecast.peak {
-                Reading::Known { value, at } => self.fleet(seen, &fresh, value.get(), *at),
+                Reading::Known { value, at } => {
+                    let peak = value.get();
+                    let load = forecast.load.value().map_or(peak, |load| load.get());
+                    self.fleet(seen, &fresh, Demand::of(load, peak), *at)
+                }
                 Reading::Unknown { .. } => None,
             };
             Proposal { fleet, bound: None }
@@ -45,8 +49,14 @@ impl Policy for Analytic {
 }
 
 impl Analytic {
-    fn fleet(&self, seen: &Observation, state: &State, peak: f64, at: Timestamp) -> Option<Fleet> {
+    fn fleet(
+        &self,
+        seen: &Observation,
+        state: &State,
+        demand: Demand,
+        at: Timestamp,
+    ) -> Option<Fleet> {
         let facts = Facts::new(at, seen, state, &self.limits).ok()?;
-        Some(facts.plan(peak, true).fleet)
+        Some(facts.plan(demand, true).fleet)
     }
 }

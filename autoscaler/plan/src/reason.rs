@@ -353,7 +353,11 @@ impl fmt::Display for Guard {
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Numbers {
-    /// The peak planned for.
+    /// The load that growth is for.
+    pub load: Option<f64>,
+    /// The same with headroom (and more when saturated).
+    pub asks: Option<f64>,
+    /// The recent peak, below which nothing shrinks.
     pub peak: Option<f64>,
     /// The same with headroom (and more when saturated).
     pub need: Option<f64>,
@@ -372,9 +376,13 @@ impl Numbers {
     pub fn sentence(&self) -> Option<String> {
         let (peak, need, budget) = (self.peak?, self.need?, self.budget?);
         let (now, then) = (self.carries_now?, self.carries_then?);
-        let mut text = format!(
-            "the recent peak of {peak:.1} requests/s needs {need:.1} with headroom, and within {budget} it carries {now:.1}"
-        );
+        let mut text = match (self.load, self.asks) {
+            (Some(load), Some(asks)) if peak - load > 0.05 => format!(
+                "{load:.1} requests/s need {asks:.1} with headroom, the recent peak of {peak:.1} needs {need:.1}"
+            ),
+            _ => format!("the recent peak of {peak:.1} requests/s needs {need:.1} with headroom"),
+        };
+        let _ = write!(text, ", and within {budget} it carries {now:.1}");
         if (now - then).abs() > 0.05 {
             let _ = write!(text, ", then {then:.1}");
         }

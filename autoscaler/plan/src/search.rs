@@ -11,15 +11,38 @@ const DETOUR: f64 = 1.5;
 /// Share of cost that another count of replicas must save to be preferred over the present one.
 const PREFER: f64 = 0.05;
 
-/// What the load asks for.
+/// What a fleet is for, requests per second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Demand {
+    /// What a fleet that does not carry it grows for.
+    pub load: f64,
+    /// What may come back, at least the load: nothing shrinks below what carries it.
+    pub peak: f64,
+}
+
+impl Demand {
+    /// The peak is at least the load.
+    pub fn of(load: f64, peak: f64) -> Self {
+        Self {
+            load,
+            peak: peak.max(load),
+        }
+    }
+}
+
+/// What the demand asks for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Plan {
     pub fleet: Fleet,
     /// The fleet in force carries the load; anything above it is no answer to the load.
     pub fits: bool,
+    /// It carries the peak as well.
+    pub peak_fits: bool,
     /// Not even the largest fleet allowed carries it.
     pub unmet: bool,
-    /// The load with headroom, requests per second.
+    /// The load with headroom, requests per second: growth goes so far.
+    pub asks: f64,
+    /// The peak with headroom, requests per second: a shrink goes no further.
     pub need: f64,
     /// Unready pods were replaced.
     pub replaced: u32,
@@ -104,35 +127,44 @@ impl Facts<'_> {
         (end(self.choices.first()), end(self.choices.last()))
     }
 
-    /// What `peak` requests per second ask for. With `reshape`, a fleet that fits may also grow in one figure towards
-    /// a much cheaper shape, so that the other can shrink later.
-    pub fn plan(&self, peak: f64, reshape: bool) -> Plan {
+    /// What a demand asks for. With `reshape`, a fleet that fits may also grow in one figure towards a much cheaper
+    /// shape, so that the other can shrink later.
+    pub fn plan(&self, demand: Demand, reshape: bool) -> Plan {
         let base = self.base();
-        let saturated = self.saturated(peak);
+        let Demand { mut load, peak } = demand;
         let lost = if self.overloaded(peak) { self.lost } else { 0 };
-        let load = peak
-            * self.pressure
+        if lost > 0 {
+            // What pods that do not serve would have answered is not in the load.
+            load = peak;
+        }
+        let saturated = self.saturated(load);
+        let factor = self.pressure
             * if saturated {
                 self.limits.saturated_factor.max(1.0)
             } else {
                 1.0
             };
-        let need = load * (1.0 + self.limits.headroom.max(0.0));
+        let room = 1.0 + self.limits.headroom.max(0.0);
+        let (asks, need) = (load * factor * room, peak * factor * room);
         let serving = self.created(base.replicas).saturating_sub(lost);
         let have = f64::from(serving) * self.carries(base.size);
         let ratio = need / have.max(f64::MIN_POSITIVE);
         let behavior = &self.seen.behavior;
-        let fits = load <= have && ratio <= 1.0 + behavior.scale_up.tolerance;
+        let most = have * (1.0 + behavior.scale_up.tolerance);
+        let carried = |rate: f64| rate * factor <= have && rate * factor * room <= most;
+        let fits = carried(load);
         let mut plan = Plan {
             fleet: base,
             fits,
+            peak_fits: carried(peak),
             unmet: false,
+            asks,
             need,
             replaced: lost,
             saturated,
         };
         if !fits {
-            let grown = self.grow(base, need, serving, lost);
+            let grown = self.grow(base, asks, serving, lost);
             plan.unmet = grown.is_none();
             let (_, most) = self.bounds();
             plan.fleet = grown.unwrap_or(Fleet {

@@ -26,6 +26,10 @@ pub(crate) struct Shield<'a> {
     pub peak: Option<f64>,
     /// The same with headroom.
     pub need: Option<f64>,
+    /// The measured or forecast load, requests per second.
+    pub load: Option<f64>,
+    /// The same with headroom.
+    pub asks: Option<f64>,
     /// Replicas an emergency keeps.
     pub floor: u32,
     /// Replicas belong to somebody else.
@@ -194,7 +198,7 @@ impl Shield<'_> {
 
     /// What replicas may not do, size may.
     fn compensate(&self, out: &mut Outcome) {
-        if let (Some(facts), Some(need)) = (self.facts, self.need.or(self.peak))
+        if let (Some(facts), Some(need)) = (self.facts, self.asks.or(self.load))
             && facts.vertical
             && facts.capacity(out.fleet) < need
         {

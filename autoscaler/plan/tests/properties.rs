@@ -105,13 +105,13 @@ proptest! {
     }
 
     #[test]
-    fn what_is_wanted_carries_the_peak_or_says_what_held_it_back(seed: u64) {
+    fn what_is_wanted_carries_the_load_or_says_what_held_it_back(seed: u64) {
         let (now, seen, state) = lived(seed);
         let made = single(now, &seen, &state);
         let numbers = made.numbers;
-        if let (Some(peak), Some(then), true) = (numbers.peak, numbers.carries_then, made.reason != Reason::Paused) {
+        if let (Some(load), Some(then), true) = (numbers.load, numbers.carries_then, made.reason != Reason::Paused) {
             let promoted = seen.promoted;
-            prop_assert!(then >= peak * 0.999_999 || promoted || !made.guards.is_empty(), "{}", made.explain());
+            prop_assert!(then >= load * 0.999_999 || promoted || !made.guards.is_empty(), "{}", made.explain());
         }
     }
 }

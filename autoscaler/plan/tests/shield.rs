@@ -9,7 +9,7 @@
 #[path = "world/mod.rs"]
 mod world;
 
-use msars_domain::{MilliCpu, Reading, Unknown};
+use msars_domain::{MilliCpu, Rate, RateSample, Reading, Unknown};
 use msars_plan::{Condition, ConditionReason, ConditionType, Guard, Reason, State};
 use world::{Run, after, ms, plain, single, start};
 
@@ -35,6 +35,52 @@ fn a_scale_down_that_hurts_is_undone_and_not_repeated() {
         later.iter().any(|n| *n < 6),
         "and then tried again: {later:?}"
     );
+}
+
+#[test]
+fn a_peak_that_is_over_keeps_what_there_is_and_asks_for_nothing() {
+    let now = start();
+    // (fleet's pods, rate now, the highest of the last minute; whether it grows, whether it shrinks): a pod carries 40.
+    for (pods, load, peak, wanted) in [
+        (2, 60.0, 300.0, "stays"),
+        (2, 300.0, 300.0, "grows"),
+        (8, 60.0, 270.0, "stays"),
+        (8, 60.0, 60.0, "shrinks"),
+    ] {
+        let mut seen = plain(now, pods, load);
+        seen.behavior.scale_down.stabilization_window_seconds = 0;
+        seen.history = vec![RateSample {
+            at: after(now, -60),
+            rate: Rate::new(peak).unwrap(),
+        }];
+        let made = single(now, &seen, &State::default());
+        let found = if made.proposed.grows_from(made.current) {
+            "grows"
+        } else if made.proposed.shrinks_from(made.current) {
+            "shrinks"
+        } else {
+            "stays"
+        };
+        assert_eq!(found, wanted, "{}", made.explain());
+    }
+}
+
+#[test]
+fn latency_from_before_the_load_fell_is_no_reason_for_pressure() {
+    let mut run = Run::new(2, 60.0);
+    run.tick(60.0);
+    // Three times the load for a minute, more than it may grow to.
+    run.seen.max_replicas = 2;
+    run.seen.cpu.max = MilliCpu(200);
+    for rate in [300.0, 300.0, 300.0, 60.0, 60.0, 60.0] {
+        run.measured(400.0);
+        run.seen.history.push(RateSample {
+            at: run.now,
+            rate: Rate::new(rate).unwrap(),
+        });
+        let made = run.tick(rate);
+        assert_eq!(made.state.pressure, None, "{rate}: {}", made.explain());
+    }
 }
 
 #[test]

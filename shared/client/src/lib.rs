@@ -1,7 +1,8 @@
 //! Does **not** decide what to write: it holds the connections to the API server, the
-//! Lease that says which replica may write at all, guarded watches, and the one function that
-//! performs an [`msars_domain::Action`].
+//! Lease that says which replica may write at all, guarded watches, the question what we may do, and the one
+//! function that performs an [`msars_domain::Action`].
 
+pub mod access;
 pub mod apply;
 pub mod connect;
 pub mod leader;

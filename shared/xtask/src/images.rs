@@ -64,6 +64,15 @@ pub fn kustomization(registry: &str, tag: &str) -> String {
     text
 }
 
+/// Drains with the same image, before an uninstallation.
+pub fn drain(registry: &str, tag: &str) -> String {
+    format!(
+        "# manifests/drain says when: kubectl apply -k {FOLDER}/drain\n\
+         apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n- ../../../manifests/drain\nimages:\n\
+         - name: msars/autoscaler\n  newName: {registry}/autoscaler\n  newTag: {tag:?}\n"
+    )
+}
+
 /// What the reader does next.
 pub fn next(registry: &str, tag: &str) -> String {
     let mut text = format!("written to {FOLDER}; for each of them, one of\n");
@@ -85,7 +94,7 @@ pub fn next(registry: &str, tag: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{PARTS, kustomization, name, next};
+    use super::{PARTS, drain, kustomization, name, next};
 
     #[test]
     fn the_kustomization_names_every_image() {
@@ -96,6 +105,18 @@ mod tests {
             "newTag: \"v1\"",
             "value: --load-image=registry.example/team/profile:v1",
             "- ../../manifests",
+        ] {
+            assert!(text.contains(wanted), "{wanted} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_drain_has_the_same_image() {
+        let text = drain("registry.example/team", "v1");
+        for wanted in [
+            "newName: registry.example/team/autoscaler",
+            "newTag: \"v1\"",
+            "- ../../../manifests/drain",
         ] {
             assert!(text.contains(wanted), "{wanted} in\n{text}");
         }

@@ -205,8 +205,14 @@ pub fn images(registry: &str, tag: &str) -> Result<bool> {
             return Ok(false);
         }
     }
-    let text = images::kustomization(registry, tag);
-    std::fs::write(folder.join("kustomization.yaml"), text)?;
+    let drain = folder.join("drain");
+    std::fs::create_dir_all(&drain).with_context(|| format!("making {}", drain.display()))?;
+    for (folder, text) in [
+        (&folder, images::kustomization(registry, tag)),
+        (&drain, images::drain(registry, tag)),
+    ] {
+        std::fs::write(folder.join("kustomization.yaml"), text)?;
+    }
     print!("{}", images::next(registry, tag));
     Ok(true)
 }

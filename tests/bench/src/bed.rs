@@ -82,7 +82,7 @@ impl Bed {
             "--all",
             "--timeout=30s",
         ])?;
-        cluster.ask(["apply", "-k", &text(folder.clone())])?;
+        cluster.ask(["apply", "-k", &text(folder.join("overlays/shop"))])?;
         self.available(SYSTEM, INSTALL)?;
         // Grants first, so that no pod of the shop is born unseen.
         cluster.apply(&msars_shop::namespace(shop).to_string())?;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::agree::Shown;
 use crate::change::controller_log;
-use crate::logs::{self, Whose};
+use crate::logs::{self, Judged, Whose};
 use crate::report::Report;
 use crate::stage::Stage;
 use crate::stored::{items, name, restarts, shadow};
@@ -36,7 +36,9 @@ pub fn collect(stage: &Stage<'_>, report: &mut Report, installed: Timestamp) -> 
         report.unexpected.extend(judged.unexpected);
         report.benign.extend(judged.benign);
     }
-    report.unexpected.extend(warnings(stage)?);
+    let told = warnings(&stage.object(&["events.events.k8s.io"])?);
+    report.unexpected.extend(told.unexpected);
+    report.benign.extend(told.benign);
     let clock = stage.timeline.clock();
     let told = logs::story(&controller_log(stage)?)
         .into_iter()
@@ -115,24 +117,38 @@ fn previous(
     Ok(())
 }
 
-/// Warning events of our own.
-fn warnings(stage: &Stage<'_>) -> Result<Vec<String>> {
-    let events = stage.object(&["events.events.k8s.io"])?;
+/// Warnings that are true of the story itself: its surge asks for more than one small node has, and the product has to
+/// say so.
+const FULL_NODE: [&str; 2] = ["PodsUnschedulable", "ResizeDeferred"];
+
+/// Warning events of our own. Pure.
+fn warnings(events: &Value) -> Judged {
     let text = |event: &Value, field: &str| {
-        event
-            .get(field)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
+        let found = event.pointer(field).and_then(Value::as_str);
+        found.unwrap_or_default().to_owned()
     };
-    Ok(items(&events)
-        .iter()
-        .filter(|event| {
-            text(event, "reportingController").starts_with("msars")
-                && text(event, "type") == "Warning"
-        })
-        .map(|event| format!("event {}: {}", text(event, "reason"), text(event, "note")))
-        .collect())
+    let mut judged = Judged::default();
+    for event in items(events) {
+        let ours = text(event, "/reportingController").starts_with("msars");
+        if !ours || text(event, "/type") != "Warning" {
+            continue;
+        }
+        let reason = text(event, "/reason");
+        let whole = format!(
+            "event {reason} of {} {}: {}",
+            text(event, "/regarding/kind"),
+            text(event, "/regarding/name"),
+            text(event, "/note")
+        );
+        if FULL_NODE.contains(&reason.as_str()) {
+            judged.benign.push(format!(
+                "{whole}: the surge asks for more than the node has"
+            ));
+        } else {
+            judged.unexpected.push(whole);
+        }
+    }
+    judged
 }
 
 fn no_shadows(stage: &Stage<'_>) -> Result<()> {
@@ -149,4 +165,37 @@ fn no_shadows(stage: &Stage<'_>) -> Result<()> {
             ControlFlow::Continue(left.join(", "))
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn warnings_of_our_own_count_but_for_a_full_node() {
+        let event = |controller: &str, type_: &str, reason: &str| {
+            json!({
+                "reportingController": controller, "type": type_, "reason": reason, "note": "why",
+                "regarding": {"kind": "Deployment", "name": "carts"},
+            })
+        };
+        let judged = warnings(&json!({"items": [
+            event("msars.io/autoscaler", "Warning", "ReplicasConflict"),
+            event("msars.io/autoscaler", "Warning", "PodsUnschedulable"),
+            event("msars.io/autoscaler", "Normal", "SuccessfulRescale"),
+            event("kubelet", "Warning", "Unhealthy"),
+        ]}));
+        assert_eq!(
+            judged.unexpected,
+            ["event ReplicasConflict of Deployment carts: why"]
+        );
+        assert_eq!(
+            judged.benign,
+            [
+                "event PodsUnschedulable of Deployment carts: why: the surge asks for more than the node has"
+            ]
+        );
+    }
 }

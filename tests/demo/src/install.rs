@@ -47,8 +47,10 @@ pub fn install(stage: &Stage<'_>) -> Result<()> {
     };
     stage
         .timeline
-        .say("kubectl", "$ kubectl apply -k manifests");
-    stage.cluster.ask(["apply", "-k", &folder("")])?;
+        .say("kubectl", "$ kubectl apply -k manifests/overlays/shop");
+    stage
+        .cluster
+        .ask(["apply", "-k", &folder("overlays/shop")])?;
     let options = Options {
         namespace: NAMESPACE.to_owned(),
         version: Version::V1,

@@ -125,7 +125,11 @@ fn the_overlay_with_a_preset_mounts_the_file_that_its_argument_names() {
     assert_eq!(made["namespace"], names::SYSTEM_NAMESPACE);
     let patch = kustomization["patches"][0]["patch"].as_str().unwrap();
     let patch: Value = serde_saphyr::from_str(patch).unwrap();
-    let (argument, mount, volume) = (&patch[0], &patch[1]["value"][0], &patch[2]["value"][0]);
+    let (argument, mount, volume) = (&patch[0], &patch[1]["value"], &patch[2]["value"]);
+    // What is mounted already stays.
+    for appends in [&patch[1], &patch[2]] {
+        assert!(appends["path"].as_str().unwrap().ends_with("/-"));
+    }
     let mounted = mount["mountPath"].as_str().unwrap();
     assert_eq!(
         argument["value"],
@@ -219,12 +223,14 @@ fn the_drain_runs_as_the_autoscaler_does() {
         assert_eq!(ours[part], theirs[part], "{part}");
     }
     let (theirs, ours) = (&theirs["containers"][0], &ours["containers"][0]);
-    for part in ["image", "env", "resources", "securityContext"] {
+    // Prometheus and the preset stand in `envFrom`.
+    for part in ["image", "env", "envFrom", "resources", "securityContext"] {
         assert_eq!(ours[part], theirs[part], "{part}");
     }
     assert_eq!(ours["args"][0], "drain");
-    let prometheus = "--prometheus-url";
-    assert_eq!(flag(ours, prometheus), flag(theirs, prometheus));
+    let settings = theirs["envFrom"][0]["configMapRef"]["name"].as_str();
+    let settings = one(&base(), "ConfigMap", settings.unwrap())["data"].clone();
+    assert!(settings["MSARS_PROMETHEUS_URL"].is_string());
     let wait: u64 = flag(ours, "--wait").parse().unwrap();
     // The Lease and the watches have a minute each.
     assert!(job["spec"]["activeDeadlineSeconds"].as_u64().unwrap() >= wait + 180);

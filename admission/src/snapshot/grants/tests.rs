@@ -115,7 +115,7 @@ fn only_news_makes_a_new_snapshot() {
 }
 
 /// What `ask` finds in an answer of the API server, and what it asked.
-async fn answered(code: u16, body: Value) -> (Result<bool, AskError>, Value) {
+async fn answered(code: u16, body: Value) -> (Result<bool, AccessError>, Value) {
     let (service, mut handle) =
         tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();
     let script = tokio::spawn(async move {

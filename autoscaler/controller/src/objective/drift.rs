@@ -19,6 +19,28 @@ use crate::world::Workload;
 const BACK: f64 = 0.15;
 /// The reason of a profile that fits.
 const FITS: &str = "AsProfiled";
+/// What is to be said is said once every look for so long agreed: CPU per request of a quiet service swings by more
+/// than a fifth from one window to the next.
+const AGREES_S: i64 = 120;
+
+/// What would be told of profiles, with the first look that found it so.
+#[derive(Debug, Default)]
+pub(super) struct Pending(BTreeMap<ObjectKey, (&'static str, Timestamp)>);
+
+impl Pending {
+    /// Whether a piece of news has been the same for long enough; no news forgets what was pending. Pure.
+    fn agreed(&mut self, profile: &ObjectKey, news: Option<&Told>, now: Timestamp) -> bool {
+        let Some(told) = news else {
+            self.0.remove(profile);
+            return false;
+        };
+        let (reason, since) = self.0.entry(profile.clone()).or_insert((told.reason, now));
+        if *reason != told.reason {
+            (*reason, *since) = (told.reason, now);
+        }
+        now.duration_since(*since).as_secs() >= AGREES_S
+    }
+}
 
 /// CPU per request of a running revision.
 #[derive(Debug, Clone, PartialEq)]
@@ -164,10 +186,10 @@ impl Objectives {
         out
     }
 
-    /// Tells the drift of every profile of these applications, where it means something else than what is stored. What
-    /// was not measured keeps what it says.
+    /// Tells the drift of every profile of these applications, where it has meant something else than what is stored for
+    /// a while. What was not measured keeps what it says.
     pub(super) async fn drift(
-        &self,
+        &mut self,
         applications: &[Application],
         workloads: &BTreeMap<ObjectKey, Workload>,
         known: &Profiles,
@@ -177,10 +199,16 @@ impl Objectives {
             .iter()
             .flat_map(|application| &application.members)
             .collect();
-        for profile in self.world.profiles() {
-            let Some(namespace) = &profile.metadata.namespace else {
+        let (profiles, now) = (self.world.profiles(), (self.now)());
+        let mut found: Vec<(ObjectKey, Option<Told>)> = Vec::new();
+        let mut there = BTreeSet::new();
+        for profile in &profiles {
+            let meta = &profile.metadata;
+            let (Some(namespace), Some(name)) = (&meta.namespace, &meta.name) else {
                 continue;
             };
+            let key = ObjectKey::new(namespace, name);
+            there.insert(key.clone());
             let workload = ObjectKey::new(namespace, &profile.spec.workload);
             let place = (workload, profile.spec.revision.clone());
             let live = match resting.get(&place) {
@@ -188,22 +216,21 @@ impl Objectives {
                 None if members.contains(&place.0) => None,
                 Some(None) | None => continue,
             };
-            if let Some(told) = news(&profile, live) {
-                self.tell(&profile, &told).await;
+            found.push((key, news(profile, live)));
+        }
+        self.pending.0.retain(|key, _| there.contains(key));
+        for (key, news) in found {
+            let agreed = self.pending.agreed(&key, news.as_ref(), now);
+            if let Some(told) = news.filter(|_| agreed) {
+                self.tell(&key, &told, now).await;
             }
         }
     }
 
-    async fn tell(&self, profile: &LoadLatencyProfile, told: &Told) {
-        let meta = &profile.metadata;
-        let (Some(namespace), Some(name)) = (&meta.namespace, &meta.name) else {
-            return;
-        };
-        let key = ObjectKey::new(namespace, name);
-        let now = (self.now)();
+    async fn tell(&self, key: &ObjectKey, told: &Told, now: Timestamp) {
         let written = self
             .own
-            .status::<LoadLatencyProfile>(&key, |stored| {
+            .status::<LoadLatencyProfile>(key, |stored| {
                 let generation = stored.metadata.generation;
                 write(stored.status.get_or_insert_default(), told, generation, now);
             })
@@ -268,6 +295,29 @@ mod tests {
             told.message,
             "live pods take 6.00 ms of CPU per request, 3.00 ms were profiled: every size is counted as so much slower. Learn it anew from live pods: kubectl -n shop delete llp carts.v1"
         );
+    }
+
+    #[test]
+    fn only_what_every_look_agrees_on_is_told() {
+        let profile = profile("carts", "v1", 0);
+        let key = ObjectKey::new("shop", "carts.v1");
+        let mut pending = Pending::default();
+        // (seconds, live over profiled, none: no news of it; whether it is told)
+        for (at, ratio, wanted) in [
+            (0, Some(1.5), false),
+            (110, Some(1.4), false),
+            // It swings: from here on again.
+            (115, Some(0.7), false),
+            (120, Some(1.5), false),
+            (230, Some(1.6), false),
+            (235, None, false),
+            (240, Some(1.5), false),
+            (360, Some(1.5), true),
+        ] {
+            let now = Timestamp::from_second(at).unwrap();
+            let told = ratio.and_then(|ratio| news(&profile, Some(&live(ratio))));
+            assert_eq!(pending.agreed(&key, told.as_ref(), now), wanted, "{at}");
+        }
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub struct Objectives {
     forms: Forms,
     /// The question about error budgets that is on its way, at most one.
     asking: JoinSet<spent::Found>,
+    /// Drift that is not told yet.
+    pending: drift::Pending,
 }
 
 /// When an objective is split.
@@ -116,6 +118,7 @@ impl Objectives {
             memory: BTreeMap::new(),
             forms: Forms::default(),
             asking: JoinSet::new(),
+            pending: drift::Pending::default(),
         }
     }
 

@@ -144,9 +144,9 @@ pub fn growth(service: &Service<'_>, now: Timestamp) -> Growth {
         return Growth::Enough;
     }
     let numbers = &decision.numbers;
-    let (Some(peak), Some(need), Some(now_carries), Some(then_carries)) = (
-        numbers.peak,
-        numbers.need,
+    let (Some(load), Some(asks), Some(now_carries), Some(then_carries)) = (
+        numbers.load,
+        numbers.asks,
         numbers.carries_now,
         numbers.carries_then,
     ) else {
@@ -158,7 +158,7 @@ pub fn growth(service: &Service<'_>, now: Timestamp) -> Growth {
     let fits = |fleet: Fleet, carries: f64| {
         let all = f64::from(fleet.replicas.max(1));
         let have = f64::from(ready(fleet)) * carries;
-        have >= peak * all && have * (1.0 + planned.tolerance) >= need * all
+        have >= load * all && have * (1.0 + planned.tolerance) >= asks * all
     };
     let wanted = decision.wanted;
     // A fleet that carries the load may still grow, on its way to a cheaper shape.

@@ -187,8 +187,9 @@ impl Revisions {
         }
         let left = until.duration_since(now).as_secs().max(0);
         let note = format!(
-            "Holding revision {} for up to {left} s while it is profiled. Let it through: kubectl rollout resume deploy/{name}; or annotate {skip}=true; or switch off by {mode}=off",
+            "Holding revision {} for up to {left} s while it is profiled. Let it through: kubectl rollout resume deploy/{name} -n {namespace}; or annotate {skip}=true; or switch off by {mode}=off",
             workload.revision,
+            namespace = workload.key.namespace,
             name = workload.key.name,
             skip = msars_api::annotations::SKIP_GATE,
             mode = msars_api::annotations::MODE,

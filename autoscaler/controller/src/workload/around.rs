@@ -18,6 +18,7 @@ use super::history::History;
 use super::kept::Kept;
 use super::record::Line;
 use super::spared::Before;
+use super::tell::Missing;
 use super::{Memory, Workloads, status};
 use crate::metrics::Queue;
 use crate::objective::{Board, Decided};
@@ -95,6 +96,7 @@ impl Workloads {
             history: History::default(),
             before: Before::default(),
             kept: Kept::default(),
+            missing: Missing::default(),
             last: None,
         };
         let memory = self

@@ -114,6 +114,7 @@ struct Memory {
     history: History,
     before: Before,
     kept: Kept,
+    missing: tell::Missing,
     /// What the last decision rested on.
     last: Option<Last>,
 }

@@ -6,13 +6,10 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use k8s_openapi::api::authorization::v1::{
-    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
-};
-use kube::api::PostParams;
-use kube::{Api, Client};
+use kube::Client;
 use msars_api::annotations::{Gate, Mode, Settings};
 use msars_api::names::ENABLED_LABEL;
+use msars_client::access::{Access, allowed};
 use msars_domain::ObjectKey;
 
 use super::adopt::Told;
@@ -25,10 +22,20 @@ const GRANTED_S: f64 = 600.0;
 const MISSING_S: f64 = 30.0;
 /// Longest time of all questions of a tick.
 const WITHIN: Duration = Duration::from_secs(5);
-/// The writes of scaling: group, resource, subresource, verb.
-const WRITES: [[&str; 4]; 2] = [
-    ["apps", "deployments", "scale", "update"],
-    ["", "pods", "resize", "patch"],
+/// The writes of scaling.
+const WRITES: [Access; 2] = [
+    Access {
+        group: "apps",
+        resource: "deployments",
+        subresource: "scale",
+        verb: "update",
+    },
+    Access {
+        group: "",
+        resource: "pods",
+        subresource: "resize",
+        verb: "patch",
+    },
 ];
 
 /// Where the API server grants our writes, by namespace, as last answered; `None` when it never did.
@@ -84,28 +91,12 @@ impl Grants {
 
 /// Whether every write of scaling is granted in a namespace; `None` without an answer.
 async fn granted(client: &Client, namespace: &str) -> Option<bool> {
-    let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    for [group, resource, subresource, verb] in WRITES {
-        let attributes = ResourceAttributes {
-            group: Some(group.into()),
-            resource: Some(resource.into()),
-            subresource: Some(subresource.into()),
-            verb: Some(verb.into()),
-            namespace: Some(namespace.into()),
-            ..ResourceAttributes::default()
-        };
-        let review = SelfSubjectAccessReview {
-            spec: SelfSubjectAccessReviewSpec {
-                resource_attributes: Some(attributes),
-                ..SelfSubjectAccessReviewSpec::default()
-            },
-            ..SelfSubjectAccessReview::default()
-        };
-        match api.create(&PostParams::default(), &review).await {
-            Ok(answer) if answer.status.as_ref()?.allowed => {}
-            Ok(_) => return Some(false),
+    for access in WRITES {
+        match allowed(client, namespace, access).await {
+            Ok(true) => {}
+            Ok(false) => return Some(false),
             Err(error) => {
-                tracing::info!(%error, namespace, "whether writes are granted is not known");
+                tracing::info!(%error, category = error.category(), namespace, "whether writes are granted is not known");
                 return None;
             }
         }

@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use msars_api::annotations::Warning;
 use msars_api::conditions::ConditionType;
 use msars_api::crd::SloAutoscalerStatus;
 use msars_domain::ObjectKey;
+use msars_plan::{ConditionReason, Decision};
 
 use super::Workloads;
 use super::hands::{Hands, Task};
@@ -15,10 +17,14 @@ use super::status::{AMBIGUOUS, Row, Said, conditions, same};
 use crate::world::Workload;
 
 const RIVAL_GONE: &str = "RivalGone";
-/// HPA's words for metrics that are missing.
-const METRICS: [&str; 1] = ["FailedGetPodsMetric"];
+/// Metrics that were there are told as missing after so long, seconds: pods that a rollout just made have none either,
+/// until they were scraped twice.
+const MISSING_S: i64 = 60;
 /// Bounds that are nobody's wish.
 const ROOM: [&str; 2] = ["QuotaReached", "PodsUnschedulable"];
+
+/// HPA's word for metrics that are missing.
+const METRICS: &str = "FailedGetPodsMetric";
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +69,7 @@ fn change(row: &Row, before: Option<&Condition>) -> Vec<Notice> {
     };
     match (type_, holds) {
         (T::ScalingActive, true) if was == AMBIGUOUS => vec![good(RIVAL_GONE)],
+        (T::ScalingActive, true) if was == METRICS => Vec::new(),
         (T::ScalingActive | T::InReach, true) if held == Some(false) => vec![good(reason)],
         (T::ScalingActive, false) => {
             let gone = (was == AMBIGUOUS && reason != AMBIGUOUS).then(|| Notice {
@@ -70,12 +77,10 @@ fn change(row: &Row, before: Option<&Condition>) -> Vec<Notice> {
                 ..good(RIVAL_GONE)
             });
             let now = match reason.as_str() {
-                // The user's own word.
-                "ScalingDisabled" => None,
+                // The user's own word; and what is told when it lasts, see [`Missing`].
+                "ScalingDisabled" | METRICS => None,
                 // Every workload begins so.
                 "NoProfile" | "NoObjective" => Some(good(reason)),
-                // Metrics that never came are no loss: the condition says so.
-                _ if held != Some(true) && METRICS.contains(&reason.as_str()) => None,
                 _ => Some(warning(reason)),
             };
             gone.into_iter().chain(now).collect()
@@ -107,6 +112,45 @@ impl Hands {
     }
 }
 
+/// Metrics of one workload that were there and are missing.
+#[derive(Debug, Default)]
+pub struct Missing {
+    since: Option<Timestamp>,
+    told: bool,
+}
+
+impl Missing {
+    /// What is to be told at a decision made `now`: once that metrics are missing, when they have been for a while, and
+    /// then once that they are back. Metrics that never came, as `stored` tells, are no loss: the condition says so. Pure.
+    pub fn look(
+        &mut self,
+        stored: Option<&SloAutoscalerStatus>,
+        decision: &Decision,
+        now: Timestamp,
+    ) -> Option<Notice> {
+        let active = msars_plan::ConditionType::ScalingActive;
+        let condition = decision.conditions.iter().find(|c| c.kind == active)?;
+        let notice = |warning| Notice {
+            warning,
+            reason: condition.reason.to_string(),
+            note: condition.message.clone(),
+        };
+        if condition.reason != ConditionReason::FailedGetPodsMetric {
+            let ended = std::mem::take(self);
+            return (ended.told && condition.status).then(|| notice(false));
+        }
+        if self.since.is_none() {
+            let type_ = ConditionType::ScalingActive.as_str();
+            let mut all = stored.iter().flat_map(|status| &status.conditions);
+            all.find(|stored| stored.type_ == type_ && stored.status == "True")?;
+        }
+        let since = *self.since.get_or_insert(now);
+        let news = !self.told && now.duration_since(since).as_secs() >= MISSING_S;
+        self.told |= news;
+        news.then(|| notice(true))
+    }
+}
+
 /// Annotation values that were told, by the Deployment's uid.
 #[derive(Debug, Default)]
 pub struct Misread(BTreeMap<String, Vec<Warning>>);
@@ -125,6 +169,28 @@ impl Misread {
 }
 
 impl Workloads {
+    /// Tells metrics that have been missing for a while, or are back.
+    pub(super) async fn tell_missing(&mut self, tasks: &[Task]) {
+        for task in tasks {
+            let Some(memory) = self.memory.get_mut(&task.workload.key) else {
+                continue;
+            };
+            let stored = task.autoscaler.status.as_ref();
+            let Some(notice) = memory.missing.look(stored, &task.decision, task.now) else {
+                continue;
+            };
+            let Notice {
+                warning,
+                reason,
+                note,
+            } = notice;
+            self.hands
+                .own
+                .tell(&task.workload, "Scale", warning, &reason, note)
+                .await;
+        }
+    }
+
     /// Tells annotation values that were not understood: the webhook sees updates in labelled namespaces only.
     pub(super) async fn tell_misread(&mut self, workloads: &BTreeMap<ObjectKey, Workload>) {
         let there: BTreeSet<&str> = workloads
@@ -145,7 +211,6 @@ impl Workloads {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use serde_json::json;
 
@@ -167,10 +232,9 @@ mod tests {
     /// A condition, how it was stored, how it is now, and the events: `!` before what needs a person.
     #[rustfmt::skip]
     const TABLE: &[(T, &str, &str, &str)] = &[
-        (T::ScalingActive, "", "False FailedGetPodsMetric", ""),
-        (T::ScalingActive, "True ValidMetricFound", "False FailedGetPodsMetric", "!FailedGetPodsMetric"),
-        (T::ScalingActive, "False FailedGetPodsMetric", "False FailedGetPodsMetric", ""),
-        (T::ScalingActive, "False FailedGetPodsMetric", "True ValidMetricFound", "ValidMetricFound"),
+        // Told when it lasts.
+        (T::ScalingActive, "True ValidMetricFound", "False FailedGetPodsMetric", ""),
+        (T::ScalingActive, "False FailedGetPodsMetric", "True ValidMetricFound", ""),
         (T::ScalingActive, "", "True ValidMetricFound", ""),
         (T::ScalingActive, "", "False NoProfile", "NoProfile"),
         (T::ScalingActive, "True ValidMetricFound", "False ScalingDisabled", ""),

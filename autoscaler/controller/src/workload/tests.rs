@@ -14,7 +14,7 @@ mod telling;
 mod ticking;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -179,20 +179,30 @@ fn around(workload: &Workload, objectives: &[Arc<ServiceLevelObjective>]) -> Aro
     }
 }
 
+static AUTOSCALER: LazyLock<SloAutoscaler> = LazyLock::new(autoscaler);
+
+/// A workload without pods at a rate.
+fn podless(workload: &Workload, rate: f64) -> One<'_> {
+    One {
+        workload,
+        autoscaler: &AUTOSCALER,
+        percentile: Percentile::new(0.99).unwrap(),
+        serving: &[],
+        signals: signals(rate),
+        live: Vec::new(),
+        history: Vec::new(),
+        wrote: None,
+    }
+}
+
 /// What is seen of two pods at a rate.
 fn seen(rate: f64) -> (Workload, Observation) {
     let workload = workload(&deployment(), &[replica_set("carts:v1", "h1", 2)]);
     let around = around(&workload, &[objective(&workload.revision, 50.0)]);
     let serving = pods::serving(&[pod("a", "h1"), pod("b", "h1")]);
     let one = One {
-        workload: &workload,
-        autoscaler: &autoscaler(),
-        percentile: Percentile::new(0.99).unwrap(),
         serving: &serving[&key()],
-        signals: signals(rate),
-        live: Vec::new(),
-        history: Vec::new(),
-        wrote: None,
+        ..podless(&workload, rate)
     };
     let observation = observation(&around, one);
     (workload, observation)

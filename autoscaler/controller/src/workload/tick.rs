@@ -189,6 +189,9 @@ impl Workloads {
     ) {
         self.tell(tick, &decisions);
         let tasks = self.tasks(tick, due, decisions);
+        if leads(claim, (self.means.now)()) {
+            self.tell_missing(&tasks).await;
+        }
         for task in &tasks {
             if let Some(memory) = self.memory.get_mut(&task.workload.key) {
                 memory.last = Some(Last {

@@ -190,11 +190,14 @@ fn all(
     {
         bed.cluster.metrics_server(&|line| println!("{line}"))?;
     }
-    let learned = args.policies.contains(&Policy::Ours) && run::learned(bed, shop, trace)?;
-    println!(
-        "the product has {}learned the shop",
-        if learned { "" } else { "NOT " }
-    );
+    let ours = args.policies.contains(&Policy::Ours);
+    let learned = ours && run::learned(bed, shop, trace)?;
+    if ours {
+        println!(
+            "the product has {}learned the shop",
+            if learned { "" } else { "NOT " }
+        );
+    }
     for repeat in 0..repeats {
         for policy in Policy::rotated(&args.policies, repeat) {
             if kept::has(&runs, policy, repeat) {

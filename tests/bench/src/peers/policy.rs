@@ -85,7 +85,9 @@ impl Policy {
                     json!({
                         "apiVersion": "autoscaling/v2",
                         "kind": "HorizontalPodAutoscaler",
-                        "metadata": {"name": role, "namespace": namespace},
+                        // A name of its own: made anew within seconds under its old one, it would go on from the
+                        // recommendations of five minutes before, which are another policy's.
+                        "metadata": {"name": format!("{role}-{target}"), "namespace": namespace},
                         "spec": {
                             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": role},
                             "minReplicas": 1,

@@ -1,10 +1,13 @@
 //! How holds end, and pauses that are not ours.
 
 use anyhow::{Result, ensure};
+use jiff::Timestamp;
+use msars_suite::folder;
 use serde_json::json;
 
 use crate::bed::{Bed, SYSTEM, until};
-use crate::clock::Watch;
+use crate::clock::{Watch, now};
+use crate::patience::slowly;
 use crate::{Case, case, strike};
 
 pub const CASES: &[Case] = &[
@@ -33,7 +36,14 @@ pub const CASES: &[Case] = &[
         "gate: holds off in the cluster ends and prevents holds",
         holds_off,
     ),
+    case(
+        "gate: the grant taken away while held: the next update ends the hold, and no other begins",
+        ungranted,
+    ),
 ];
+
+/// The webhook's replicas ask for a grant that was there once a minute.
+const ASKED: u64 = 75;
 
 fn users_pause(bed: &Bed) -> Result<()> {
     bed.settle("shipping")?;
@@ -219,4 +229,53 @@ fn holds_off(bed: &Bed) -> Result<()> {
     })?;
     bed.shopped(&["rollout", "resume", "deployment/user-db"])
         .map(drop)
+}
+
+fn ungranted(bed: &Bed) -> Result<()> {
+    bed.settle("session-db")?;
+    bed.settle("user-db")?;
+    let hold = bed.hold("session-db")?;
+    let grant = folder("namespace").display().to_string();
+    bed.shopped(&["delete", "-k", &grant])?;
+    let seen = without_grant(bed);
+    bed.shopped(&["apply", "-k", &grant])?;
+    let ended = seen?;
+    ensure!(
+        ended < hold.until,
+        "expected: an end before {}; found: {ended}",
+        hold.until
+    );
+    bed.no_shadows("session-db", 60)?;
+    bed.settle("session-db")?;
+    bed.settle("user-db")?;
+    slowly("updates are held again", 30, || {
+        bed.change("user-db")?;
+        let seen = bed.deployment("user-db")?;
+        Ok(seen.held().then_some(()).ok_or(seen.words()))
+    })?;
+    bed.shopped(&["rollout", "resume", "deployment/user-db"])
+        .map(drop)
+}
+
+/// When the hold ended.
+fn without_grant(bed: &Bed) -> Result<Timestamp> {
+    slowly(
+        "an update that is no new template ends the hold",
+        ASKED,
+        || {
+            let mark = format!("e2e/touch={}", bed.mark());
+            bed.shopped(&["annotate", "--overwrite", "deployment/session-db", &mark])?;
+            let seen = bed.deployment("session-db")?;
+            Ok(seen.free().then_some(()).ok_or(seen.words()))
+        },
+    )?;
+    let ended = now();
+    let said = bed.change("user-db")?;
+    bed.must_be_free("user-db", "without the grant")?;
+    ensure!(
+        said.err.contains("kubectl apply -k manifests/namespace"),
+        "expected: a warning that names the grant's command; found: {}",
+        said.err
+    );
+    Ok(ended)
 }

@@ -52,12 +52,17 @@ impl Bed {
     pub fn install(&self) -> Result<()> {
         let mut all = documents(&folder(""))?;
         for object in &mut all {
+            if object["metadata"]["name"] == "msars-settings" {
+                object["data"]["MSARS_PRESET"] = json!("shop");
+                // Scrapes come every 5 s here.
+                object["data"]["MSARS_SCRAPE_SECONDS"] = json!("5");
+            }
             let ours =
                 object["kind"] == "Deployment" && object["metadata"]["name"] == "msars-autoscaler";
             let args = object.pointer_mut("/spec/template/spec/containers/0/args");
             if let Some(args) = args.and_then(Value::as_array_mut).filter(|_| ours) {
-                // Scrapes come every 5 s here: what takes minutes elsewhere is learnt in one.
-                args.extend([json!("--window-seconds=40"), json!("--scrape-seconds=5")]);
+                // What takes minutes elsewhere is learnt in one.
+                args.push(json!("--window-seconds=40"));
                 // What a decision rested on is read from the log.
                 let text = |arg: &Value| arg.as_str().unwrap_or_default().to_owned();
                 args.retain(|arg| !text(arg).starts_with("--decisions="));

@@ -25,6 +25,7 @@ mod install;
 mod late;
 mod leave;
 mod many;
+mod objective;
 mod owners;
 mod patience;
 mod podinfo;
@@ -95,6 +96,7 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         ends::CASES,
         truth::CASES,
         many::CASES,
+        objective::CASES,
         faults::CASES,
         rotation::CASES,
         blind::STRIKES,

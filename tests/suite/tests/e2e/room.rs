@@ -21,8 +21,8 @@ pub const BESIDE: &[Case] = &[
         infeasible,
     ),
     beside(
-        "scaling: a quota that is reached is named, and nothing runs into it",
-        quota,
+        "scaling: a quota that is reached is named, a LimitRange bounds sizes, and nothing runs into either",
+        walls,
     ),
 ];
 
@@ -209,6 +209,53 @@ fn infeasible(bed: &Bed) -> Result<()> {
 }
 
 const QUOTA: &str = "e2e-cpu";
+const RANGE: &str = "e2e-sizes";
+/// A load that asks for larger pods, requests per second.
+const LARGER: u32 = 60;
+
+fn walls(bed: &Bed) -> Result<()> {
+    quota(bed).and_then(|()| bounded(bed))
+}
+
+/// Sizes stay within the namespace's LimitRange, replicas carry the rest.
+fn bounded(bed: &Bed) -> Result<()> {
+    let most = bed.fleets(WALLED)?[QUOTED.name()].milli + 10;
+    let object = json!({
+        "apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": RANGE, "namespace": WALLED},
+        "spec": {"limits": [{"type": "Container", "max": {"cpu": format!("{most}m")}}]},
+    });
+    bed.apply(&object)?;
+    let mark = bed.mark_audit()?;
+    let before = bed.replicas(&QUOTED)?;
+    let grown = bed.visit_plot(&QUOTED, LARGER).and_then(|()| {
+        slowly("more replicas in place of larger pods", 3 * SOON, || {
+            let now = bed.replicas(&QUOTED)?;
+            Ok((now > before)
+                .then_some(())
+                .ok_or(format!("{now} replicas")))
+        })
+    });
+    let written = bed.writes(mark, WALLED)?;
+    let largest = bed.fleets(WALLED)?[QUOTED.name()].milli;
+    bed.at(&QUOTED, &["delete", "limitrange", RANGE])?;
+    bed.calm(&QUOTED)?;
+    grown?;
+    ensure!(
+        largest <= most,
+        "expected: no pod above {most}m; found: {largest}m"
+    );
+    let refused: Vec<String> = written
+        .iter()
+        .filter(|write| [403, 422].contains(&write.code))
+        .map(crate::audit::Write::words)
+        .collect();
+    ensure!(
+        refused.is_empty(),
+        "expected: nothing runs into the LimitRange; found: {refused:?}"
+    );
+    println!("      {before} → more replicas of at most {most}m");
+    Ok(())
+}
 
 fn quota(bed: &Bed) -> Result<()> {
     bed.yard()?;

@@ -40,7 +40,7 @@ fn pod(milli: u32) -> PodState {
     }
 }
 
-/// A peak of 100 requests/s needs 115 with headroom; `wanted` carries so many.
+/// A load of 100 requests/s needs 115 with headroom, a peak that is over more; `wanted` carries so many.
 fn decision(reason: Reason, wanted: Fleet, carries: f64) -> Decision {
     Decision {
         workload: ObjectKey::new("shop", "carts"),
@@ -52,8 +52,10 @@ fn decision(reason: Reason, wanted: Fleet, carries: f64) -> Decision {
         reason,
         guards: Vec::new(),
         numbers: Numbers {
-            peak: Some(100.0),
-            need: Some(115.0),
+            load: Some(100.0),
+            asks: Some(115.0),
+            peak: Some(300.0),
+            need: Some(345.0),
             budget: Some(ms(40.0)),
             carries_now: Some(60.0),
             carries_then: Some(carries),

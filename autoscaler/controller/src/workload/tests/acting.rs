@@ -275,14 +275,10 @@ async fn a_forbidden_resize_is_told_as_a_missing_grant() {
 async fn a_change_is_told_once_by_an_event() {
     let script = Script::new(&[]);
     let (workload, calm) = seen(30.0);
-    let mut blind = calm.clone();
-    for rate in [&mut blind.signals.rate, &mut blind.signals.peak_rate] {
-        *rate = Reading::Unknown {
-            why: Unknown::Unreachable,
-        };
-    }
+    let mut declared = calm.clone();
+    declared.declared_by = Some("kustomize-controller".into());
     let mut found = Vec::new();
-    for seen in [&calm, &blind, &blind, &calm] {
+    for seen in [&calm, &declared, &declared, &calm] {
         carry(&script, (workload.clone(), seen.clone()), Reach::default()).await;
         let told = events(&script);
         let words = told.iter().filter_map(|one| one.split_once(": "));
@@ -293,11 +289,6 @@ async fn a_change_is_told_once_by_an_event() {
     }
     assert_eq!(
         found,
-        [
-            "",
-            "Warning FailedGetPodsMetric",
-            "",
-            "Normal ValidMetricFound"
-        ]
+        ["", "Warning DeclaredReplicas", "", "Normal NoConflict"]
     );
 }

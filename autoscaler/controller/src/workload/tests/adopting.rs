@@ -247,14 +247,9 @@ fn beside(
     around.rivals = rivals;
     let serving = pods::serving(&[pod("a", "h1"), pod("b", "h1")]);
     let one = One {
-        workload,
-        autoscaler,
-        percentile: Percentile::new(0.99).unwrap(),
         serving: &serving[&key()],
-        signals: signals(rate),
-        live: Vec::new(),
-        history: Vec::new(),
-        wrote: None,
+        autoscaler,
+        ..podless(workload, rate)
     };
     observation(&around, one)
 }

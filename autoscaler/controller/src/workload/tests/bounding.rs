@@ -40,14 +40,8 @@ fn quota(hard: &Value, used: &Value) -> Arc<ResourceQuota> {
 fn observed(workload: &Workload, around: &Around) -> Observation {
     let serving = pods::serving(&[pod("a", "h1"), pod("b", "h1")]);
     let one = One {
-        workload,
-        autoscaler: &autoscaler(),
-        percentile: Percentile::new(0.99).unwrap(),
         serving: &serving[&key()],
-        signals: signals(500.0),
-        live: Vec::new(),
-        history: Vec::new(),
-        wrote: None,
+        ..podless(workload, 500.0)
     };
     observation(around, one)
 }
@@ -111,14 +105,8 @@ fn splits_profiles_and_decisions_stay_within_limit_ranges() {
         let mut autoscaler = autoscaler();
         autoscaler.metadata.owner_references = Some(vec![crate::own::owner(&workload)]);
         let one = One {
-            workload: &workload,
             autoscaler: &autoscaler,
-            percentile: Percentile::new(0.99).unwrap(),
-            serving: &[],
-            signals: signals(1.0),
-            live: Vec::new(),
-            history: Vec::new(),
-            wrote: None,
+            ..podless(&workload, 1.0)
         };
         let found = observation(&around(&workload, &[]), one).cpu;
         assert_eq!((found.min, found.max), bounds, "{cpu:?}");

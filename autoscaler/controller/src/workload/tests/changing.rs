@@ -1,7 +1,7 @@
 //! What shrinks while an application changes.
 
 use super::super::around::changing;
-use super::super::gather::{One, observation};
+use super::super::gather::observation;
 use super::*;
 
 #[test]
@@ -30,16 +30,7 @@ fn nothing_of_an_application_shrinks_until_its_rollouts_are_complete() {
     for (changing, rolling) in [(Vec::new(), false), (vec![shop], true)] {
         let mut around = around(&carts, &[]);
         around.changing.extend(changing);
-        let one = One {
-            workload: &carts,
-            autoscaler: &autoscaler(),
-            percentile: Percentile::new(0.99).unwrap(),
-            serving: &[],
-            signals: signals(1.0),
-            live: Vec::new(),
-            history: Vec::new(),
-            wrote: None,
-        };
+        let one = podless(&carts, 1.0);
         assert_eq!(observation(&around, one).rolling, rolling);
     }
 }

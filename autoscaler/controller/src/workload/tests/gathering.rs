@@ -92,14 +92,8 @@ fn annotations_count_before_they_are_written_into_the_autoscaler() {
             autoscaler.metadata.owner_references = Some(vec![crate::own::owner(&workload)]);
         }
         let one = One {
-            workload: &workload,
             autoscaler: &autoscaler,
-            percentile: Percentile::new(0.99).unwrap(),
-            serving: &[],
-            signals: signals(1.0),
-            live: Vec::new(),
-            history: Vec::new(),
-            wrote: None,
+            ..podless(&workload, 1.0)
         };
         let seen = observation(&around(&workload, &[]), one);
         assert_eq!(
@@ -123,14 +117,8 @@ fn the_mode_and_the_autoscaler_must_both_say_auto() {
         let mut autoscaler = autoscaler();
         autoscaler.spec.mode = spec.into();
         let one = One {
-            workload: &workload,
             autoscaler: &autoscaler,
-            percentile: Percentile::new(0.99).unwrap(),
-            serving: &[],
-            signals: signals(1.0),
-            live: Vec::new(),
-            history: Vec::new(),
-            wrote: None,
+            ..podless(&workload, 1.0)
         };
         let seen = observation(&around(&workload, &[]), one);
         assert_eq!(seen.wishes.acts, acts, "{annotation} {spec}");
@@ -148,14 +136,8 @@ fn seen_after(
     let mut around = around(&workload, &[]);
     around.ungranted = ungranted.iter().map(|&name| name.to_owned()).collect();
     let one = One {
-        workload: &workload,
-        autoscaler: &autoscaler(),
-        percentile: Percentile::new(0.99).unwrap(),
-        serving: &[],
-        signals: signals(1.0),
-        live: Vec::new(),
-        history: Vec::new(),
         wrote,
+        ..podless(&workload, 1.0)
     };
     observation(&around, one)
 }
@@ -209,16 +191,7 @@ fn a_rollout_is_seen_while_old_pods_or_an_unseen_template_are_there() {
             replica_set("carts:v9", "h9", 0),
         ];
         let workload = workload(&object, &sets);
-        let one = One {
-            workload: &workload,
-            autoscaler: &autoscaler(),
-            percentile: Percentile::new(0.99).unwrap(),
-            serving: &[],
-            signals: signals(1.0),
-            live: Vec::new(),
-            history: Vec::new(),
-            wrote: None,
-        };
+        let one = podless(&workload, 1.0);
         let seen = observation(&around(&workload, &[]), one);
         assert_eq!(seen.rolling, rolling, "{status}");
         // The newest template, and what still has pods; an old one without is in play only when nothing is profiled.
@@ -266,14 +239,9 @@ fn live_work_counts_when_it_differs_by_more_than_a_fifth() {
             throttled: all.throttled.clone(),
         };
         let one = One {
-            workload: &workload,
-            autoscaler: &autoscaler(),
-            percentile: Percentile::new(0.99).unwrap(),
-            serving: &[],
             signals: all,
             live: vec![&live],
-            history: Vec::new(),
-            wrote: None,
+            ..podless(&workload, 1.0)
         };
         let found = observation(&around, one).revisions[0].work_ratio;
         let close = match (found, wanted) {
@@ -319,14 +287,8 @@ fn replicas_without_a_pod_are_seen_with_the_controllers_words() {
         let workload = workload(&object, &[replica_set("carts:v1", "h1", 2)]);
         let serving = pods::serving(pods);
         let one = One {
-            workload: &workload,
-            autoscaler: &autoscaler(),
-            percentile: Percentile::new(0.99).unwrap(),
             serving: &serving[&key()],
-            signals: signals(1.0),
-            live: Vec::new(),
-            history: Vec::new(),
-            wrote: None,
+            ..podless(&workload, 1.0)
         };
         let seen = observation(&around(&workload, &[]), one);
         assert_eq!(seen.uncreated, uncreated);
@@ -347,14 +309,8 @@ fn a_pod_costs_what_was_added_to_it_and_without_one_what_its_template_says() {
     let workload = workload(&deployment(), &[replica_set("carts:v1", "h1", 2)]);
     for (serving, others, memory) in [(&living[&key()][..], 30, 40), (&[][..], 0, 64)] {
         let one = One {
-            workload: &workload,
-            autoscaler: &autoscaler(),
-            percentile: Percentile::new(0.99).unwrap(),
             serving,
-            signals: signals(1.0),
-            live: Vec::new(),
-            history: Vec::new(),
-            wrote: None,
+            ..podless(&workload, 1.0)
         };
         let cost = observation(&around(&workload, &[]), one).cost;
         assert_eq!(cost.requests.others, MilliCpu(others));

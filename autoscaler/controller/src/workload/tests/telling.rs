@@ -1,5 +1,6 @@
 use std::sync::LazyLock;
 
+use jiff::SignedDuration;
 use msars_api::crd::{SloAutoscalerStatus, WantedSize};
 use msars_domain::Rival;
 use msars_plan::{Decision, Limits, Recommendation, State, Tick, decide};
@@ -7,6 +8,7 @@ use msars_plan::{Decision, Limits, Recommendation, State, Tick, decide};
 use super::super::explain::explain;
 use super::super::rivals::{Claim, Keeper};
 use super::super::status::{self, Said, news, remembered, write};
+use super::super::tell::Missing;
 use super::*;
 use crate::engine::analytic;
 
@@ -83,6 +85,51 @@ fn a_decision_is_told_once_and_again_when_it_means_something_else() {
         change.message
     );
     assert_eq!(status.desired_replicas, more.wanted.replicas);
+}
+
+#[test]
+fn metrics_that_stay_away_are_told_once_and_once_that_they_are_back() {
+    let (_workload, calm) = seen(30.0);
+    let mut blind = calm.clone();
+    for rate in [&mut blind.signals.rate, &mut blind.signals.peak_rate] {
+        *rate = Reading::Unknown {
+            why: Unknown::NoSeries,
+        };
+    }
+    let there = decided(&calm, &State::default());
+    let gone = decided(&blind, &there.state);
+    let mut valid = SloAutoscalerStatus::default();
+    write(&mut valid, Some(1), &said(&there, &calm));
+    let mut never = SloAutoscalerStatus::default();
+    write(&mut never, Some(1), &said(&gone, &blind));
+    // Seconds, what is decided, and what is told of it.
+    let gap = [(0, &gone, ""), (45, &gone, ""), (60, &there, "")];
+    let loss = [
+        (0, &there, ""),
+        (15, &gone, ""),
+        (60, &gone, ""),
+        (75, &gone, "!FailedGetPodsMetric"),
+        (90, &gone, ""),
+        (105, &there, "ValidMetricFound"),
+        (120, &there, ""),
+    ];
+    let new = [(0, &gone, ""), (75, &gone, ""), (90, &there, "")];
+    for (case, stored, looks) in [
+        ("between two scrapes", &valid, &gap[..]),
+        ("lost", &valid, &loss[..]),
+        ("never there", &never, &new[..]),
+    ] {
+        let mut missing = Missing::default();
+        for (at, decision, wanted) in looks {
+            let at = now() + SignedDuration::from_secs(*at);
+            let notice = missing.look(Some(stored), decision, at);
+            let found = notice.map_or_else(String::new, |notice| {
+                let mark = if notice.warning { "!" } else { "" };
+                format!("{mark}{}", notice.reason)
+            });
+            assert_eq!(&found, wanted, "{case} {at}");
+        }
+    }
 }
 
 #[test]

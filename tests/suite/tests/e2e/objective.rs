@@ -1,0 +1,88 @@
+//! A team changes what it asks for, under a steady load.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use crate::bed::Bed;
+use crate::clock::now;
+use crate::patience::{SOON, slowly};
+use crate::{Case, case};
+
+pub const CASES: &[Case] = &[case(
+    "objective: a tighter one is split anew at once, and the old one as it was asked for again",
+    changed,
+)];
+
+const ENTRY: &str = "front-end";
+const USUAL: u64 = 400;
+const TIGHTER: u64 = 200;
+
+/// What the objective says: its bound, and every service's budget in ms by the splits made since then.
+fn stated(bed: &Bed, since: Timestamp) -> Result<(u64, BTreeMap<String, f64>)> {
+    let slo = bed.get(&["slo", ENTRY])?;
+    let bound = slo["spec"]["latencyMs"].as_f64().context("no latencyMs")? as u64;
+    let made = |chain: &&Value| {
+        let at = chain["at"].as_str().and_then(|at| at.parse().ok());
+        at.is_some_and(|at: Timestamp| at >= since)
+    };
+    let chains = slo["status"]["chains"].as_array().into_iter().flatten();
+    let chains = chains.filter(made);
+    let services = chains.flat_map(|chain| chain["services"].as_array().into_iter().flatten());
+    let budget = |service: &Value| {
+        let name = service["workload"].as_str()?.to_owned();
+        Some((name, service["budgetMs"].as_f64()?))
+    };
+    Ok((bound, services.filter_map(budget).collect()))
+}
+
+fn largest(budgets: &BTreeMap<String, f64>) -> f64 {
+    budgets.values().copied().fold(0.0, f64::max)
+}
+
+/// Asks for another bound, and waits until it is split.
+fn ask(bed: &Bed, ms: u64) -> Result<BTreeMap<String, f64>> {
+    // A split says when to the second.
+    let since = now() - SignedDuration::from_secs(1);
+    let pair = format!("msars.io/slo=p99<{ms}ms");
+    bed.shopped(&["annotate", "--overwrite", "deployment/front-end", &pair])?;
+    slowly(&format!("a split for {ms} ms"), SOON, || {
+        let (bound, budgets) = stated(bed, since)?;
+        // No service alone may have more than the whole.
+        let split = bound == ms && !budgets.is_empty() && largest(&budgets) <= ms as f64;
+        Ok(if split {
+            Ok(budgets)
+        } else {
+            Err(format!("{bound} ms, {budgets:?}"))
+        })
+    })
+}
+
+fn changed(bed: &Bed) -> Result<()> {
+    bed.settle(ENTRY)?;
+    let (bound, before) = stated(bed, Timestamp::UNIX_EPOCH)?;
+    ensure!(
+        bound == USUAL,
+        "expected: an objective of {USUAL} ms; found: {bound} ms"
+    );
+    let tight = ask(bed, TIGHTER);
+    let back = ask(bed, USUAL);
+    let (tight, back) = (tight?, back?);
+    println!(
+        "      largest budget {:.0} ms, within {TIGHTER} ms {:.0} ms, again {:.0} ms",
+        largest(&before),
+        largest(&tight),
+        largest(&back)
+    );
+    ensure!(
+        largest(&tight) < largest(&before),
+        "expected: less than {before:?}; found: {tight:?}"
+    );
+    ensure!(
+        largest(&back) > largest(&tight),
+        "expected: more than {tight:?}; found: {back:?}"
+    );
+    Ok(())
+}
