@@ -25,6 +25,7 @@ pub fn decide(tick: &Tick, engines: &mut Engines, limits: &Limits) -> Vec<Decisi
             now: tick.now,
             signals: &seen.signals,
             history: &seen.history,
+            hold_s: seen.behavior.scale_down.stabilization_window_seconds,
         })
         .collect();
     let mut forecasts = engines.forecaster.forecast(&windows);

@@ -15,6 +15,8 @@ pub struct Window<'a> {
     pub signals: &'a Signals,
     /// Rates, oldest first; may be empty.
     pub history: &'a [RateSample],
+    /// Seconds of `behavior`'s stabilization window downward: for no longer does its user want what was to count.
+    pub hold_s: u32,
 }
 
 /// The load to prepare for.
@@ -34,9 +36,9 @@ pub trait Forecaster {
     fn forecast(&mut self, windows: &[Window<'_>]) -> Vec<Forecast>;
 }
 
-/// The rate of now stays as it is, and the highest of the recent past may come back: of the last `window_s` seconds where
-/// there is a history, else of the signals' own peak window; never below the rate of now. Where the rate of now is not
-/// known, the peak is the load.
+/// The rate of now stays as it is, and the highest of the recent past may come back: of the last `window_s` seconds (less
+/// where `behavior`'s window downward is shorter) where there is a history, else of the signals' own peak window; never
+/// below the rate of now. Where the rate of now is not known, the peak is the load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastPeak {
     /// Seconds of history that count.
@@ -56,7 +58,9 @@ impl Forecaster for LastPeak {
             let recent = window
                 .history
                 .iter()
-                .filter(|s| elapsed(window.now, s.at) <= f64::from(self.window_s))
+                .filter(|s| {
+                    elapsed(window.now, s.at) <= f64::from(self.window_s.min(window.hold_s))
+                })
                 .map(|s| (s.rate, s.at))
                 .reduce(|a, b| if b.0 > a.0 { b } else { a });
             let known = |reading: &Reading<Rate>| match reading {
@@ -82,5 +86,67 @@ impl Forecaster for LastPeak {
             }
         };
         windows.iter().map(one).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use msars_domain::{Millis, ObjectKey};
+
+    use super::*;
+
+    fn known(rate: f64) -> Reading<Rate> {
+        Reading::Known {
+            value: Rate::new(rate).unwrap(),
+            at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn growth_is_for_the_load_and_the_peak_is_remembered_as_long_as_its_user_wants() {
+        let none: Reading<f64> = Reading::Unknown {
+            why: Unknown::NoSeries,
+        };
+        let time: Reading<Millis> = Reading::Unknown {
+            why: Unknown::NoSeries,
+        };
+        let at = |second: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
+        let history = [(0, 90.0), (60, 70.0), (105, 50.0)].map(|(second, rate)| RateSample {
+            at: at(second),
+            rate: Rate::new(rate).unwrap(),
+        });
+        let lost = Reading::Unknown {
+            why: Unknown::Stale,
+        };
+        // The rate of now, seconds that the peak holds; the load, the peak.
+        for (rate, hold_s, wanted) in [
+            (known(20.0), 300, (Some(20.0), Some(90.0))),
+            (known(20.0), 60, (Some(20.0), Some(70.0))),
+            (known(20.0), 15, (Some(20.0), Some(50.0))),
+            (known(200.0), 300, (Some(200.0), Some(200.0))),
+            (lost, 60, (Some(70.0), Some(70.0))),
+        ] {
+            let signals = Signals {
+                workload: ObjectKey::new("shop", "carts"),
+                peak_rate: rate.clone(),
+                rate,
+                request_quantile: time.clone(),
+                self_quantile: time.clone(),
+                callee_wait: time.clone(),
+                error_share: none.clone(),
+                cpu_cores: none.clone(),
+                throttled: none.clone(),
+            };
+            let window = Window {
+                now: at(120),
+                signals: &signals,
+                history: &history,
+                hold_s,
+            };
+            let found = LastPeak::default().forecast(&[window]).remove(0);
+            let plain = |reading: &Reading<Rate>| reading.value().map(|rate| rate.get());
+            assert_eq!((plain(&found.load), plain(&found.peak)), wanted, "{hold_s}");
+        }
     }
 }

@@ -48,7 +48,7 @@ fn a_peak_that_is_over_keeps_what_there_is_and_asks_for_nothing() {
         (8, 60.0, 60.0, "shrinks"),
     ] {
         let mut seen = plain(now, pods, load);
-        seen.behavior.scale_down.stabilization_window_seconds = 0;
+        seen.behavior.scale_down.stabilization_window_seconds = 60;
         seen.history = vec![RateSample {
             at: after(now, -60),
             rate: Rate::new(peak).unwrap(),
