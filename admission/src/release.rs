@@ -27,7 +27,7 @@ pub async fn run(
             _told = stop.wait_for(|stop| *stop) => return,
         }
         let snapshot = source.read();
-        if snapshot.synced.is_none() {
+        if !source.deployments_healthy() {
             continue;
         }
         let watcher = Watcher::Bystander {

@@ -54,6 +54,12 @@ impl Source {
         Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether the copy of Deployments is up to date: the end of a hold rests on nothing else but the Lease, and without
+    /// a copy of that nobody leads.
+    pub fn deployments_healthy(&self) -> bool {
+        self.copies.deployments_healthy()
+    }
+
     /// Every Deployment with annotations of ours, as stored.
     pub fn deployments(&self) -> Vec<Value> {
         self.copies.workloads()

@@ -144,8 +144,12 @@ impl Copies {
             .collect()
     }
 
-    fn healthy(&self) -> bool {
+    pub(super) fn deployments_healthy(&self) -> bool {
         self.deployments.healthy()
+    }
+
+    fn healthy(&self) -> bool {
+        self.deployments_healthy()
             && self.replica_sets.healthy()
             && self.profiles.healthy()
             && self.objectives.healthy()

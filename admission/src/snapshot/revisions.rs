@@ -1,17 +1,18 @@
 //! Known revisions, profiled sizes and wanted sizes. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kube::api::DynamicObject;
+use msars_api::annotations::Mode;
 use msars_api::crd::{LoadLatencyProfile, Phase, SloAutoscaler};
 use msars_domain::{MilliCpu, ObjectKey};
 use msars_gate::snapshot::{SizeRange, Wanted};
 use msars_gate::{Facts, Snapshot, images, revision_hash};
 use serde_json::Value;
 
-/// `pod-template-hash` by workload and revision.
-pub(super) type Hashes = BTreeMap<(ObjectKey, String), String>;
+/// `pod-template-hash` of every ReplicaSet, by workload and revision.
+pub(super) type Hashes = BTreeMap<(ObjectKey, String), BTreeSet<String>>;
 
 /// Revisions that a ReplicaSet of the workload runs are known.
 pub(super) fn running(
@@ -37,13 +38,16 @@ pub(super) fn running(
         let (Some(owner), Some(template)) = (owner, set.data.pointer("/spec/template")) else {
             continue;
         };
-        snapshot.workload_mut(owner).know(template);
+        let workload = snapshot.workload_mut(owner);
+        workload.know(template);
         let hash = template
             .pointer("/metadata/labels/pod-template-hash")
             .and_then(Value::as_str);
         if let Some(hash) = hash {
             let revision = revision_hash(template).to_string();
-            hashes.insert((owner.clone(), revision), hash.to_owned());
+            workload.pod_template_hashes.insert(hash.to_owned());
+            let all = hashes.entry((owner.clone(), revision)).or_default();
+            all.insert(hash.to_owned());
         }
     }
     hashes
@@ -77,7 +81,22 @@ pub(super) fn profiled(snapshot: &mut Snapshot, profiles: &[Arc<LoadLatencyProfi
     }
 }
 
-/// Sizes that new pods are to be born with, where the product acts.
+/// Whether a workload's status says that it is left alone: another autoscaler has it, or nothing may be written.
+fn left_alone(autoscaler: &SloAutoscaler) -> bool {
+    let status = autoscaler.status.as_ref();
+    let mut conditions = status.iter().flat_map(|status| &status.conditions);
+    conditions.any(|condition| {
+        let reason = (condition.type_.as_str(), condition.reason.as_str());
+        condition.status == "False"
+            && [
+                ("ScalingActive", "AmbiguousSelector"),
+                ("InReach", "NamespaceNotGranted"),
+            ]
+            .contains(&reason)
+    })
+}
+
+/// Sizes that new pods are to be born with, where the product acts: by the annotation as by its autoscaler.
 pub(super) fn wanted(
     snapshot: &mut Snapshot,
     autoscalers: &[Arc<SloAutoscaler>],
@@ -91,17 +110,22 @@ pub(super) fn wanted(
             Some(((facts.key(), facts.revision.to_string()), template))
         })
         .collect();
+    let acting: BTreeSet<ObjectKey> = workloads
+        .iter()
+        .filter(|facts| facts.settings.mode == Mode::Auto)
+        .map(Facts::key)
+        .collect();
     for autoscaler in autoscalers {
         let namespace = autoscaler.metadata.namespace.clone().unwrap_or_default();
         let key = ObjectKey::new(namespace, &autoscaler.spec.target_ref.name);
-        if snapshot.workload(&key).is_none() || autoscaler.spec.mode != "auto" {
+        if !acting.contains(&key) || autoscaler.spec.mode != "auto" || left_alone(autoscaler) {
             continue;
         }
         for size in autoscaler.status.iter().flat_map(|status| &status.sizes) {
             let place = (key.clone(), size.revision.clone());
             let wanted = Wanted {
                 size: MilliCpu(size.size_milli),
-                pod_template_hash: hashes.get(&place).cloned(),
+                pod_template_hashes: hashes.get(&place).cloned().unwrap_or_default(),
                 images: templates
                     .get(&place)
                     .map(|template| images(template))

@@ -1,16 +1,23 @@
 //! The dynamic program over a tree: for every part the budgets worth giving it, and what it then costs.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
+
 use crate::problem::{Node, Problem, ROUNDING, groups};
 
 /// Points that a front may have; beyond, neighbours are merged and the result is no longer proved.
 const MOST_POINTS: usize = 4000;
 
-/// A budget in ms and the least cost within it.
+/// How many times as many points a front may have while it is made.
+const SPARE: usize = 8;
+
+/// A budget in ms and the least cost within it; the origin is a place in the arena, or what will be put there.
 #[derive(Debug, Clone, Copy)]
-struct Point {
+struct Point<O = u32> {
     budget: f64,
     cost: u64,
-    origin: u32,
+    origin: O,
 }
 
 /// Rising budgets, strictly falling costs.
@@ -162,31 +169,49 @@ impl<'a> Program<'a> {
             .collect()
     }
 
-    /// Parts that follow each other share a budget.
+    /// Parts that follow each other share a budget. Pairs come in the order of their sums, from one heap entry per point
+    /// of the shorter front: all of them together would not fit into memory.
     fn series(&mut self, one: &Front, other: &Front, limit: f64) -> Front {
         let most = limit * (1.0 + ROUNDING);
-        let mut pairs = Vec::with_capacity(one.len() * other.len());
-        for a in one {
-            for b in other {
-                let budget = a.budget + b.budget;
-                if budget > most {
-                    break;
-                }
-                pairs.push((budget, a.cost + b.cost, a.origin, b.origin));
-            }
-        }
-        self.work += pairs.len();
-        pairs.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let (short, long) = if one.len() <= other.len() {
+            (one, other)
+        } else {
+            (other, one)
+        };
+        // Bits of floats that are not negative sort as the floats do.
+        let pair = |i: usize, j: usize| {
+            let (a, b) = (short.get(i)?, long.get(j)?);
+            let budget = a.budget + b.budget;
+            (budget <= most).then(|| Reverse((budget.to_bits(), a.cost + b.cost, i, j)))
+        };
+        let mut heap: BinaryHeap<_> = (0..short.len()).filter_map(|i| pair(i, 0)).collect();
         let mut best = u64::MAX;
-        let mut front = Front::new();
-        for (budget, cost, a, b) in pairs {
-            if cost < best {
-                best = cost;
-                front.push(Point {
-                    budget,
-                    cost,
-                    origin: self.push(Origin::Both(a, b)),
-                });
+        let mut front: Vec<Point<(u32, u32)>> = Vec::new();
+        while let Some(mut top) = heap.peek_mut() {
+            let Reverse((bits, cost, i, j)) = *top;
+            if let Some(next) = pair(i, j + 1) {
+                *top = next;
+            } else {
+                PeekMut::pop(top);
+            }
+            self.work += 1;
+            if cost >= best {
+                continue;
+            }
+            best = cost;
+            let budget = f64::from_bits(bits);
+            // The same sum again, for less.
+            if front.last().is_some_and(|last| last.budget >= budget) {
+                front.pop();
+            }
+            front.push(Point {
+                budget,
+                cost,
+                origin: (short[i].origin, long[j].origin),
+            });
+            if front.len() >= MOST_POINTS * SPARE {
+                self.thinned = true;
+                front = thin(&front, limit);
             }
         }
         if front.len() > MOST_POINTS {
@@ -194,6 +219,13 @@ impl<'a> Program<'a> {
             front = thin(&front, limit);
         }
         front
+            .into_iter()
+            .map(|point| Point {
+                budget: point.budget,
+                cost: point.cost,
+                origin: self.push(Origin::Both(point.origin.0, point.origin.1)),
+            })
+            .collect()
     }
 
     /// Branches that run at the same time each get all of a budget.
@@ -244,9 +276,9 @@ impl<'a> Program<'a> {
 }
 
 /// Keeps the fastest point and the cheapest one of every step of `limit`.
-fn thin(front: &Front, limit: f64) -> Front {
-    let step = |point: &Point| (point.budget / limit * MOST_POINTS as f64) as usize;
-    let mut kept: Front = front.first().copied().into_iter().collect();
+fn thin<O: Copy>(front: &[Point<O>], limit: f64) -> Vec<Point<O>> {
+    let step = |point: &Point<O>| (point.budget / limit * MOST_POINTS as f64) as usize;
+    let mut kept: Vec<Point<O>> = front.first().copied().into_iter().collect();
     for pair in front.windows(2).skip(1) {
         if step(&pair[0]) != step(&pair[1]) {
             kept.push(pair[0]);
@@ -254,4 +286,74 @@ fn thin(front: &Front, limit: f64) -> Front {
     }
     kept.extend(front.last().filter(|_| front.len() > 1));
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many points, a step of budget and of cost apart.
+    fn front(count: u32, budget: f64, cost: u64) -> Front {
+        (0..count)
+            .map(|n| Point {
+                budget: f64::from(n + 1) * budget,
+                cost: u64::from(count - n) * cost,
+                origin: n,
+            })
+            .collect()
+    }
+
+    fn nothing() -> Problem {
+        Problem {
+            items: Vec::new(),
+            lines: Vec::new(),
+            rows: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn parts_in_series_get_the_cheapest_pair_of_every_budget() {
+        let problem = nothing();
+        for (one, other, limit) in [
+            (front(7, 3.0, 11), front(5, 2.0, 3), 20.0),
+            (front(4, 1.0, 2), front(9, 1.0, 5), 11.0),
+            (front(3, 1.0, 1), Front::new(), 10.0),
+            (front(3, 5.0, 1), front(3, 6.0, 1), 10.0),
+        ] {
+            let mut program = Program::new(&problem);
+            let found = program.series(&one, &other, limit);
+            let pairs: Vec<(f64, u64)> = one
+                .iter()
+                .flat_map(|a| {
+                    other
+                        .iter()
+                        .map(move |b| (a.budget + b.budget, a.cost + b.cost))
+                })
+                .filter(|(budget, _)| *budget <= limit)
+                .collect();
+            assert_eq!(program.work, pairs.len());
+            for (budget, _) in &pairs {
+                let within = pairs.iter().filter(|(other, _)| other <= budget);
+                let best = within.map(|(_, cost)| *cost).min();
+                let at = found.partition_point(|point| point.budget <= *budget);
+                assert_eq!(found[..at].last().map(|point| point.cost), best);
+            }
+            let falls =
+                |pair: &[Point]| pair[0].budget < pair[1].budget && pair[0].cost > pair[1].cost;
+            assert!(found.windows(2).all(falls));
+        }
+    }
+
+    #[test]
+    fn what_is_thinned_while_it_is_made_keeps_both_ends() {
+        let problem = nothing();
+        let mut program = Program::new(&problem);
+        // Every pair is on the front.
+        let (one, other) = (front(400, 1.0, 1000), front(400, 0.001, 1));
+        let found = program.series(&one, &other, 401.0);
+        assert!(program.thinned && program.work == 160_000);
+        assert!(found.len() <= MOST_POINTS + 3 && program.arena.len() == found.len());
+        let ends = [found.first(), found.last()].map(|point| point.map(|point| point.cost));
+        assert_eq!(ends, [Some(400_400), Some(1_001)]);
+    }
 }

@@ -206,6 +206,7 @@ impl World {
         }
         let (limits, quotas) = (self.limit_ranges.all(), self.quotas());
         let targets = Targets::of(&self.autoscalers.all());
+        let hpas = self.hpas();
         let mut out = BTreeMap::new();
         for deployment in self.deployments.all() {
             let meta = &deployment.metadata;
@@ -224,7 +225,7 @@ impl World {
                 && let Some((mut workload, found)) = Workload::read(object, annotated, owned)
                 && found == opted
             {
-                self.limit(&mut workload, &targets);
+                Self::limit(&mut workload, &targets, &hpas);
                 workload.allow(&limits, &quotas);
                 out.insert(workload.key.clone(), workload);
             }

@@ -8,6 +8,9 @@ use crate::{Point, fit::work_ms};
 
 /// Loads (share of the quota) visited at each size, all sizes at one load before the next load.
 const LOADS: [f64; 3] = [0.2, 0.6, 0.85];
+/// Most of what callees have room for that each of these steps takes, so that the rates of a size stay apart where there
+/// is little: without near-equal windows nothing would tell its curve.
+const SHARES: [f64; 3] = [0.4, 0.7, 1.0];
 /// Load from which a size counts as saturated.
 const SATURATED: f64 = 0.95;
 /// Tail over the low-load tail of the same size that counts as the knee.
@@ -21,8 +24,6 @@ const LONGER: f64 = 1.75;
 /// Share of the most that may be offered from which a window counts as measured there: arrivals are random, so that a
 /// window has now more, now less than it was to have.
 const AT_MOST: f64 = 0.8;
-/// Above this share of the most, a rate is no other than the most.
-const APART: f64 = 0.8;
 /// Share of errors that ends a size.
 const ERRORS: f64 = 0.05;
 
@@ -120,22 +121,11 @@ impl Plan {
         }
     }
 
-    /// Whether a window was measured at what callees have room for: the next step would offer the same once more.
+    /// Whether a window was measured at what callees have room for: the next of the rates that were asked for would offer
+    /// the same once more.
     fn at_most(&self, window: Option<&&Point>) -> bool {
-        self.most
-            .zip(window)
-            .is_some_and(|(most, window)| window.rate.get() >= AT_MOST * most.get())
-    }
-
-    /// Where callees have no room for more, the next step lies between what was measured: halfway from the lowest rate
-    /// to the most. None where that is close to it, and where the rates were asked for.
-    fn midway(&self, at_size: &[&Point]) -> Option<Rate> {
-        let (most, low) = (self.most?.get(), at_size.first()?.rate.get());
-        let rate = f64::midpoint(low, most);
-        let apart = at_size.len() > 1 && rate < APART * most;
-        (apart && self.rates.is_empty())
-            .then(|| Rate::new(rate).ok())
-            .flatten()
+        let at = |(most, window): (Rate, &&Point)| window.rate.get() >= AT_MOST * most.get();
+        !self.rates.is_empty() && self.most.zip(window).is_some_and(at)
     }
 
     /// The windows of one size that count as steps; rates that were asked for are no guesses.
@@ -146,12 +136,35 @@ impl Plan {
         points.iter().filter(|p| p.size == size).collect()
     }
 
-    fn rate(&self, step: usize, size: MilliCpu, work: f64) -> Option<Rate> {
+    /// What a step would offer if callees had room for everything.
+    fn wished(&self, step: usize, size: MilliCpu, work: f64) -> Option<Rate> {
         if self.rates.is_empty() {
             let load = LOADS.get(step)?;
             return Rate::new(load * size.cores() * 1000.0 / work).ok();
         }
         self.rates.get(step).copied()
+    }
+
+    /// Whether callees have no room for the lowest rate of the smallest size either.
+    fn full(&self, work: f64) -> bool {
+        let least = self.sizes.iter().min();
+        let least = least.and_then(|size| self.wished(0, *size, work));
+        self.most
+            .zip(least)
+            .is_some_and(|(most, least)| most < least)
+    }
+
+    /// What was wished within what callees have room for.
+    fn within_most(&self, step: usize, wished: Rate) -> Option<Rate> {
+        let Some(most) = self.most else {
+            return Some(wished);
+        };
+        let share = if self.rates.is_empty() {
+            *SHARES.get(step)?
+        } else {
+            1.0
+        };
+        Rate::new(wished.get().min(share * most.get())).ok()
     }
 }
 
@@ -170,23 +183,18 @@ pub fn next_probe(plan: &Plan, points: &[Point]) -> Next {
             if at_size.len() > step || ended(&at_size, work) {
                 continue;
             }
-            let wished = if plan.at_most(at_size.last()) {
-                match plan.midway(&at_size) {
-                    Some(rate) => Some(rate),
-                    None => continue,
-                }
-            } else {
-                plan.rate(step, size, work)
-            };
-            let Some(mut rate) = wished else {
+            if plan.at_most(at_size.last()) {
+                continue;
+            }
+            let Some(wished) = plan.wished(step, size, work) else {
                 return done(Done::Enough);
             };
-            if let Some(most) = plan.most.filter(|most| most.get() < rate.get()) {
-                if points.is_empty() {
-                    return done(Done::CalleesFull);
-                }
-                rate = most;
+            if points.is_empty() && plan.full(work) {
+                return done(Done::CalleesFull);
             }
+            let Some(rate) = plan.within_most(step, wished) else {
+                return done(Done::Enough);
+            };
             let shortest = plan.window_seconds;
             let seconds = (WANTED / rate.get().max(1e-3)).clamp(shortest, LONGER * shortest);
             if spent + plan.settle_seconds + seconds > plan.budget_seconds {

@@ -196,22 +196,21 @@ fn callees_bound_what_is_offered_and_a_full_one_gets_nothing() {
         most: Rate::new(most).ok(),
         ..plan()
     };
-    // The guess of 2 ms gives 80 requests per second at first.
+    // The guess of 2 ms gives 80 requests per second at first, and 20 of the smaller size.
     let full = Next::Done {
         reason: Done::CalleesFull,
     };
-    assert_eq!(next_probe(&bound(79.0), &[]), full);
-    match next_probe(&bound(81.0), &[]) {
-        Next::Probe { rate, .. } => assert!((rate.get() - 80.0).abs() < 1e-9, "{rate:?}"),
-        done @ Next::Done { .. } => panic!("{done:?}"),
+    assert_eq!(next_probe(&bound(19.0), &[]), full);
+    for (most, first) in [(1000.0, 80.0), (200.0, 80.0), (100.0, 40.0), (21.0, 8.4)] {
+        match next_probe(&bound(most), &[]) {
+            Next::Probe { rate, .. } => assert!((rate.get() - first).abs() < 1e-9, "{rate:?}"),
+            done @ Next::Done { .. } => panic!("{most}: {done:?}"),
+        }
     }
-    // 60 % of 800m at 4 ms are 120.
-    let points = [point(800, 0.2, 10.0), point(200, 0.2, 12.0)];
-    assert_eq!(next_probe(&bound(81.0), &points), probe(800, 81.0));
 }
 
 #[test]
-fn what_callees_have_room_for_is_measured_once_at_a_size() {
+fn where_callees_have_room_for_little_the_rates_stay_apart() {
     let asked = [10.0, 60.0, 90.0].map(|rate| Rate::new(rate).unwrap());
     let low = [point(800, 0.2, 10.0), point(200, 0.2, 12.0)];
     let at = |size: u32, rate: f64| point(size, rate / (MilliCpu(size).cores() * 250.0), 15.0);
@@ -221,46 +220,39 @@ fn what_callees_have_room_for_is_measured_once_at_a_size() {
     // 800m carry 200 requests per second, 200m carry 50.
     for (name, rates, most, points, expected) in [
         (
-            "60 % of 800m are more than the most",
+            "60 % of 800m are more than its share",
             &[][..],
-            81.0,
+            100.0,
             low.to_vec(),
-            probe(800, 81.0),
+            probe(800, 70.0),
         ),
         (
             "the smaller size is below it",
             &[],
-            81.0,
-            vec![low[0], low[1], at(800, 81.0)],
+            100.0,
+            vec![low[0], low[1], at(800, 70.0)],
             probe(200, 30.0),
         ),
         (
-            "the larger one is not measured at the most again, but halfway to it",
+            "the last step takes all",
             &[],
-            81.0,
-            vec![low[0], low[1], at(800, 81.0), at(200, 30.0)],
-            probe(800, 60.5),
+            100.0,
+            vec![low[0], low[1], at(800, 70.0), at(200, 30.0)],
+            probe(800, 100.0),
         ),
         (
-            "whatever arrived of it",
+            "of the smaller size what it carries",
             &[],
-            81.0,
-            vec![low[0], low[1], at(800, 74.0), at(200, 30.0)],
-            probe(800, 60.5),
+            100.0,
+            vec![low[0], low[1], at(800, 70.0), at(200, 30.0), at(800, 100.0)],
+            probe(200, 42.5),
         ),
         (
-            "low load was about the most already",
+            "both sizes have three rates where there is room for a quarter of the larger one",
             &[],
-            41.0,
-            low.to_vec(),
-            probe(200, 30.0),
-        ),
-        (
-            "a guess that was too high leaves room below the most",
-            &[],
-            81.0,
-            vec![at(800, 20.0), low[1]],
-            probe(800, 81.0),
+            40.0,
+            vec![at(800, 16.0), low[1], at(800, 28.0), at(200, 28.0)],
+            probe(800, 40.0),
         ),
         (
             "rates that were asked for are cut and not repeated",

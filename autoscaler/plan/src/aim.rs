@@ -27,6 +27,8 @@ pub(crate) struct Aim {
     pub plan: Option<Plan>,
     /// A promoted policy's tail bound allows less than the profile.
     pub proven: bool,
+    /// The target takes a shrink back that hurt.
+    pub undoes: bool,
 }
 
 /// One workload at one tick.
@@ -163,6 +165,7 @@ impl Case<'_> {
             (None, None) => Reason::Fits,
         };
         Ok(Aim {
+            undoes: matches!(reason, Reason::UndoScaleDown { .. }),
             fleet,
             reason,
             guards,
@@ -178,7 +181,7 @@ impl Case<'_> {
             return;
         };
         let budget = facts.profile.budget;
-        let settled = !within(self.now, state.last_up, self.limits.settle_s);
+        let settled = !within(self.now, state.last_up, self.limits.quantile_s);
         let factor =
             if measured > budget && plan.peak_fits && settled && self.rate.value().is_some() {
                 facts.pressure * PRESS
@@ -204,6 +207,7 @@ impl Case<'_> {
             guards: Vec::new(),
             plan: None,
             proven: false,
+            undoes: false,
         }
     }
 
@@ -279,20 +283,30 @@ impl Case<'_> {
         fleet.at_least(plan.fleet)
     }
 
-    /// The fleet before a shrink that broke the budget, with the measured self time.
+    /// The fleet before a shrink that broke the budget, with the measured self time. It is remembered until that fleet is
+    /// back, which may take several ticks: rate policies and quotas still apply.
     fn undo(&self, facts: &Facts<'_>, state: &mut State) -> Option<(Fleet, Millis)> {
         state.shrink = state
             .shrink
             .filter(|s| within(self.now, Some(s.at), self.limits.undo_s));
-        let shrink = state.shrink.filter(|s| s.within)?;
+        let shrink = state
+            .shrink
+            .filter(|s| s.within && s.from.grows_from(self.current))?;
         let measured = facts.self_time(self.now)?;
         if measured.get() <= facts.profile.budget.get() * HURTS {
             return None;
         }
-        state.shrink = None;
-        let calm = SignedDuration::from_secs(i64::from(self.limits.calm_s));
-        state.calm_until = self.now.checked_add(calm).ok();
-        Some((shrink.from, measured))
+        // Nothing shrinks in a calm, so that one that runs was begun by this undo.
+        if state.calm_until.is_none_or(|until| until <= self.now) {
+            let calm = SignedDuration::from_secs(i64::from(self.limits.calm_s));
+            state.calm_until = self.now.checked_add(calm).ok();
+        }
+        let (_, most) = bounds(self.seen);
+        let from = Fleet {
+            replicas: shrink.from.replicas.min(most),
+            ..shrink.from
+        };
+        Some((from, measured))
     }
 
     /// Replicas that the measured peak needs at the size in force, and never fewer than the minimum.

@@ -13,6 +13,7 @@ use crate::{
     resize,
     search::Demand,
     shield::{Outcome, Shield},
+    state::within,
 };
 
 /// One round of decisions, one per observation, in order: what the first is given of a quota, the next does not have.
@@ -84,7 +85,7 @@ fn one(
         .rate
         .clone()
         .fresh(now, seconds(limits.staleness_s));
-    let demand = demand(&rate, forecast);
+    let demand = demand(&rate, at_least(now, seen, limits), forecast);
     let peak = demand.map(|demand| demand.peak);
     if let (Reading::Known { value, .. }, Ok(facts)) = (&rate, &facts) {
         let carries = facts.capacity(current).max(f64::MIN_POSITIVE);
@@ -125,6 +126,7 @@ fn one(
         floor: floor(&state),
         frozen,
         proven: aim.proven,
+        undoes: aim.undoes,
     };
     let mut out = shield.apply(aim.fleet, &mut state);
     aim.guards.append(&mut out.guards);
@@ -135,13 +137,24 @@ fn seconds(s: u32) -> std::time::Duration {
     std::time::Duration::from_secs(u64::from(s.max(1)))
 }
 
-/// What is measured and what is forecast, the larger of both; a peak without a load is one.
-fn demand(rate: &Reading<Rate>, forecast: &Forecast) -> Option<Demand> {
+/// What is left of a rate that lacks some pods.
+fn at_least(now: Timestamp, seen: &Observation, limits: &Limits) -> Option<f64> {
+    let least = seen.signals.rate_at_least?;
+    within(now, Some(least.at), limits.staleness_s.max(1)).then(|| least.rate.get())
+}
+
+/// What is measured and what is forecast, the larger of both; a peak without a load is one. Where the rate is not known,
+/// a fleet grows for what it is at least; the unknown rate keeps it from shrinking.
+fn demand(rate: &Reading<Rate>, at_least: Option<f64>, forecast: &Forecast) -> Option<Demand> {
     let known = |reading: &Reading<Rate>| reading.value().map(|r| r.get());
     let larger = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).reduce(f64::max);
     let load = larger(known(rate), known(&forecast.load));
-    let peak = larger(load, known(&forecast.peak))?;
-    Some(Demand::of(load.unwrap_or(peak), peak))
+    let least = at_least.filter(|_| rate.value().is_none());
+    let peak = larger(larger(load, least), known(&forecast.peak))?;
+    Some(Demand::of(
+        load.unwrap_or(peak).max(least.unwrap_or(0.0)),
+        peak,
+    ))
 }
 
 /// Reasons to leave everything alone.
@@ -298,8 +311,13 @@ fn record(now: Timestamp, shield: &Shield<'_>, aim: &Aim, wanted: Fleet, state: 
     state.replicas = Some(wanted.replicas);
     state.size = facts::vertical(shield.seen).then_some(wanted.size);
     if wanted.grows_from(current) {
-        state.last_up = Some(now);
-        state.shrink = None;
+        let (more, larger) = (
+            wanted.replicas > current.replicas,
+            wanted.size > current.size,
+        );
+        state.grew(now, more, larger);
+        // An undo that was held back on its way goes on.
+        state.shrink = state.shrink.filter(|s| s.from.grows_from(wanted));
         if matches!(aim.reason, Reason::Reshape) {
             state.reshaped = Some(now);
         }

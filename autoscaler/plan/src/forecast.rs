@@ -131,6 +131,7 @@ mod tests {
                 workload: ObjectKey::new("shop", "carts"),
                 peak_rate: rate.clone(),
                 rate,
+                rate_at_least: None,
                 request_quantile: time.clone(),
                 self_quantile: time.clone(),
                 callee_wait: time.clone(),

@@ -118,6 +118,7 @@ pub fn leave(now: Timestamp, seen: &Observation, state: &State, limits: &Limits)
         floor: 0,
         frozen: false,
         proven: false,
+        undoes: false,
     };
     let fits = |replicas: &u32| {
         shield.fits_quota(Fleet {

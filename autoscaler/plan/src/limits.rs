@@ -26,8 +26,10 @@ pub struct Limits {
     pub retry_s: u32,
     /// After a scale-down, so long a breach undoes it.
     pub undo_s: u32,
-    /// So long a growth may take to show: in the pods' actual sizes, and in live self time.
+    /// So long a growth may take to show in the pods' actual sizes.
     pub settle_s: u32,
+    /// So long after a growth the latency is still one of before: the quantile's window, and what scrapes are late.
+    pub quantile_s: u32,
     /// After an undone scale-down nothing shrinks for so long.
     pub calm_s: u32,
     /// Two foreign drops below the floor within this are a conflict.
@@ -88,6 +90,7 @@ impl Default for Limits {
             retry_s: 600,
             undo_s: 300,
             settle_s: 45,
+            quantile_s: 140,
             calm_s: 600,
             foreign_s: 600,
             conflict_s: 3600,

@@ -1,5 +1,6 @@
 //! Turns any target into a safe one. Each step may only change the target as its guard says, and the order is fixed:
-//! one direction, windows, rest after growth, reasons not to shrink, rate policies, quota, and last the floor.
+//! one direction, windows, rest after growth, reasons not to shrink, the minimum, rate policies, quota, and last the
+//! floor.
 
 use jiff::Timestamp;
 use msars_domain::{Headroom, Observation, Reading, Unknown};
@@ -36,6 +37,8 @@ pub(crate) struct Shield<'a> {
     pub frozen: bool,
     /// A promoted policy's tail bound allows less than the profile.
     pub proven: bool,
+    /// The target takes a shrink back that hurt.
+    pub undoes: bool,
 }
 
 /// A target on its way through the steps.
@@ -77,10 +80,12 @@ impl Shield<'_> {
             out.guards.extend(reasons);
         }
         let up = self.seen.behavior.scale_up.stabilization_window_seconds;
-        if out.fleet.grows_from(current) && within(self.now, state.last_down, up) {
+        let turned = within(self.now, state.last_down, up) && !self.undoes;
+        if out.fleet.grows_from(current) && turned {
             out.fleet = current;
             out.guards.push(Guard::Direction { window_s: up });
         }
+        self.up_to_minimum(&mut out);
         self.rates(state, &mut out);
         self.quota(&mut out);
         self.keep_floor(&mut out);
@@ -92,6 +97,15 @@ impl Shield<'_> {
     pub(crate) fn one_direction(&self, out: &mut Outcome) {
         if out.fleet.grows_from(self.current) {
             out.fleet = out.fleet.at_least(self.current);
+        }
+    }
+
+    /// Fewer than the minimum become as many, whatever windows and metrics say, as with HPA.
+    fn up_to_minimum(&self, out: &mut Outcome) {
+        let (least, _) = bounds(self.seen);
+        if !self.frozen && out.fleet.replicas < least {
+            out.fleet.replicas = least;
+            self.one_direction(out);
         }
     }
 
@@ -163,6 +177,7 @@ impl Shield<'_> {
         }
     }
 
+    /// The rate policies; the way back into the bounds is free, as with HPA.
     fn rates(&self, state: &State, out: &mut Outcome) {
         let wanted = out.fleet.replicas;
         if self.frozen || wanted == self.current.replicas {
@@ -178,15 +193,16 @@ impl Shield<'_> {
             &self.seen.behavior,
         );
         let replicas = if wanted > self.current.replicas {
-            paced.replicas.max(self.current.replicas)
+            let free = self.current.replicas.max(least.min(wanted));
+            paced.replicas.max(free)
         } else {
-            paced.replicas
+            paced.replicas.min(most.max(wanted))
         };
         out.fleet.replicas = replicas;
-        out.limited = paced.reason;
         if replicas == wanted {
             return;
         }
+        out.limited = paced.reason;
         out.guards.push(Guard::RateLimited {
             wanted,
             allowed: replicas,

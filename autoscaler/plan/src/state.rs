@@ -24,6 +24,12 @@ pub struct State {
     pub events: Vec<ScaleEvent>,
     /// Last growth of either figure.
     pub last_up: Option<Timestamp>,
+    /// Last growth of replicas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_more: Option<Timestamp>,
+    /// Last growth of the size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_larger: Option<Timestamp>,
     /// Last shrink of either figure.
     pub last_down: Option<Timestamp>,
     /// The last shrink, while it may still be undone.
@@ -185,6 +191,26 @@ impl State {
             self.shrink = None;
         }
         self.size = Some(self.size.map_or(size, |have| have.max(size)));
+        self.grew(now, false, true);
+    }
+
+    /// When replicas and the size last grew; a state of before these were told apart says it of both.
+    pub(crate) fn growths(&self) -> (Option<Timestamp>, Option<Timestamp>) {
+        match (self.last_more, self.last_larger) {
+            (None, None) => (self.last_up, self.last_up),
+            apart => apart,
+        }
+    }
+
+    /// After a growth of replicas, of the size or of both.
+    pub(crate) fn grew(&mut self, now: Timestamp, more: bool, larger: bool) {
+        (self.last_more, self.last_larger) = self.growths();
+        if more {
+            self.last_more = Some(now);
+        }
+        if larger {
+            self.last_larger = Some(now);
+        }
         self.last_up = Some(now);
     }
 

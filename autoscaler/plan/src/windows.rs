@@ -1,10 +1,11 @@
 //! The shield's steps over time: the stabilisation windows of replicas and size, and the rest after a growth.
 
+use jiff::Timestamp;
 use msars_domain::MilliCpu;
 
 use crate::{
     ConditionReason, Fleet, Guard, State,
-    behavior::{stabilize, windows},
+    behavior::{Windows, stabilize, windows},
     shield::{Outcome, Shield, bounds},
     state::within,
 };
@@ -13,8 +14,8 @@ impl Shield<'_> {
     /// The stabilisation windows of both figures; the size's is the shorter one downward.
     pub(crate) fn windows(&self, state: &mut State, out: &mut Outcome) {
         let behavior = &self.seen.behavior;
-        let of_replicas = windows(behavior);
-        let of_size = self.limits.size_windows(behavior);
+        let of_replicas = self.hurried(windows(behavior));
+        let of_size = self.hurried(self.limits.size_windows(behavior));
         let (current, target) = (self.current, out.fleet);
         let (_, most) = bounds(self.seen);
         let past = state.recommendations.iter();
@@ -61,6 +62,14 @@ impl Shield<'_> {
         self.one_direction(out);
     }
 
+    /// What is undone was there before: no lower recommendation of the window holds it back.
+    fn hurried(&self, windows: Windows) -> Windows {
+        Windows {
+            up_s: if self.undoes { 0 } else { windows.up_s },
+            ..windows
+        }
+    }
+
     /// The size that is enough where more replicas stay than the target has; not on the way to a shape of fewer and
     /// larger pods, which was taken for the sake of its end.
     fn enough(&self, state: &State, target: Fleet, replicas: u32) -> MilliCpu {
@@ -74,24 +83,30 @@ impl Shield<'_> {
         enough.map_or(target.size, |size| size.min(target.size))
     }
 
-    /// No shrink within the window of a growth: neither of replicas nor of the size, each by its own window.
+    /// No shrink within the window of a growth. One of replicas rests both figures, each for its own window; one of the
+    /// size alone rests both for the size's, or a resize of a second would keep pods for minutes. More than the maximum
+    /// go whenever they grew, as with HPA.
     pub(crate) fn rested(&self, state: &State, out: &mut Outcome) {
         let behavior = &self.seen.behavior;
-        let mut kept = |shrinks: bool, window_s: u32| {
-            let rests = shrinks && within(self.now, state.last_up, window_s);
+        let (more, _) = state.growths();
+        let (long, short) = (
+            windows(behavior).down_s,
+            self.limits.size_windows(behavior).down_s,
+        );
+        let mut kept = |shrinks: bool, up: Option<Timestamp>, window_s: u32| {
+            let rests = shrinks && within(self.now, up, window_s);
             if rests {
                 out.guards.push(Guard::Direction { window_s });
             }
             rests
         };
         let (now, to) = (self.current, out.fleet);
-        let replicas = kept(to.replicas < now.replicas, windows(behavior).down_s);
-        let size = kept(
-            to.size < now.size,
-            self.limits.size_windows(behavior).down_s,
-        );
+        let (_, most) = bounds(self.seen);
+        let fewer = to.replicas < now.replicas.min(most);
+        let replicas = kept(fewer, more, long) || kept(fewer, state.last_up, short);
+        let size = kept(to.size < now.size, state.last_up, short);
         if replicas {
-            out.fleet.replicas = now.replicas;
+            out.fleet.replicas = now.replicas.min(most);
         }
         if size {
             out.fleet.size = now.size;

@@ -11,7 +11,7 @@ mod invariants;
 #[path = "world/mod.rs"]
 mod world;
 
-use msars_domain::{Observation, Reading, Unknown};
+use msars_domain::{Observation, RateSample, Reading, Unknown};
 use msars_plan::{Decision, Limits, Reason, Refuser, State, Tick, decide};
 use proptest::prelude::*;
 use world::{Dice, after, apply, engines, plain, single, start};
@@ -67,6 +67,8 @@ proptest! {
         let lost = Reading::Unknown { why };
         if which == 0 {
             seen.signals.rate = lost;
+            let part = seen.signals.peak_rate.value();
+            seen.signals.rate_at_least = part.map(|rate| RateSample { at: now, rate: *rate });
         } else {
             seen.signals.peak_rate = lost;
         }

@@ -147,10 +147,10 @@ impl Failure {
                     409 => Ok(Applied::Conflict),
                     // A patch whose `test` failed or whose path is gone: what it rested on has changed. The API server
                     // says no more than this; an object that would be invalid is named with its fields.
-                    422 if message.contains(UNAPPLIED) || message.contains("testing") => {
+                    422 if message.contains(UNAPPLIED) || message.starts_with("testing ") => {
                         Ok(Applied::Conflict)
                     }
-                    403 if !message.contains("quota") && message.contains("cannot") => {
+                    403 if !message.contains("exceeded quota") && message.contains("cannot") => {
                         Err(ApplyError::Forbidden {
                             action,
                             target,

@@ -1,6 +1,12 @@
 //! Two ways to talk to the API server.
 
+use std::time::Duration;
+
 use kube::{Client, Config};
+
+/// Longest wait for an answer of the strict client: a connection that broke without a word would keep its caller for
+/// minutes.
+const ANSWERED: Duration = Duration::from_secs(15);
 
 /// Clients of one program.
 #[derive(Clone)]
@@ -21,6 +27,9 @@ impl std::fmt::Debug for Clients {
 pub fn clients(config: Config) -> Result<Clients, kube::Error> {
     let mut strict = config.clone();
     strict.default_retry = false;
+    strict.read_timeout = Some(ANSWERED);
+    // From the request on, not from when the pooled connection fell silent.
+    strict.reset_reader_on_write = true;
     Ok(Clients {
         retrying: Client::try_from(config)?,
         strict: Client::try_from(strict)?,

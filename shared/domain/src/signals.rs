@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Millis, ObjectKey, Rate, Reading};
+use crate::{Millis, ObjectKey, Rate, RateSample, Reading};
 
 /// Metrics of one workload, its serving pods only: shadow pods never count. Every figure is a [`Reading`], so that
 /// "no data" is never zero.
@@ -12,6 +12,9 @@ pub struct Signals {
     pub workload: ObjectKey,
     /// Requests per second into the workload, all pods, over the short window (30 s unless configured).
     pub rate: Reading<Rate>,
+    /// What the pods that were measured answer, where others were not and the rate is unknown: it is at least that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_at_least: Option<RateSample>,
     /// Highest short-window rate over the recent past (10 min unless configured).
     pub peak_rate: Reading<Rate>,
     /// Request time at the objective's percentile, callee waits included.

@@ -91,6 +91,8 @@ pub struct Workload {
     pub burning_fast: bool,
     /// Sizes that new pods are to be born with, by revision hash.
     pub wanted: BTreeMap<String, Wanted>,
+    /// The `pod-template-hash` of every ReplicaSet that is known.
+    pub pod_template_hashes: BTreeSet<String>,
 }
 
 /// Smallest and largest size of a load-latency profile, both included.
@@ -114,11 +116,12 @@ impl SizeRange {
 pub struct Wanted {
     /// CPU limit of the serving container, or its request where it has no limit.
     pub size: MilliCpu,
-    /// The `pod-template-hash` of the revision's ReplicaSet, once one is known.
+    /// The `pod-template-hash` of the revision's ReplicaSets that are known: a restart makes another one of the same
+    /// revision.
     #[serde(default)]
-    pub pod_template_hash: Option<String>,
-    /// Image by container name of the revision's template; finds the revision of a pod whose ReplicaSet is too new to
-    /// be known.
+    pub pod_template_hashes: BTreeSet<String>,
+    /// Image by container name of the stored template, where it is this revision's; finds the revision of a pod whose
+    /// ReplicaSet is too new to be known.
     #[serde(default)]
     pub images: BTreeMap<String, String>,
 }
@@ -159,8 +162,8 @@ impl Workload {
         self.known.insert(revision_hash(template).to_string());
     }
 
-    /// The wanted size of a pod: by its `pod-template-hash`, else by its images among the revisions without a known
-    /// ReplicaSet, if exactly one fits. Returns the revision's hash with it.
+    /// The wanted size of a pod: by its `pod-template-hash`, or, where its ReplicaSet is not known yet, by its images, if
+    /// exactly one revision fits. Returns the revision's hash with it.
     pub fn wanted_for<'a>(
         &'a self,
         pod_template_hash: &str,
@@ -169,11 +172,13 @@ impl Workload {
         let by_hash = self
             .wanted
             .iter()
-            .find(|(_, wanted)| wanted.pod_template_hash.as_deref() == Some(pod_template_hash));
+            .find(|(_, wanted)| wanted.pod_template_hashes.contains(pod_template_hash));
         let found = by_hash.or_else(|| {
+            if self.pod_template_hashes.contains(pod_template_hash) {
+                return None;
+            }
             let mut fitting = self.wanted.iter().filter(|(_, wanted)| {
-                wanted.pod_template_hash.is_none()
-                    && !wanted.images.is_empty()
+                !wanted.images.is_empty()
                     && wanted
                         .images
                         .iter()

@@ -12,19 +12,19 @@ fn resources(review: &mut Value) -> &mut Value {
     &mut review.pointer_mut(SERVING).unwrap()["resources"]
 }
 
-fn wanted(snapshot: &mut Snapshot, revision: &str, size: u32, hash: Option<&str>) {
+fn wanted(snapshot: &mut Snapshot, revision: &str, size: u32, hashes: &[&str]) {
     let image = ("app".to_owned(), "shop/catalogue:v2".to_owned());
-    snapshot
-        .workload_mut(&ObjectKey::new("shop", "catalogue"))
-        .wanted
-        .insert(
-            revision.into(),
-            Wanted {
-                size: MilliCpu(size),
-                pod_template_hash: hash.map(str::to_owned),
-                images: [image].into(),
-            },
-        );
+    let workload = snapshot.workload_mut(&ObjectKey::new("shop", "catalogue"));
+    let hashes = || hashes.iter().map(|&hash| hash.to_owned());
+    workload.pod_template_hashes.extend(hashes());
+    workload.wanted.insert(
+        revision.into(),
+        Wanted {
+            size: MilliCpu(size),
+            pod_template_hashes: hashes().collect(),
+            images: [image].into(),
+        },
+    );
 }
 
 type Row = (
@@ -80,24 +80,34 @@ fn the_serving_container_gets_the_wanted_size_and_keeps_its_class() {
         ),
         (
             "by pod-template-hash, not by image",
-            |_, s| wanted(s, "other", 500, Some("7d9c6f5b8d")),
+            |_, s| wanted(s, "other", 500, &["54c4d5d5f6", "7d9c6f5b8d"]),
             "SizedAtBirth",
             Some(("250m", Some("500m"))),
         ),
         (
             "a known ReplicaSet of another revision is not guessed",
             |_, s| {
-                s.workload_mut(&ObjectKey::new("shop", "catalogue"))
-                    .wanted
-                    .clear();
-                wanted(s, "other", 500, Some("54c4d5d5f6"));
+                let workload = s.workload_mut(&ObjectKey::new("shop", "catalogue"));
+                workload.pod_template_hashes.insert("7d9c6f5b8d".into());
             },
             "NoWantedSize",
             Some(("200m", Some("400m"))),
         ),
         (
+            "a restart's ReplicaSet that is not known yet, beside the one before it",
+            |_, s| {
+                let workload = s.workload_mut(&ObjectKey::new("shop", "catalogue"));
+                for wanted in workload.wanted.values_mut() {
+                    wanted.pod_template_hashes.insert("54c4d5d5f6".into());
+                }
+                workload.pod_template_hashes.insert("54c4d5d5f6".into());
+            },
+            "SizedAtBirth",
+            Some(("300m", Some("600m"))),
+        ),
+        (
             "two revisions with these images are not guessed",
-            |_, s| wanted(s, "other", 500, None),
+            |_, s| wanted(s, "other", 500, &[]),
             "NoWantedSize",
             Some(("200m", Some("400m"))),
         ),

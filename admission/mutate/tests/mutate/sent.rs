@@ -38,7 +38,7 @@ pub fn snapshot() -> Snapshot {
         revision_hash(&template("object")).to_string(),
         Wanted {
             size: MilliCpu(600),
-            pod_template_hash: None,
+            pod_template_hashes: std::collections::BTreeSet::new(),
             images: [("app".to_owned(), "shop/catalogue:v2".to_owned())].into(),
         },
     );

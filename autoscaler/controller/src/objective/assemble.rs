@@ -2,15 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use msars_api::crd::{ChainSpec, EdgeWay, ServiceBudget};
+use msars_api::crd::{ChainSplit, ServiceBudget};
 use msars_budget::{
     ChainRequest, Floor, Latency, Service, Split, SplitRequest, TailFactor, Weight,
 };
-use msars_domain::{Call, Chain, Curve, EdgeKind, MilliCpu, Millis, Percentile, Rate};
+use msars_domain::{Chain, Curve, MilliCpu, Millis, Percentile, Rate};
 
-use crate::autoscalers;
-use crate::profiles::{self, Known};
+use super::bounds::Bounds;
+use crate::profiles::Known;
 use crate::world::Workload;
+
+/// The source of a budget that is only what an unprofiled revision takes.
+const OBSERVED: &str = "observed";
+/// The source of a budget that an unprofiled revision has from one before it.
+const EARLIER: &str = "earlier";
 
 /// What is known of one service for a split.
 #[derive(Debug, Clone)]
@@ -23,8 +28,12 @@ pub struct Member<'a> {
     pub profile: Option<&'a Known>,
     /// Observed self time at the percentile, when there is no profile.
     pub observed: Option<Millis>,
+    /// The budget that the workload has from an earlier profile, when this revision has none.
+    pub earlier: Option<Millis>,
     /// Live CPU per request over the profile's; a slower live service shrinks the curve.
     pub work_ratio: f64,
+    /// How far it may go.
+    pub bounds: Bounds,
     /// The size that somebody else gave its pods.
     pub pinned: Option<MilliCpu>,
     /// Size and replicas that must stay.
@@ -108,8 +117,8 @@ fn allowed(known: &Known, member: &Member<'_>) -> Curve {
         let size = below.unwrap_or(pinned);
         return known.curve.within((size, size));
     }
-    let bounds = profiles::bounds(member.workload);
-    bounds.map_or_else(|| known.curve.clone(), |bounds| known.curve.within(bounds))
+    let sizes = member.bounds.sizes;
+    sizes.map_or_else(|| known.curve.clone(), |sizes| known.curve.within(sizes))
 }
 
 fn service(member: &Member<'_>, percentile: Percentile) -> Option<Service> {
@@ -118,10 +127,14 @@ fn service(member: &Member<'_>, percentile: Percentile) -> Option<Service> {
             curve: allowed(known, member).slower(member.work_ratio.max(1.0)),
             percentile: known.percentile,
         },
-        (None, Some(budget)) => Latency::Fixed { budget, percentile },
+        (None, Some(observed)) => {
+            let longer = member.earlier.filter(|earlier| *earlier > observed);
+            let budget = longer.unwrap_or(observed);
+            Latency::Fixed { budget, percentile }
+        }
         (None, None) => return None,
     };
-    let (min_replicas, max_replicas) = autoscalers::bounds(member.workload);
+    let (min_replicas, max_replicas) = member.bounds.replicas;
     let ratio = member.workload.serving.as_ref().map_or(1.0, |(_, cpu)| {
         cpu.limit.map_or(1.0, |limit| {
             f64::from(cpu.request.0.max(1)) / f64::from(limit.0.max(1))
@@ -137,6 +150,25 @@ fn service(member: &Member<'_>, percentile: Percentile) -> Option<Service> {
         },
         floor: member.floor,
     })
+}
+
+/// What of a stored split an unprofiled revision of a workload keeps until it is profiled: what it takes is no aim. The
+/// running revision's comes first.
+pub fn earlier(stored: &[ChainSplit], workload: &str) -> Option<Millis> {
+    let services = stored.iter().flat_map(|chain| &chain.services);
+    let mut own = services.filter(|budget| budget.workload == workload);
+    let found = own.find(|budget| aims(budget))?;
+    Millis::new(found.budget_ms).ok()
+}
+
+/// Whether a stored budget says what a service is to keep, and not only what it takes.
+pub fn aims(budget: &ServiceBudget) -> bool {
+    budget.source != OBSERVED
+}
+
+/// Whether a stored budget comes with a size and replicas out of a profile.
+pub fn sized(budget: &ServiceBudget) -> bool {
+    aims(budget) && budget.source != EARLIER
 }
 
 /// Budgets as they are stored.
@@ -162,8 +194,12 @@ pub fn budgets(
                     msars_api::crd::ProfileSource::Passive => "passive",
                     msars_api::crd::ProfileSource::Prior => "prior",
                 },
-                _ => "observed",
+                _ if member.earlier.is_some() => EARLIER,
+                _ => OBSERVED,
             };
+            // The split counts what it takes, where that is more; it is to keep what it had.
+            let kept = member.earlier.filter(|_| service.pods.is_none());
+            let budget = kept.unwrap_or(service.budget);
             let current = member
                 .workload
                 .serving
@@ -172,7 +208,7 @@ pub fn budgets(
             Some(ServiceBudget {
                 workload: service.service.clone(),
                 revision: member.revision.to_owned(),
-                budget_ms: round(service.budget.get(), 2),
+                budget_ms: round(budget.get(), 2),
                 share_percent: round(share * 100.0, 1),
                 size_milli: service.pods.map_or(current, |pods| pods.size.0),
                 replicas: service
@@ -190,156 +226,9 @@ pub fn round(value: f64, decimals: i32) -> f64 {
     (value * scale).round() / scale
 }
 
-/// Why a declared chain is none.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DeclaredError {
-    /// A callee that no path from the entry reaches.
-    #[error("chain {chain}: {service} is not reached from the entry")]
-    Unreached {
-        /// The chain.
-        chain: String,
-        /// The service.
-        service: String,
-    },
-    /// Calls that go round in a circle.
-    #[error("chain {0} calls in a circle")]
-    Circle(String),
-    /// A service that nobody opted in.
-    #[error(
-        "chain {chain}: {service} is no workload of application {application}: annotate it with msars.io/mode and msars.io/application, or leave it out"
-    )]
-    Unknown {
-        /// The chain.
-        chain: String,
-        /// The service.
-        service: String,
-        /// The application.
-        application: String,
-    },
-    /// Visits that are not above zero.
-    #[error("chain {chain}: visits of {service} must be above zero")]
-    Visits {
-        /// The chain.
-        chain: String,
-        /// The service.
-        service: String,
-    },
-}
-
-/// Deepest tree of declared calls.
-const DEEPEST: usize = 32;
-
-/// The calls that `caller` makes, each with its own below it.
-fn below(spec: &ChainSpec, caller: &str, depth: usize) -> Result<Vec<Call>, DeclaredError> {
-    if depth > DEEPEST {
-        return Err(DeclaredError::Circle(spec.name.clone()));
-    }
-    spec.calls
-        .iter()
-        .filter(|edge| edge.caller == caller)
-        .map(|edge| {
-            Ok(Call {
-                service: edge.callee.clone(),
-                visits: edge.visits,
-                max_visits: edge
-                    .max_visits
-                    .unwrap_or_else(|| edge.visits.ceil() as u32)
-                    .max(1),
-                kind: match edge.way {
-                    EdgeWay::Sequential => EdgeKind::Sequential,
-                    EdgeWay::Parallel => EdgeKind::Parallel,
-                    EdgeWay::Async => EdgeKind::Async,
-                },
-                children: below(spec, &edge.callee, depth + 1)?,
-            })
-        })
-        .collect()
-}
-
-/// A declared chain as a tree from the entry.
-pub fn declared(
-    spec: &ChainSpec,
-    entry: &str,
-    percentile: Percentile,
-) -> Result<Chain, DeclaredError> {
-    if let Some(bad) = spec
-        .calls
-        .iter()
-        .find(|edge| edge.visits.is_nan() || edge.visits <= 0.0)
-    {
-        return Err(DeclaredError::Visits {
-            chain: spec.name.clone(),
-            service: bad.callee.clone(),
-        });
-    }
-    let chain = Chain {
-        name: spec.name.clone(),
-        root: Call {
-            service: entry.to_owned(),
-            visits: 1.0,
-            max_visits: 1,
-            kind: EdgeKind::Sequential,
-            children: below(spec, entry, 0)?,
-        },
-        percentile,
-    };
-    let reached: Vec<&str> = chain.visits().into_iter().map(|(name, _)| name).collect();
-    match spec
-        .calls
-        .iter()
-        .find(|edge| !reached.contains(&edge.callee.as_str()))
-    {
-        Some(edge) => Err(DeclaredError::Unreached {
-            chain: spec.name.clone(),
-            service: edge.callee.clone(),
-        }),
-        None => Ok(chain),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use msars_api::crd::EdgeSpec;
-
-    fn edge(caller: &str, callee: &str) -> EdgeSpec {
-        EdgeSpec {
-            caller: caller.into(),
-            callee: callee.into(),
-            visits: 1.5,
-            max_visits: None,
-            way: EdgeWay::Sequential,
-        }
-    }
-
-    fn spec(calls: Vec<EdgeSpec>) -> ChainSpec {
-        ChainSpec {
-            name: "browse".into(),
-            share: 1.0,
-            calls,
-        }
-    }
-
-    #[test]
-    fn declared_edges_become_a_tree_with_visits_rounded_up() {
-        let p99 = Percentile::new(0.99).unwrap();
-        let chain = declared(
-            &spec(vec![
-                edge("front-end", "catalogue"),
-                edge("catalogue", "catalogue-db"),
-            ]),
-            "front-end",
-            p99,
-        )
-        .unwrap();
-        let catalogue = &chain.root.children[0];
-        assert_eq!(
-            (catalogue.service.as_str(), catalogue.max_visits),
-            ("catalogue", 2)
-        );
-        assert_eq!(catalogue.children[0].service, "catalogue-db");
-        assert_eq!(chain.validate(), Ok(()));
-    }
 
     #[test]
     fn a_tail_factor_is_not_trusted_for_one_service_alone() {
@@ -351,20 +240,5 @@ mod tests {
         ] {
             assert_eq!(alone(TailFactor::new(tail).unwrap()), wanted);
         }
-    }
-
-    #[test]
-    fn circles_and_islands_are_named() {
-        let p99 = Percentile::new(0.99).unwrap();
-        let circle = spec(vec![edge("a", "b"), edge("b", "a")]);
-        assert_eq!(
-            declared(&circle, "a", p99),
-            Err(DeclaredError::Circle("browse".into()))
-        );
-        let island = spec(vec![edge("x", "y")]);
-        assert!(matches!(
-            declared(&island, "a", p99),
-            Err(DeclaredError::Unreached { .. })
-        ));
     }
 }

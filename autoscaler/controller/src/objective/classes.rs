@@ -7,7 +7,8 @@ use msars_domain::{Call, Chain, EdgeKind, Rate};
 use msars_observe::{CallGraph, merged_chain};
 
 use super::application::Application;
-use super::assemble::{Class, DeclaredError, declared};
+use super::assemble::Class;
+use super::declared::{DeclaredError, declared};
 
 /// The reason of an objective whose declared chains are none.
 pub const INVALID_CHAIN: &str = "InvalidChain";

@@ -1,6 +1,6 @@
 //! Learning profiles from live pods: which revisions, and writing what was learnt.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use msars_api::crd::{LoadLatencyProfile, PhaseSeconds, ProfileSource};
@@ -20,12 +20,12 @@ type Wanted<'a> = (&'a Application, &'a Workload, u32);
 /// Whether all pods run the running revision, and did over the whole window. Pure.
 fn settled(workload: &Workload, pods: &[Serving], window_s: f64, now: Timestamp) -> bool {
     let owned = workload.owned.get(workload.running());
-    let hash = owned.map(|owned| &owned.pod_template_hash);
+    let ours = |hash: &String| owned.is_some_and(|owned| owned.pod_template_hashes.contains(hash));
     let old = |since: Timestamp| now.duration_since(since).as_secs_f64() >= window_s;
     !pods.is_empty()
         && pods
             .iter()
-            .all(|pod| Some(&pod.pod_template_hash) == hash && pod.ready_since.is_some_and(old))
+            .all(|pod| ours(&pod.pod_template_hash) && pod.ready_since.is_some_and(old))
 }
 
 /// Whether a running revision is to be learnt: no profile counts for it, neither its own nor one that stands in. Pure.
@@ -108,13 +108,15 @@ impl Objectives {
         wanted: &[Wanted<'_>],
     ) -> Option<Vec<SignalMap>> {
         let now = (self.now)();
+        let names: BTreeSet<&ObjectKey> = wanted
+            .iter()
+            .map(|(_, workload, _)| &workload.key)
+            .collect();
         let mut at = Vec::new();
         for share in NEEDED {
             let percentile = Percentile::new(share).ok()?;
             let mut scope = self.scope(applications, workloads);
-            scope
-                .workloads
-                .retain(|key, _| wanted.iter().any(|(_, workload, _)| &workload.key == key));
+            scope.workloads.retain(|key, _| names.contains(key));
             for wish in scope.workloads.values_mut() {
                 *wish = percentile;
             }

@@ -3,7 +3,9 @@
 mod application;
 pub mod assemble;
 mod board;
+pub mod bounds;
 mod classes;
+mod declared;
 mod drift;
 mod force;
 mod known;
@@ -27,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use msars_api::crd::SloAutoscaler;
 use msars_budget::Split;
 use msars_client::leader::{Claim, leads};
 use msars_domain::{ObjectKey, Signals};
@@ -43,7 +46,7 @@ use self::measured::Seen;
 use self::memory::{Memory, Standing};
 use self::solve::{Basis, compute, due, members};
 pub use self::strain::Health;
-use crate::autoscalers;
+use crate::autoscalers::{self, Targets};
 use crate::metrics::Metrics;
 use crate::own::Own;
 use crate::pods::{self, Serving};
@@ -89,6 +92,8 @@ struct Around<'a> {
     serving: &'a BTreeMap<ObjectKey, Vec<Serving>>,
     known: &'a Profiles,
     sizes: &'a BTreeMap<ObjectKey, InForce>,
+    /// The autoscaler that counts, by Deployment.
+    autoscalers: &'a BTreeMap<ObjectKey, Arc<SloAutoscaler>>,
     /// Empty in a round that asks nothing.
     signals: &'a SignalMap,
 }
@@ -164,6 +169,7 @@ impl Objectives {
         let known = known::profiles(&self.world.profiles(), &self.forms);
         let serving = pods::serving(&self.world.pods());
         let sizes = force::sizes(&workloads, &serving);
+        let targets = Targets::of(&self.world.autoscalers()).first();
         let signals = if look {
             self.signals(&applications, &workloads).await
         } else {
@@ -174,6 +180,7 @@ impl Objectives {
             serving: &serving,
             known: &known,
             sizes: &sizes,
+            autoscalers: &targets,
             signals: &signals,
         };
         if look {

@@ -128,6 +128,7 @@ mod tests {
             workload: ObjectKey::new("shop", "catalogue"),
             rate: known(Rate::new(40.0).unwrap()),
             peak_rate: known(Rate::new(50.0).unwrap()),
+            rate_at_least: None,
             request_quantile: known(Millis::new(ms + 2.0).unwrap()),
             self_quantile: nothing.clone(),
             callee_wait: known(Millis::new(2.0).unwrap()),

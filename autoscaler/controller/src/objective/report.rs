@@ -10,7 +10,7 @@ use msars_budget::Split;
 
 use super::Members;
 use super::application::Application;
-use super::assemble::{Class, budgets, round};
+use super::assemble::{Class, budgets, round, sized};
 use super::classes::{INVALID_CHAIN, Trouble};
 use super::measured::Seen;
 use super::memory::Standing;
@@ -133,9 +133,7 @@ async fn tell(own: &Own, written: &Written<'_>, chains: &[ChainSplit]) -> bool {
         let budgets: Vec<&ServiceBudget> = chains
             .iter()
             .flat_map(|chain| &chain.services)
-            .filter(|budget| {
-                budget.workload == member.workload.key.name && budget.source != "observed"
-            })
+            .filter(|budget| budget.workload == member.workload.key.name && sized(budget))
             .collect();
         if !budgets.is_empty() {
             all &= autoscalers::want(own, member.workload, &budgets).await;
@@ -233,7 +231,7 @@ async fn write(own: &Own, seen: &Seen<'_>, rows: &[Row<'_>]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::assemble::DeclaredError;
+    use super::super::declared::DeclaredError;
     use super::super::tests::application;
     use super::*;
 

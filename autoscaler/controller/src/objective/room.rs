@@ -115,6 +115,7 @@ mod tests {
             workload: key("db"),
             rate: Reading::Unknown { why: none },
             peak_rate: Reading::Unknown { why: none },
+            rate_at_least: None,
             request_quantile: Reading::Unknown { why: none },
             self_quantile: Reading::Unknown { why: none },
             callee_wait: Reading::Unknown { why: none },

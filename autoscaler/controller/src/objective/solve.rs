@@ -1,18 +1,19 @@
 //! When a split is due, what it rests on, and the solving itself. Pure but for the thread that solves.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use msars_budget::{Allocator as _, Floor, Reference, Split};
+use msars_budget::{Allocator as _, Floor, Reference, Split, SplitRequest};
 use msars_domain::{Call, EdgeKind, MilliCpu, Millis, ObjectKey, Percentile};
 
 use super::application::Application;
-use super::assemble::{self, Class, Member, Missing};
+use super::assemble::{self, Class, Member, Missing, earlier};
+use super::bounds::bounds;
 use super::drift::Live;
 use super::force::InForce;
 use super::memory::Memory;
 use super::{Around, Members};
-use crate::{autoscalers, profiles};
 
 /// A split is made anew when something measured moved by this share.
 const MOVED: f64 = 0.25;
@@ -164,8 +165,8 @@ fn runs(member: &Member<'_>) -> Runs {
     Runs {
         revision: member.revision.to_owned(),
         profile: member.profile.map(|known| known.version.clone()),
-        replicas: autoscalers::bounds(member.workload),
-        sizes: profiles::bounds(member.workload),
+        replicas: member.bounds.replicas,
+        sizes: member.bounds.sizes,
     }
 }
 
@@ -201,10 +202,15 @@ pub(super) fn members<'a>(
                 Some(waiting) if ahead && profile(waiting).is_some() => waiting,
                 _ => workload.running(),
             };
+            let known = profile(revision);
+            let stored = application.stored.status.as_ref();
             let member = Member {
                 workload,
                 revision,
-                profile: profile(revision),
+                profile: known,
+                earlier: stored
+                    .filter(|_| known.is_none())
+                    .and_then(|status| earlier(&status.chains, &key.name)),
                 observed: memory.observed.get(&key.name).copied(),
                 // Measured on, and given to, the pods of one revision.
                 work_ratio: memory
@@ -212,6 +218,7 @@ pub(super) fn members<'a>(
                     .get(&key.name)
                     .filter(|live| live.revision == revision)
                     .map_or(1.0, Live::counted),
+                bounds: bounds(workload, around.autoscalers.get(key).map(Arc::as_ref)),
                 pinned: around
                     .sizes
                     .get(key)
@@ -224,6 +231,25 @@ pub(super) fn members<'a>(
         .collect()
 }
 
+/// What is asked for these members. Where unprofiled ones keep the budgets of earlier revisions and that leaves too little
+/// for the others, the second request counts only what they take.
+fn requests(
+    name: &str,
+    classes: &[Class],
+    members: &Members<'_>,
+) -> Result<Vec<SplitRequest>, String> {
+    let wrong = |Missing(services): Missing| format!("nothing is known of {}", services.join(", "));
+    let mut out = vec![assemble::request(name, classes, members).map_err(wrong)?];
+    if members.values().any(|member| member.earlier.is_some()) {
+        let mut bare = members.clone();
+        for member in bare.values_mut() {
+            member.earlier = None;
+        }
+        out.push(assemble::request(name, classes, &bare).map_err(wrong)?);
+    }
+    Ok(out)
+}
+
 /// Splits for what runs and, when a profiled revision waits, for what will run: then nothing else may shrink below
 /// what the first split gave it.
 pub(super) async fn compute(
@@ -233,11 +259,9 @@ pub(super) async fn compute(
     ahead: &Members<'_>,
     waiting: bool,
 ) -> Result<(Split, Option<Split>), String> {
-    let name = application.name.clone();
-    let wrong = |Missing(services): Missing| format!("nothing is known of {}", services.join(", "));
-    let first = assemble::request(&name, classes, current).map_err(wrong)?;
+    let first = requests(&application.name, classes, current)?;
     let second = if waiting {
-        Some(assemble::request(&name, classes, ahead).map_err(wrong)?)
+        Some(requests(&application.name, classes, ahead)?)
     } else {
         None
     };
@@ -252,18 +276,29 @@ pub(super) async fn compute(
         .collect();
     let solved = tokio::task::spawn_blocking(move || {
         let mut reference = Reference::default();
-        let mut solve = |request| {
-            reference
-                .allocate(&[request])
-                .pop()
-                .ok_or("no answer".to_owned())?
-                .map_err(|error| error.to_string())
+        let mut solve = |requests: Vec<SplitRequest>| -> Result<Split, String> {
+            let mut found = Err("no answer".to_owned());
+            for request in requests {
+                let answer = reference.allocate(&[request]).pop();
+                let split = answer
+                    .ok_or("no answer".to_owned())?
+                    .map_err(|error| error.to_string())?;
+                let feasible = split.feasible;
+                found = Ok(split);
+                if feasible {
+                    break;
+                }
+            }
+            found
         };
-        let split: Split = solve(first)?;
+        let split = solve(first)?;
         let next = match second {
             None => None,
-            Some(mut request) => {
-                for (name, service) in &mut request.services {
+            Some(mut requests) => {
+                let services = requests
+                    .iter_mut()
+                    .flat_map(|request| &mut request.services);
+                for (name, service) in services {
                     let pods = split.service(name).and_then(|service| service.pods);
                     if let Some(pods) = pods.filter(|_| !changed.contains(name)) {
                         service.floor = Some(Floor {
@@ -272,7 +307,7 @@ pub(super) async fn compute(
                         });
                     }
                 }
-                Some(solve(request)?)
+                Some(solve(requests)?)
             }
         };
         Ok::<_, String>((split, next))

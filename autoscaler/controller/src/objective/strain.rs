@@ -105,6 +105,7 @@ mod tests {
             workload: ObjectKey::new("shop", "db"),
             rate: Reading::Unknown { why },
             peak_rate: Reading::Unknown { why },
+            rate_at_least: None,
             request_quantile: Reading::Unknown { why },
             self_quantile: Reading::Unknown { why },
             callee_wait: Reading::Unknown { why },

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::DynamicObject;
-use msars_api::crd::{LoadLatencyProfile, ServiceLevelObjective};
+use msars_api::crd::{LoadLatencyProfile, ServiceLevelObjective, SloAutoscaler};
 use msars_domain::{Millis, ObjectKey};
 use serde_json::{Value, json};
 
@@ -106,6 +106,7 @@ struct Shop {
     forms: Forms,
     known: Profiles,
     sizes: BTreeMap<ObjectKey, InForce>,
+    autoscalers: BTreeMap<ObjectKey, Arc<SloAutoscaler>>,
     signals: SignalMap,
 }
 
@@ -116,6 +117,7 @@ impl Shop {
             serving: &self.serving,
             known: &self.known,
             sizes: &self.sizes,
+            autoscalers: &self.autoscalers,
             signals: &self.signals,
         }
     }

@@ -1,5 +1,6 @@
 //! One profile, from two pods to a fitted mechanism: start, probe, fit, and always clean up.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,6 +10,7 @@ use msars_domain::Action;
 use msars_llp::{Done, Setting, curve, fit};
 use tokio::sync::watch;
 
+use super::again;
 use super::cpu::CpuLog;
 use super::measure::Bench;
 use super::probe::Run;
@@ -50,7 +52,7 @@ async fn create(bench: &Bench, action: &Action) -> Result<(), JobError> {
     // A left-over of the same name is a run that was cut off: its pod is of no use, and goes first.
     let deadline = tokio::time::Instant::now() + Duration::from_secs(15);
     loop {
-        if bench.apply(action).await? == Applied::Done {
+        if again::apply(bench, action).await? == Applied::Done {
             return Ok(());
         }
         let pod = action.target().clone();
@@ -92,6 +94,7 @@ async fn measure(
         size: job.blueprint.size,
         log: CpuLog::default(),
         own_cpu: false,
+        guessed: BTreeSet::new(),
         points: Vec::new(),
     };
     let done = run.probe(progress).await?;
@@ -106,6 +109,9 @@ async fn measure(
     progress.send_replace(Progress::Fitting);
     let probed = (bench.now)();
     run.settle_cpu().await;
+    if let Some(why) = run.unread_cpu() {
+        return Err(JobError::Nothing(why));
+    }
     let points = run.points;
     let setting = Setting {
         cores: job.node.cores(),

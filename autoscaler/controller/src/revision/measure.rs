@@ -12,6 +12,7 @@ use msars_domain::{Action, ObjectKey};
 use msars_gate::READY_LIMIT;
 use msars_observe::{Preset, Program, cadvisor};
 
+use super::again::passes;
 use super::counters::Counters;
 use super::shadow::Blueprint;
 use super::task::JobError;
@@ -203,13 +204,21 @@ impl Bench {
         };
         let mut found = String::from("not looked at yet");
         while tokio::time::Instant::now() < deadline {
-            let pod = api
-                .get_opt(&key.name)
-                .await
-                .map_err(|error| JobError::Read {
-                    step: "reading the copy",
-                    message: error.to_string(),
-                })?;
+            let pod = match api.get_opt(&key.name).await {
+                Ok(pod) => pod,
+                // The API server is away for a moment; the pod may get Ready meanwhile.
+                Err(error) if passes(&error) => {
+                    found = format!("it cannot be read: {error}");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    continue;
+                }
+                Err(error) => {
+                    return Err(JobError::Read {
+                        step: "reading the copy",
+                        message: error.to_string(),
+                    });
+                }
+            };
             match pod.as_ref().map(start) {
                 Some(Start::Ready) => {
                     if let Some(subject) = pod.as_ref().and_then(|pod| subject(key, container, pod))

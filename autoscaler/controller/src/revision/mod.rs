@@ -1,5 +1,6 @@
 //! Held revisions: profile each, and end every hold, by one loop that starts from the stored annotations.
 
+mod again;
 pub mod counters;
 pub mod cpu;
 pub mod growth;
@@ -28,6 +29,7 @@ use msars_domain::{Action, ObjectKey};
 use msars_gate::{HoldState, Progress, ReleaseReason, Step, Trouble, Watcher, next};
 use tokio::sync::watch;
 
+use self::again::Failures;
 use self::measure::Bench;
 use self::prepare::Preparing;
 use self::slots::Slots;
@@ -61,6 +63,9 @@ pub struct Revisions {
     stored: BTreeSet<Key>,
     preparing: BTreeMap<Key, Preparing>,
     told: BTreeSet<Key>,
+    /// Why revisions could not be profiled at all, until their users are told.
+    untold: BTreeMap<Key, String>,
+    failures: Failures,
 }
 
 impl Revisions {
@@ -77,6 +82,8 @@ impl Revisions {
             stored: BTreeSet::new(),
             preparing: BTreeMap::new(),
             told: BTreeSet::new(),
+            untold: BTreeMap::new(),
+            failures: Failures::default(),
         }
     }
 
@@ -109,7 +116,7 @@ impl Revisions {
     async fn round(&mut self) {
         let now = (self.bench.now)();
         let workloads = self.world.workloads();
-        self.sweep(&workloads).await;
+        self.sweep(&workloads, now).await;
         let holds = workloads
             .values()
             .filter(|workload| workload.held())
@@ -122,6 +129,9 @@ impl Revisions {
                 continue;
             }
             self.tell_held(workload, &key, now).await;
+            if let Some(why) = self.untold.remove(&key) {
+                self.tell_failed(workload, &key.1, &why).await;
+            }
             let progress = Progress {
                 holds: self.world.holds(),
                 known: workload.owned.contains_key(&workload.revision),
@@ -130,10 +140,10 @@ impl Revisions {
             match next(&workload.object, Watcher::Leader(&progress), now) {
                 Step::Rest | Step::Wait { .. } | Step::Gone => {}
                 Step::Strip { action } => {
-                    self.perform(&action).await;
+                    self.perform(&action, now).await;
                 }
                 Step::Release { why, action } => {
-                    if self.perform(&action).await {
+                    if self.perform(&action, now).await {
                         self.released(workload, &key, &why, now).await;
                     }
                 }
@@ -165,10 +175,18 @@ impl Revisions {
         self.jobs.keep(|running| running != key);
     }
 
-    async fn perform(&self, action: &Action) -> bool {
+    /// Performs an action that did not fail just now; true when it is done.
+    async fn perform(&mut self, action: &Action, now: Timestamp) -> bool {
+        if self.failures.wait(action, now) {
+            return false;
+        }
         match self.bench.apply(action).await {
-            Ok(applied) => applied == msars_client::apply::Applied::Done,
+            Ok(applied) => {
+                self.failures.answered(action);
+                applied == msars_client::apply::Applied::Done
+            }
             Err(error) => {
+                self.failures.failed(action, error.retry(), now);
                 tracing::warn!(%error, category = error.category(), "an action failed");
                 false
             }
@@ -198,12 +216,22 @@ impl Revisions {
     }
 
     /// The janitor: deletes shadow pods that belong to no job of this leader.
-    async fn sweep(&self, workloads: &BTreeMap<ObjectKey, Workload>) {
+    async fn sweep(&mut self, workloads: &BTreeMap<ObjectKey, Workload>, now: Timestamp) {
         let mine = self.jobs.pods();
-        for pod in shadows(&self.world.pods()) {
-            if !mine.contains(&pod) {
-                tracing::info!(pod = %pod, known = workloads.len(), "sweeping a stray shadow pod");
-                self.perform(&Action::DeletePod { pod }).await;
+        let mut stray = shadows(&self.world.pods());
+        stray.retain(|pod| !mine.contains(pod));
+        // What else fails here is about holds.
+        let holds = |key: &ObjectKey| {
+            let state = workloads.get(key).map(|workload| &workload.state);
+            state.is_some_and(|state| !matches!(state, HoldState::Free | HoldState::Users))
+        };
+        self.failures
+            .keep(|object| stray.contains(object) || holds(object));
+        for pod in stray {
+            let action = Action::DeletePod { pod };
+            if !self.failures.wait(&action, now) {
+                tracing::info!(pod = %action.target(), known = workloads.len(), "sweeping a stray shadow pod");
+                self.perform(&action, now).await;
             }
         }
     }

@@ -63,6 +63,7 @@ impl Revisions {
         self.stored.retain(|key| held.contains_key(key));
         self.preparing.retain(|key, _| held.contains_key(key));
         self.told.retain(|key| held.contains_key(key));
+        self.untold.retain(|key, _| held.contains_key(key));
         self.jobs.keep(|key| held.contains_key(key));
     }
 
@@ -112,9 +113,7 @@ impl Revisions {
             } else if let Some(&trouble) = self.failed.get(&key) {
                 Phase::Failed { trouble }
             } else {
-                Phase::Queued {
-                    finish: Some(turn.finish),
-                }
+                turn.phase()
             };
             phases.insert(key, phase);
         }

@@ -1,5 +1,6 @@
 //! Driving a copy: size, warm-up, window, point by point.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use msars_domain::load::{RunRequest, RunResult};
@@ -31,6 +32,8 @@ const DRIVER_LATE_MS: f64 = 40.0;
 /// Share of the requests that CPU samples must cover before the fit: the mean work of that many is about as sure as
 /// that of all, and samples come up to 15 s late.
 const COVERED: f64 = 0.6;
+/// How long probing waits for the first samples of CPU, in seconds.
+const KNOW_S: f64 = 12.0;
 /// What is kept of the time budget for the fit, in seconds.
 const FIT_S: f64 = 6.0;
 
@@ -57,6 +60,22 @@ fn agree(medians: &[(u64, f64)]) -> bool {
     medians.len() >= 3 && high - low <= share * low.max(0.1)
 }
 
+/// How long probing may wait for samples of CPU with so many seconds left, of which a window needs some.
+fn patience(left: f64, needed: f64) -> Duration {
+    Duration::from_secs_f64((left - needed).clamp(0.0, KNOW_S))
+}
+
+/// What is said where CPU was found neither on the copy's own page nor on that of its node's kubelet.
+fn unread(metrics: Option<&(u16, String)>, node: &str) -> String {
+    let own = match metrics {
+        Some((port, path)) => format!("its metrics page :{port}{path} shows none"),
+        None => "its template names no metrics page".to_owned(),
+    };
+    format!(
+        "the CPU of the copy could not be read: {own}, and the kubelet's cadvisor page of node {node} gave no two samples of it; export the process's CPU seconds on the page that the template's prometheus.io annotations name, or see that the controller may get nodes/metrics and reaches the kubelet"
+    )
+}
+
 /// A copy that is being driven.
 pub(super) struct Run<'a> {
     pub bench: &'a Bench,
@@ -66,6 +85,8 @@ pub(super) struct Run<'a> {
     pub size: MilliCpu,
     pub log: CpuLog,
     pub own_cpu: bool,
+    /// The points whose CPU is the guess: good enough for the plan, never for the fit.
+    pub guessed: BTreeSet<usize>,
     pub points: Vec<Point>,
 }
 
@@ -84,11 +105,13 @@ impl Run<'_> {
         self.read_cpu().await;
         loop {
             progress.send_replace(Progress::Probing(self.points.len() as u32));
+            let needed = plan.settle_seconds + plan.window_seconds;
+            let patience = patience(self.left(), needed);
+            self.know_work(plan.sizes.len(), patience).await;
             // The plan counts planned seconds; the clock has the last word.
-            if self.left() < plan.settle_seconds + plan.window_seconds {
+            if self.left() < needed {
                 return Ok(Done::TimeBudget);
             }
-            self.know_work(plan.sizes.len()).await;
             let (size, rate, seconds) = match next_probe(&plan, &self.points) {
                 Next::Done { reason } => return Ok(reason),
                 Next::Probe {
@@ -205,8 +228,11 @@ impl Run<'_> {
         let per_request = self
             .log
             .per_request_between(result.started, result.ended)
-            .or_else(|| self.log.per_request())
-            .unwrap_or(self.job.work_guess_ms / 1000.0);
+            .or_else(|| self.log.per_request());
+        if per_request.is_none() {
+            self.guessed.insert(self.points.len());
+        }
+        let per_request = per_request.unwrap_or(self.job.work_guess_ms / 1000.0);
         let latency = result.total.latency;
         let read = |pick: fn(&msars_domain::load::Latency) -> Millis| {
             latency
@@ -236,11 +262,11 @@ impl Run<'_> {
     /// After the first, low round over all sizes, higher loads need the work per request: a guess from another version
     /// would drive a slower one far past its knee. Waits for the counter's samples, a little, and gives every point
     /// the mean known so far.
-    async fn know_work(&mut self, sizes: usize) {
+    async fn know_work(&mut self, sizes: usize, patience: Duration) {
         if self.own_cpu || self.points.len() < sizes {
             return;
         }
-        let patience = tokio::time::Instant::now() + Duration::from_secs(12);
+        let patience = tokio::time::Instant::now() + patience;
         while self.log.per_request().is_none() && tokio::time::Instant::now() < patience {
             tokio::time::sleep(Duration::from_millis(500)).await;
             self.read_cpu().await;
@@ -248,14 +274,22 @@ impl Run<'_> {
         self.spread_work();
     }
 
+    /// Gives the mean to every point without CPU of its own: to all, or to those that were guessed.
     fn spread_work(&mut self) {
-        if !self.own_cpu
-            && let Some(per_request) = self.log.per_request()
-        {
-            for point in &mut self.points {
+        let Some(per_request) = self.log.per_request() else {
+            return;
+        };
+        for (index, point) in self.points.iter_mut().enumerate() {
+            if !self.own_cpu || self.guessed.contains(&index) {
                 point.cpu_seconds = per_request * point.requests as f64;
             }
         }
+    }
+
+    /// Why the CPU of no point was measured, should that be so: a guess must not be fitted.
+    pub fn unread_cpu(&self) -> Option<String> {
+        let unknown = !self.points.is_empty() && self.log.per_request().is_none();
+        unknown.then(|| unread(self.job.metrics.as_ref(), &self.subject.host_ip))
     }
 
     async fn read_cpu(&mut self) -> Option<Counters> {
@@ -292,7 +326,30 @@ impl Run<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::agree;
+    use super::{agree, patience, unread};
+
+    #[test]
+    fn the_wait_for_cpu_leaves_time_for_a_window() {
+        for (left, wanted) in [(60.0, 12.0), (12.5, 5.0), (7.5, 0.0), (-3.0, 0.0)] {
+            let found = patience(left, 7.5).as_secs_f64();
+            assert!((found - wanted).abs() < 1e-9, "{left}: {found}");
+        }
+    }
+
+    #[test]
+    fn cpu_that_cannot_be_read_is_told_with_what_was_tried() {
+        let page = (9100, "/metrics".to_owned());
+        for (metrics, tried) in [
+            (Some(&page), ":9100/metrics shows none"),
+            (None, "names no metrics page"),
+        ] {
+            let told = unread(metrics, "10.0.0.5");
+            assert!(
+                told.contains(tried) && told.contains("node 10.0.0.5"),
+                "{told}"
+            );
+        }
+    }
 
     #[test]
     fn medians_of_few_requests_may_differ_by_chance() {

@@ -98,6 +98,10 @@ impl Blueprint {
                 .flatten()
             {
                 mark(container);
+                // Of a pod that never restarts, the API server refuses a resize that restarts a container.
+                if let Some(container) = container.as_object_mut() {
+                    container.shift_remove("resizePolicy");
+                }
                 if kind == "containers" && container["name"] == self.container.as_str() {
                     self.size_container(container);
                 }
@@ -233,7 +237,12 @@ mod tests {
                     "containers": [
                         {"name": "app", "image": "shop/catalogue:v2", "livenessProbe": {},
                          "resources": {"requests": {"cpu": "100m", "memory": "32Mi"}, "limits": {"cpu": "200m"}}},
-                        {"name": "sidecar", "image": "x", "env": [{"name": "A", "value": "b"}]},
+                        {"name": "sidecar", "image": "x", "env": [{"name": "A", "value": "b"}],
+                         "resizePolicy": [{"resourceName": "memory", "restartPolicy": "RestartContainer"}]},
+                    ],
+                    "initContainers": [
+                        {"name": "migrate", "image": "x",
+                         "resizePolicy": [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]},
                     ],
                 },
             }),
@@ -282,6 +291,23 @@ mod tests {
         assert!(spec["activeDeadlineSeconds"].is_u64());
         assert!(spec.get("nodeName").is_none());
         assert_eq!(spec["unknownField"], json!({"a": 1}));
+    }
+
+    #[test]
+    fn no_container_of_the_copy_restarts_for_a_resize() {
+        let action = blueprint().subject();
+        let spec = &manifest(&action)["spec"];
+        assert_eq!(
+            spec["containers"][0]["resizePolicy"],
+            json!([
+                {"resourceName": "cpu", "restartPolicy": "NotRequired"},
+                {"resourceName": "memory", "restartPolicy": "NotRequired"},
+            ])
+        );
+        for other in [&spec["containers"][1], &spec["initContainers"][0]] {
+            assert!(other["name"].is_string(), "{other}");
+            assert!(other.get("resizePolicy").is_none(), "{other}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use kube::Api;
 use msars_client::apply::ApplyError;
 use msars_domain::MilliCpu;
 
+use super::again::{self, passes};
 use super::measure::{Bench, Subject, status};
 use super::shadow::Blueprint;
 use super::task::JobError;
@@ -75,30 +76,39 @@ pub async fn resize(
     subject: &Subject,
     (from, to): (MilliCpu, MilliCpu),
 ) -> Result<Resized, JobError> {
-    match bench.apply(&blueprint.resize(&subject.uid, to)).await {
+    match again::apply(bench, &blueprint.resize(&subject.uid, to)).await {
         Ok(_) => {}
         Err(ApplyError::Refused { message, .. }) => return Ok(Resized::NoRoom(message)),
         Err(error) => return Err(error.into()),
     }
     let api: Api<Pod> = Api::namespaced(bench.client.clone(), &subject.key.namespace);
     let begin = tokio::time::Instant::now();
-    let mut found = None;
+    let mut seen = String::from("none");
     while begin.elapsed() < WITHIN {
-        let pod = api
-            .get(&subject.key.name)
-            .await
-            .map_err(|error| JobError::Read {
-                step: "reading the copy",
-                message: error.to_string(),
-            })?;
-        found = actual_limit(&pod, &subject.container);
+        let pod = match api.get(&subject.key.name).await {
+            Ok(pod) => pod,
+            // The API server is away for a moment; the kubelet goes on.
+            Err(error) if passes(&error) => {
+                seen = error.to_string();
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+            Err(error) => {
+                return Err(JobError::Read {
+                    step: "reading the copy",
+                    message: error.to_string(),
+                });
+            }
+        };
+        let found = actual_limit(&pod, &subject.container);
         if found == Some(to.0) {
             return Ok(Resized::Done);
         }
+        seen = found.map_or("none".into(), |found| MilliCpu(found).to_string());
         if let Some((never, why)) = pending(&pod)
             && (never || begin.elapsed() > PATIENCE)
         {
-            bench.apply(&blueprint.resize(&subject.uid, from)).await?;
+            again::apply(bench, &blueprint.resize(&subject.uid, from)).await?;
             return Ok(Resized::NoRoom(why));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -106,8 +116,7 @@ pub async fn resize(
     Err(JobError::Read {
         step: "resizing the copy in place",
         message: format!(
-            "wanted a limit of {to}, found {} after {} s",
-            found.map_or("none".into(), |found| MilliCpu(found).to_string()),
+            "wanted a limit of {to}, found {seen} after {} s",
             WITHIN.as_secs()
         ),
     })
@@ -130,15 +139,22 @@ mod tests {
     use msars_observe::Preset;
     use serde_json::{Value, json};
 
-    /// Measures through an API server that answers every request with this failure.
-    fn refused(code: u16, message: &'static str) -> Bench {
+    fn failure(code: u16, message: &str) -> (u16, Value) {
+        let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+            "message": message, "reason": "x"});
+        (code, status)
+    }
+
+    /// Measures through an API server that answers so, the last answer again and again.
+    fn answers(answers: Vec<(u16, Value)>) -> Bench {
         let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
         tokio::spawn(async move {
+            let mut asked = 0_usize;
             while let Some((_request, answer)) = handle.next_request().await {
-                let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
-                    "message": message, "reason": "x"});
-                let body = Body::from(status.to_string().into_bytes());
-                answer.send_response(Response::builder().status(code).body(body).unwrap());
+                let (code, body) = &answers[asked.min(answers.len() - 1)];
+                asked += 1;
+                let body = Body::from(body.to_string().into_bytes());
+                answer.send_response(Response::builder().status(*code).body(body).unwrap());
             }
         });
         Bench {
@@ -203,6 +219,47 @@ mod tests {
         }
     }
 
+    fn blueprint() -> Blueprint {
+        Blueprint {
+            workload: ObjectKey::new("shop", "carts"),
+            owner_uid: "d1".into(),
+            revision: "r1".into(),
+            template: json!({}),
+            container: "app".into(),
+            size: MilliCpu(200),
+            request_share: 0.5,
+        }
+    }
+
+    fn subject(blueprint: &Blueprint) -> Subject {
+        Subject {
+            key: blueprint.subject_key(),
+            uid: "p1".into(),
+            ip: String::new(),
+            host_ip: String::new(),
+            container: "app".into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_resize_outlives_a_moment_without_an_api_server() {
+        let resized = serde_json::to_value(pod(&json!([]), "400m")).unwrap();
+        let away = || failure(503, "shutting down");
+        let (written, read) = ((200, resized.clone()), (200, resized));
+        for (script, wanted) in [
+            (
+                vec![away(), written.clone(), away(), read],
+                Ok(Resized::Done),
+            ),
+            (vec![written, failure(404, "no pod")], Err("ReadFailed")),
+        ] {
+            let (blueprint, bench) = (blueprint(), answers(script));
+            let change = (MilliCpu(200), MilliCpu(400));
+            let found = resize(&bench, &blueprint, &subject(&blueprint), change).await;
+            assert_eq!(found.map_err(|error| error.category()), wanted);
+        }
+    }
+
     #[tokio::test]
     async fn a_size_that_quota_or_limit_range_refuse_has_no_room() {
         let quota = "exceeded quota: q, requested: limits.cpu=200m, used: limits.cpu=2, limited: limits.cpu=2";
@@ -217,24 +274,9 @@ mod tests {
             (403, grant, Err("forbidden")),
             (503, "shutting down", Err("unavailable")),
         ] {
-            let blueprint = Blueprint {
-                workload: ObjectKey::new("shop", "carts"),
-                owner_uid: "d1".into(),
-                revision: "r1".into(),
-                template: json!({}),
-                container: "app".into(),
-                size: MilliCpu(200),
-                request_share: 0.5,
-            };
-            let subject = Subject {
-                key: blueprint.subject_key(),
-                uid: "p1".into(),
-                ip: String::new(),
-                host_ip: String::new(),
-                container: "app".into(),
-            };
+            let (blueprint, bench) = (blueprint(), answers(vec![failure(code, message)]));
             let change = (MilliCpu(200), MilliCpu(400));
-            let found = resize(&refused(code, message), &blueprint, &subject, change).await;
+            let found = resize(&bench, &blueprint, &subject(&blueprint), change).await;
             assert_eq!(found.map_err(|error| error.category()), wanted, "{message}");
         }
     }

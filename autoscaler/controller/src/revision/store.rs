@@ -2,12 +2,17 @@
 
 use jiff::Timestamp;
 use msars_api::crd::{LoadLatencyProfile, Phase, ProfileSource};
+use msars_domain::ObjectKey;
 use tokio::sync::watch;
 
 use super::Key;
+use super::again::{PAUSE, WriteError, within};
 use super::task::{Finding, JobError, Progress};
 use crate::own::Own;
 use crate::profiles::{self, Found};
+
+/// Tries to make the object before its job is over.
+const TRIES: u32 = 10;
 
 /// One sentence about what was found.
 pub fn sentence(revision: &str, finding: &Finding) -> String {
@@ -49,26 +54,31 @@ pub async fn follow(
     mut progress: watch::Receiver<Progress>,
     now: fn() -> Timestamp,
 ) {
-    if let Err(error) = own.create(object).await {
-        tracing::warn!(%error, "a profile object was not made");
-        return;
+    let mut tries = TRIES;
+    while let Err(error) = within(own.create(object)).await {
+        tries -= 1;
+        // Without a sender the job is over.
+        if tries == 0 || !error.retry() || progress.has_changed().is_err() {
+            tracing::warn!(%error, category = error.category(), "a profile object was not made");
+            return;
+        }
+        tokio::time::sleep(PAUSE).await;
     }
     let mut said = None;
     loop {
         let stands = phase(*progress.borrow_and_update());
         if said != Some(stands) {
             said = Some(stands);
-            let outcome = own
-                .status::<LoadLatencyProfile>(&profiles::key(&key.0, &key.1), |profile| {
-                    let generation = profile.metadata.generation;
-                    let status = profile.status.get_or_insert_default();
-                    // What another leader found meanwhile stands.
-                    if status.phase != Phase::Done {
-                        profiles::stands(status, stands, generation, now());
-                    }
-                })
-                .await;
-            if let Err(error) = outcome {
+            let name = profiles::key(&key.0, &key.1);
+            let written = own.status::<LoadLatencyProfile>(&name, |profile| {
+                let generation = profile.metadata.generation;
+                let status = profile.status.get_or_insert_default();
+                // What another leader found meanwhile stands.
+                if status.phase != Phase::Done {
+                    profiles::stands(status, stands, generation, now());
+                }
+            });
+            if let Err(error) = within(written).await {
                 tracing::warn!(%error, category = error.category(), "a profile's phase was not stored");
             }
         }
@@ -78,72 +88,98 @@ pub async fn follow(
     }
 }
 
-/// Stores a finding; false when it was not stored.
-pub async fn finding(own: &Own, key: &Key, found: &Finding, now: Timestamp) -> bool {
+/// Stores a finding, until the hold's deadline at the longest.
+///
+/// # Errors
+/// When it was not stored: for good, or until then.
+pub async fn finding(
+    own: &Own,
+    object: &LoadLatencyProfile,
+    key: &Key,
+    found: &Finding,
+    (now, until): (fn() -> Timestamp, Timestamp),
+) -> Result<(), JobError> {
     let message = sentence(&key.1, found);
-    let outcome = own
-        .status::<LoadLatencyProfile>(&profiles::key(&key.0, &key.1), |profile| {
-            let generation = profile.metadata.generation;
-            let found = Found {
-                fitted: &found.fitted,
-                profile: &found.profile,
-                points: &found.points,
-                percentile: found.percentile,
-                source: ProfileSource::Shadow,
-                seconds: found.seconds,
-                message: message.clone(),
+    let name = profiles::key(&key.0, &key.1);
+    let edit = |profile: &mut LoadLatencyProfile| {
+        let generation = profile.metadata.generation;
+        let found = Found {
+            fitted: &found.fitted,
+            profile: &found.profile,
+            points: &found.points,
+            percentile: found.percentile,
+            source: ProfileSource::Shadow,
+            seconds: found.seconds,
+            message: message.clone(),
+        };
+        profiles::done(
+            profile.status.get_or_insert_default(),
+            &found,
+            generation,
+            now(),
+        );
+    };
+    persist(own, object, &name, edit, (now, until)).await?;
+    tracing::info!(workload = %key.0, message, "profiled");
+    Ok(())
+}
+
+/// Writes a status as often as it takes until then; an object that is not there, or no more, is made first.
+async fn persist(
+    own: &Own,
+    object: &LoadLatencyProfile,
+    name: &ObjectKey,
+    edit: impl Fn(&mut LoadLatencyProfile),
+    (now, until): (fn() -> Timestamp, Timestamp),
+) -> Result<(), JobError> {
+    loop {
+        let mut written = within(own.status::<LoadLatencyProfile>(name, &edit)).await;
+        if written.as_ref().is_err_and(WriteError::gone) {
+            written = match within(own.create(object)).await {
+                Ok(()) => within(own.status::<LoadLatencyProfile>(name, &edit)).await,
+                lost => lost,
             };
-            profiles::done(
-                profile.status.get_or_insert_default(),
-                &found,
-                generation,
-                now,
-            );
-        })
-        .await;
-    match outcome {
-        Ok(()) => {
-            tracing::info!(workload = %key.0, message, "profiled");
-            true
         }
-        Err(error) => {
-            tracing::warn!(%error, category = error.category(), "a profile was not stored");
-            false
+        let Err(error) = written else {
+            return Ok(());
+        };
+        tracing::warn!(%error, category = error.category(), "a profile was not stored");
+        if !error.retry() || now() >= until {
+            return Err(JobError::Store(error.to_string()));
         }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
 /// Says why there is no profile.
 pub async fn failure(own: &Own, key: &Key, error: &JobError, now: Timestamp) {
     let message = error.to_string();
-    let outcome = own
-        .status::<LoadLatencyProfile>(&profiles::key(&key.0, &key.1), |profile| {
-            let generation = profile.metadata.generation;
-            profiles::stands(
-                profile.status.get_or_insert_default(),
-                (Phase::Failed, error.category(), &message),
-                generation,
-                now,
-            );
-        })
-        .await;
-    if let Err(error) = outcome {
-        tracing::warn!(%error, "a profile's failure was not stored");
+    let name = profiles::key(&key.0, &key.1);
+    let written = own.status::<LoadLatencyProfile>(&name, |profile| {
+        let generation = profile.metadata.generation;
+        let status = profile.status.get_or_insert_default();
+        // A write without an answer may have been made.
+        if status.phase != Phase::Done {
+            let stands = (Phase::Failed, error.category(), message.as_str());
+            profiles::stands(status, stands, generation, now);
+        }
+    });
+    if let Err(error) = within(written).await {
+        tracing::warn!(%error, category = error.category(), "a profile's failure was not stored");
     }
 }
 
 /// Removes the object of a profile that was stopped before it said anything; what is known stays.
 pub async fn gone(own: &Own, key: &Key) {
-    let removed = own
-        .delete_if::<LoadLatencyProfile>(&profiles::key(&key.0, &key.1), |profile| {
-            profile
-                .status
-                .as_ref()
-                .is_none_or(|status| status.phase != Phase::Done)
-        })
-        .await;
-    if let Err(error) = removed {
-        tracing::warn!(%error, "an unfinished profile was not removed");
+    let name = profiles::key(&key.0, &key.1);
+    let removed = own.delete_if::<LoadLatencyProfile>(&name, |profile| {
+        profile
+            .status
+            .as_ref()
+            .is_none_or(|status| status.phase != Phase::Done)
+    });
+    if let Err(error) = within(removed).await {
+        tracing::warn!(%error, category = error.category(), "an unfinished profile was not removed");
     }
 }
 
@@ -156,7 +192,6 @@ mod tests {
     use kube::Client;
     use kube::client::Body;
     use msars_api::crd::LoadLatencyProfileSpec;
-    use msars_domain::ObjectKey;
 
     use super::*;
 
@@ -207,6 +242,79 @@ mod tests {
             }
         });
         (Client::new(service, "shop"), said)
+    }
+
+    /// A client of a server that answers with these codes, one after the other, and then as if all were well; what it
+    /// was asked.
+    fn shaky(
+        object: &LoadLatencyProfile,
+        codes: &'static [u16],
+    ) -> (Client, Arc<Mutex<Vec<Method>>>) {
+        let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (seen, stored) = (Arc::clone(&asked), serde_json::to_vec(object).unwrap());
+        let mut codes = codes.iter().copied();
+        tokio::spawn(async move {
+            while let Some((request, answer)) = handle.next_request().await {
+                seen.lock().unwrap().push(request.method().clone());
+                let code = codes.next().unwrap_or(200);
+                let body = if code == 200 {
+                    stored.clone()
+                } else {
+                    let status = serde_json::json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
+                        "code": code, "message": "away", "reason": "x"});
+                    status.to_string().into_bytes()
+                };
+                let body = Body::from(body);
+                answer.send_response(Response::builder().status(code).body(body).unwrap());
+            }
+        });
+        (Client::new(service, "shop"), asked)
+    }
+
+    #[tokio::test]
+    async fn a_finding_outlives_a_moment_without_an_api_server() {
+        let key: Key = (ObjectKey::new("shop", "catalogue"), "r2".into());
+        let (object, name) = (object(&key), profiles::key(&key.0, &key.1));
+        let (get, put, post) = (Method::GET, Method::PUT, Method::POST);
+        let later = Timestamp::from_second(60).unwrap();
+        let table: [(&[u16], Timestamp, bool, &[&Method]); 6] = [
+            (&[], later, true, &[&get, &put]),
+            (&[503], later, true, &[&get, &get, &put]),
+            (&[200, 429], later, true, &[&get, &put, &get, &put]),
+            (&[404], later, true, &[&get, &post, &get, &put]),
+            (&[403], later, false, &[&get]),
+            (&[503], now(), false, &[&get]),
+        ];
+        for (codes, until, wanted, asks) in table {
+            let (client, asked) = shaky(&object, codes);
+            let own = Own::new(client, "test");
+            let ended = persist(&own, &object, &name, |_profile| {}, (now, until)).await;
+            assert_eq!(ended.is_ok(), wanted, "{codes:?}: {ended:?}");
+            let asked = asked.lock().unwrap().clone();
+            assert_eq!(asked.iter().collect::<Vec<_>>(), asks, "{codes:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_object_is_made_though_the_first_try_fails() {
+        let key: Key = (ObjectKey::new("shop", "catalogue"), "r2".into());
+        let object = object(&key);
+        let (client, asked) = shaky(&object, &[503]);
+        let own = Own::new(client, "test");
+        let (progress, seen) = watch::channel(Progress::Starting);
+        let job = async {
+            while asked.lock().unwrap().len() < 4 {
+                tokio::time::sleep(PAUSE / 10).await;
+            }
+            drop(progress);
+        };
+        tokio::join!(job, follow(&own, &object, &key, seen, now));
+        let asked = asked.lock().unwrap().clone();
+        assert_eq!(
+            asked,
+            [Method::POST, Method::POST, Method::GET, Method::PUT]
+        );
     }
 
     #[tokio::test]

@@ -111,6 +111,9 @@ pub enum JobError {
         /// What happened.
         message: String,
     },
+    /// What was found could not be written.
+    #[error("the profile could not be stored: {0}")]
+    Store(String),
     /// The job's task ended without an outcome: a defect.
     #[error("the profile broke off, which is a defect that the controller's log shows: {0}")]
     BrokenOff(String),
@@ -128,7 +131,7 @@ impl From<&JobError> for ProfileOutcome {
             JobError::Evicted(_) => Self::Evicted,
             JobError::Callee(_) | JobError::CalleeFull(_) => Self::Callee,
             JobError::Nothing(_) => Self::Nothing,
-            JobError::Apply(_) => Self::Write,
+            JobError::Apply(_) | JobError::Store(_) => Self::Write,
             JobError::Read { .. } => Self::Read,
             JobError::BrokenOff(_) => Self::BrokenOff,
         }
@@ -147,6 +150,7 @@ impl JobError {
             Self::Nothing(_) => "NothingMeasured",
             Self::Apply(error) => error.category(),
             Self::Read { .. } => "ReadFailed",
+            Self::Store(_) => "NotStored",
             Self::BrokenOff(_) => "BrokenOff",
             Self::Stopped => "Stopped",
         }
@@ -159,9 +163,11 @@ impl JobError {
             Self::NotReady { .. } => Trouble::NotReady,
             Self::Evicted(_) => Trouble::Evicted,
             Self::Callee(_) | Self::CalleeFull(_) => Trouble::Callee,
-            Self::Nothing(_) | Self::Apply(_) | Self::Read { .. } | Self::BrokenOff(_) => {
-                Trouble::Errors
-            }
+            Self::Nothing(_)
+            | Self::Apply(_)
+            | Self::Read { .. }
+            | Self::Store(_)
+            | Self::BrokenOff(_) => Trouble::Errors,
             Self::Stopped => return None,
         })
     }
@@ -190,6 +196,7 @@ mod tests {
             (JobError::CalleeFull(text()), Some(Trouble::Callee)),
             (JobError::Nothing(text()), Some(Trouble::Errors)),
             (read, Some(Trouble::Errors)),
+            (JobError::Store(text()), Some(Trouble::Errors)),
             (JobError::BrokenOff(text()), Some(Trouble::Errors)),
             (JobError::Stopped, None),
         ] {

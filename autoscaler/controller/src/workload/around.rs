@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use msars_api::annotations::Adopt;
 use msars_api::crd::SloAutoscaler;
 use msars_domain::ObjectKey;
@@ -55,6 +55,18 @@ pub(super) async fn due(ticks: &mut Interval, board: &Board) {
     }
 }
 
+/// When the status of a workload counts as written last at the start of a leader: thousands of them would else fall due in
+/// the same tick, every time.
+fn spread(workload: &ObjectKey, now: Timestamp) -> Timestamp {
+    let bytes = workload.namespace.bytes().chain(workload.name.bytes());
+    let sum = bytes.fold(0_u64, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(byte.into())
+    });
+    let early = sum % status::EVERY_S as u64;
+    let early = SignedDuration::from_secs(early.cast_signed());
+    now.checked_sub(early).unwrap_or(now)
+}
+
 impl Workloads {
     /// Autoscalers that may be adopted.
     pub(super) fn found(&self, workload: &Workload) -> Vec<Hpa> {
@@ -92,7 +104,7 @@ impl Workloads {
         let fresh = || Memory {
             uid: workload.uid.clone(),
             state: status::remembered(autoscaler.status.as_ref(), now),
-            written: now,
+            written: spread(&workload.key, now),
             history: History::default(),
             before: Before::default(),
             kept: Kept::default(),

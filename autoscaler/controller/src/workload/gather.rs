@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use msars_api::annotations::Mode;
-use msars_api::crd::{ServiceLevelObjective, SloAutoscaler};
+use msars_api::crd::{ServiceBudget, ServiceLevelObjective, SloAutoscaler};
 use msars_domain::{
     CpuBounds, CpuSize, MilliCpu, Millis, ObjectKey, Observation, Percentile, PodState, RateSample,
     Signals, Wishes,
@@ -19,6 +19,7 @@ use super::revisions::revisions;
 use super::takeover::rehearses;
 use super::{behavior::behavior, pod, rivals, room};
 use crate::autoscalers;
+use crate::objective::assemble::aims;
 use crate::pods::{Serving, shadow};
 use crate::profiles::{self, Known};
 use crate::world::Workload;
@@ -42,34 +43,58 @@ pub type Budgets = BTreeMap<(ObjectKey, String), Budget>;
 
 /// Reads all objectives' splits.
 pub fn budgets(objectives: &[Arc<ServiceLevelObjective>]) -> Budgets {
+    budgets_of(objectives, |_| true)
+}
+
+/// Of some workloads. What an unprofiled revision takes is no aim where another one has a budget: then that counts.
+fn budgets_of(
+    objectives: &[Arc<ServiceLevelObjective>],
+    wanted: impl Fn(&ObjectKey) -> bool,
+) -> Budgets {
+    let found: Vec<_> = objectives
+        .iter()
+        .flat_map(|slo| given(slo))
+        .filter(|(key, ..)| wanted(key))
+        .collect();
+    let mut aimed: BTreeMap<&ObjectKey, Budget> = BTreeMap::new();
+    for (key, _, budget) in found.iter().filter(|(_, service, _)| aims(service)) {
+        let kept = aimed.entry(key).or_insert(*budget);
+        *kept = tighter(*kept, *budget);
+    }
     let mut out = Budgets::new();
-    for slo in objectives {
-        let Some(namespace) = slo.metadata.namespace.as_deref() else {
-            continue;
-        };
-        let Ok(percentile) = Percentile::new(slo.spec.percentile / 100.0) else {
-            continue;
-        };
-        let chains = slo.status.iter().flat_map(|status| &status.chains);
-        for service in chains.flat_map(|chain| &chain.services) {
-            let Ok(ms) = Millis::new(service.budget_ms) else {
-                continue;
-            };
-            let key = ObjectKey::new(namespace, &service.workload);
-            let budget = Budget { ms, percentile };
-            out.entry((key, service.revision.clone()))
-                .and_modify(|kept| {
-                    if ms < kept.ms {
-                        *kept = budget;
-                    }
-                })
-                .or_insert(budget);
-        }
+    for (key, service, budget) in &found {
+        let other = aimed.get(key).filter(|_| !aims(service));
+        let budget = *other.unwrap_or(budget);
+        let kept = out
+            .entry((key.clone(), service.revision.clone()))
+            .or_insert(budget);
+        *kept = tighter(*kept, budget);
     }
     out
 }
 
-/// The percentile of the objective that covers a workload, and p99 without one.
+/// What an objective's split gives, by workload.
+fn given(slo: &ServiceLevelObjective) -> impl Iterator<Item = (ObjectKey, &ServiceBudget, Budget)> {
+    let percentile = Percentile::new(slo.spec.percentile / 100.0).ok();
+    let place = slo.metadata.namespace.as_deref().zip(percentile);
+    let chains = slo.status.iter().flat_map(|status| &status.chains);
+    let services = chains.flat_map(|chain| &chain.services);
+    services.filter_map(move |service| {
+        let (namespace, percentile) = place?;
+        let ms = Millis::new(service.budget_ms).ok()?;
+        let key = ObjectKey::new(namespace, &service.workload);
+        Some((key, service, Budget { ms, percentile }))
+    })
+}
+
+/// The tighter of two, and of equal ones that of the stricter percentile, so that no order of objectives counts.
+fn tighter(one: Budget, other: Budget) -> Budget {
+    let rank = |budget: Budget| (budget.ms.get(), -budget.percentile.get());
+    if rank(other) < rank(one) { other } else { one }
+}
+
+/// The percentile of a workload's tightest budget; without one the strictest of the objectives that cover it, and p99
+/// without any.
 pub fn percentile(
     objectives: &[Arc<ServiceLevelObjective>],
     workload: &Workload,
@@ -78,12 +103,18 @@ pub fn percentile(
         slo.metadata.namespace.as_deref() == Some(&workload.key.namespace)
             && slo.spec.application == workload.application()
     };
-    let found = objectives.iter().find(covers);
-    let share = found.map_or(USUAL, |slo| slo.spec.percentile / 100.0);
+    let own = budgets_of(objectives, |key| *key == workload.key);
+    if let Some(budget) = own.into_values().reduce(tighter) {
+        return Some(budget.percentile);
+    }
     // A spoilt objective counts as none.
-    Percentile::new(share)
-        .or_else(|_| Percentile::new(USUAL))
-        .ok()
+    let found = objectives
+        .iter()
+        .filter(covers)
+        .filter_map(|slo| Percentile::new(slo.spec.percentile / 100.0).ok());
+    found
+        .reduce(|a, b| if b > a { b } else { a })
+        .or_else(|| Percentile::new(USUAL).ok())
 }
 
 /// Namespaces in which a shadow pod runs: their windows hold its load.
@@ -224,7 +255,7 @@ pub fn pods(workload: &Workload, serving: &[Serving], container: &str) -> Vec<Po
             let revision = workload
                 .owned
                 .iter()
-                .find(|(_, owned)| &owned.pod_template_hash == hash)
+                .find(|(_, owned)| owned.pod_template_hashes.contains(hash))
                 .map_or(hash.as_str(), |(revision, _)| revision);
             pod::state(&found.pod, container, revision, found.ready_since.is_some())
         })
@@ -268,4 +299,81 @@ pub(super) fn rolling(workload: &Workload) -> bool {
     let generation = number("/metadata/generation").unwrap_or(0);
     let seen = number("/status/observedGeneration").unwrap_or(generation);
     workload.held() || seen < generation || replicas > updated
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// An objective at a percentile that gives revisions of carts budgets, each with its source.
+    fn objective(percentile: f64, given: &[(&str, f64, &str)]) -> Arc<ServiceLevelObjective> {
+        let service = |(revision, ms, source): &(&str, f64, &str)| {
+            json!({"workload": "carts", "revision": revision, "budgetMs": ms, "sharePercent": 10.0,
+                "sizeMilli": 200, "replicas": 2, "source": source})
+        };
+        let services: Vec<Value> = given.iter().map(service).collect();
+        let slo = json!({
+            "apiVersion": "msars.io/v1alpha1", "kind": "ServiceLevelObjective",
+            "metadata": {"namespace": "shop", "name": "front-end"},
+            "spec": {"application": "shop", "entry": "front-end", "percentile": percentile, "latencyMs": 400.0},
+            "status": {"chains": [{"name": "browse", "method": "dp", "reason": "", "tailFactor": 1.0,
+                "feasible": true, "tookMs": 1.0, "at": "", "services": services}]},
+        });
+        Arc::new(serde_json::from_value(slo).unwrap())
+    }
+
+    fn carts() -> Workload {
+        let object = json!({
+            "metadata": {"namespace": "shop", "name": "carts", "uid": "d1",
+                "annotations": {"msars.io/mode": "auto", "msars.io/application": "shop"}},
+            "spec": {"template": {"spec": {"containers": [{"name": "app", "image": "i"}]}}},
+        });
+        Workload::read(object, true, &[]).unwrap().0
+    }
+
+    /// Revision, budget and percentile.
+    fn read(objectives: &[Arc<ServiceLevelObjective>]) -> Vec<(String, f64, f64)> {
+        budgets(objectives)
+            .into_iter()
+            .map(|((_, revision), budget)| (revision, budget.ms.get(), budget.percentile.get()))
+            .collect()
+    }
+
+    #[test]
+    fn what_an_unprofiled_revision_takes_is_a_budget_only_where_no_other_is_known() {
+        let taken = ("v2", 15.0, "observed");
+        for (given, wanted) in [
+            (&[taken][..], 15.0),
+            (&[taken, ("v1", 80.0, "profile")], 80.0),
+            (&[taken, ("v2", 80.0, "earlier")], 80.0),
+            (&[("v2", 10.0, "passive"), taken], 10.0),
+        ] {
+            let one = read(&[objective(99.0, given)]);
+            let v2 = one.iter().find(|(revision, ..)| revision == "v2");
+            assert_eq!(v2.map(|(_, ms, _)| *ms), Some(wanted), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn the_percentile_is_that_of_the_tightest_budget_in_whatever_order() {
+        let workload = carts();
+        for (one, other, wanted) in [
+            ((99.0, 80.0), (95.0, 20.0), 0.95),
+            ((99.0, 20.0), (95.0, 80.0), 0.99),
+            ((99.0, 20.0), (95.0, 20.0), 0.99),
+        ] {
+            let made = |(percentile, ms)| objective(percentile, &[("v1", ms, "profile")]);
+            for all in [[made(one), made(other)], [made(other), made(one)]] {
+                assert_eq!(read(&all), [("v1".to_owned(), 20.0, wanted)]);
+                assert_eq!(percentile(&all, &workload), Percentile::new(wanted).ok());
+            }
+        }
+        // Not split yet: the strictest that covers it.
+        for all in [[99.0, 95.0], [95.0, 99.0]] {
+            let all = all.map(|percentile| objective(percentile, &[]));
+            assert_eq!(percentile(&all, &workload), Percentile::new(0.99).ok());
+        }
+    }
 }

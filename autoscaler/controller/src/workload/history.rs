@@ -73,6 +73,7 @@ mod tests {
             workload: ObjectKey::new("shop", "carts"),
             rate: reading(rate),
             peak_rate: reading(peak),
+            rate_at_least: None,
             request_quantile: nothing.clone(),
             self_quantile: nothing.clone(),
             callee_wait: nothing,

@@ -24,6 +24,8 @@ use crate::world::{Workload, hpa};
 pub(super) enum Why {
     /// It wants its own autoscaler back, and stays in our reach.
     Returns,
+    /// It only asks for recommendations from now on, and stays in our reach: new pods get the template's size again.
+    StepsBack,
     /// It opted out.
     OptedOut,
     /// The product goes. Where not everything could be done, all is remembered for whoever drains again.
@@ -59,7 +61,8 @@ const FOLLOWS: &str = "another replica leads by now: kubectl -n msars-system sca
 
 impl Workloads {
     /// Leaves every workload that has a memory, or whose autoscaler was taken over, and that is no longer in our
-    /// reach; and those that stay in our reach but want their autoscaler back, which are then no longer in `workloads`.
+    /// reach; and those that stay in our reach but want their autoscaler back, or act no more, which are then no longer in
+    /// `workloads`.
     pub(super) async fn leave(
         &mut self,
         workloads: &mut BTreeMap<ObjectKey, Workload>,
@@ -91,17 +94,15 @@ impl Workloads {
             }
         }
         for (key, autoscaler) in autoscalers {
-            let wants_back = |workload: &&Workload| {
-                let adopts = workload.settings.adopt == Adopt::Hpa;
-                stored(autoscaler).is_some() && !(adopts && gather::acts(workload, autoscaler))
-            };
-            let Some(workload) = workloads.get(key).filter(wants_back).cloned() else {
+            let Some((workload, why)) = workloads.get(key).and_then(|workload| {
+                Some((workload.clone(), self.parts(workload, autoscaler, now)?))
+            }) else {
                 continue;
             };
             let parting = Parting {
                 workload: &workload,
                 autoscaler,
-                why: Why::Returns,
+                why,
                 now,
             };
             // Until its autoscaler is there, it is scaled as before.
@@ -109,6 +110,27 @@ impl Workloads {
                 workloads.remove(key);
             }
         }
+    }
+
+    /// Why a workload in our reach is to be left, if it is.
+    fn parts(
+        &self,
+        workload: &Workload,
+        autoscaler: &SloAutoscaler,
+        now: Timestamp,
+    ) -> Option<Why> {
+        let acts = gather::acts(workload, autoscaler);
+        if stored(autoscaler).is_some() {
+            let adopts = workload.settings.adopt == Adopt::Hpa;
+            return (!(adopts && acts)).then_some(Why::Returns);
+        }
+        let sized = || match self.memory.get(&workload.key) {
+            Some(memory) => memory.state.size.is_some(),
+            None => status::remembered(autoscaler.status.as_ref(), now)
+                .size
+                .is_some(),
+        };
+        (!acts && sized()).then_some(Why::StepsBack)
     }
 
     /// Leaves one workload by `signals`, or the last ones known. Every write is made only while this replica leads.
@@ -135,8 +157,8 @@ impl Workloads {
         let Parting {
             workload,
             autoscaler,
+            why,
             now,
-            ..
         } = parting;
         let remembered = self.memory.remove(&workload.key);
         let state = match &remembered {
@@ -147,7 +169,9 @@ impl Workloads {
         let signals = signals
             .or_else(|| last.map(|last| last.seen.signals))
             .unwrap_or_else(|| blind(&workload.key));
-        let seen = self.last_look(workload, autoscaler, signals)?;
+        let mut seen = self.last_look(workload, autoscaler, signals)?;
+        // It was sized by us, whatever its autoscaler says by now.
+        seen.wishes.acts |= why == Why::StepsBack;
         Some(leave(now, &seen, &state, self.engine.limits()))
     }
 
@@ -183,7 +207,7 @@ impl Workloads {
             left.wrong.push(short.to_string());
         }
         let stays = |left: &Left| why == Why::Drains && !left.wrong.is_empty();
-        if why != Why::Returns && !stays(left) {
+        if !matches!(why, Why::Returns | Why::StepsBack) && !stays(left) {
             led()?;
             self.switch_off(workload, autoscaler).await?;
         }
@@ -327,6 +351,7 @@ pub fn blind(workload: &ObjectKey) -> Signals {
         workload: workload.clone(),
         rate: none(),
         peak_rate: none(),
+        rate_at_least: None,
         request_quantile: none(),
         self_quantile: none(),
         callee_wait: none(),

@@ -1,6 +1,6 @@
 //! The revisions of a workload that a decision must think of. Pure.
 
-use msars_domain::{ObjectKey, Percentile, RevisionState};
+use msars_domain::{Percentile, RevisionState};
 use msars_observe::Revision;
 
 use super::gather::Around;
@@ -21,10 +21,11 @@ pub fn revisions(
             .get(&(workload.key.clone(), revision.to_owned()))
     };
     let of_shape = || {
-        let same = |((key, _), (shape, _)): &(&(ObjectKey, String), &(String, Known))| {
-            *key == workload.key && *shape == workload.shape
-        };
-        around.known.iter().find(same).map(|(_, found)| found)
+        let first = (workload.key.clone(), String::new());
+        let own = around.known.range(first..);
+        let own = own.take_while(|((key, _), _)| *key == workload.key);
+        own.map(|(_, found)| found)
+            .find(|(shape, _)| *shape == workload.shape)
     };
     let state = |revision: &str| {
         let current = revision == workload.revision;
@@ -74,7 +75,10 @@ fn live_ratio(
     known: &Known,
     live: &[&Revision],
 ) -> Option<f64> {
-    let hash = &workload.owned.get(revision)?.pod_template_hash;
-    let found = live.iter().find(|found| &found.revision == hash)?;
+    let hashes = &workload.owned.get(revision)?.pod_template_hashes;
+    let found = live.iter().filter(|found| hashes.contains(&found.revision));
+    // Of two ReplicaSets, in a restart, the one that serves more.
+    let served = |found: &&&Revision| found.rate.value().map_or(0.0, |rate| rate.get());
+    let found = found.max_by(|a, b| served(a).total_cmp(&served(b)))?;
     work::ratio(&found.cpu_cores, &found.rate, known)
 }

@@ -7,28 +7,21 @@ use msars_api::names::{FIELD_MANAGER, HANDOVER_MANAGER};
 use msars_domain::{ObjectKey, Rival};
 use serde_json::{Value, json};
 
-use crate::world::hpa;
 use crate::world::optional::{SCALED_OBJECT, VPA};
 use crate::world::scalers::Scalers;
 
 /// The first other autoscaler of a Deployment; the HorizontalPodAutoscaler, which alone can be taken over, comes last.
 pub fn rival(all: &Scalers, workload: &ObjectKey) -> Option<Rival> {
-    let hpa = || hpa::of(&all.hpas, workload).next();
+    let hpa = || all.hpas.at(workload).first();
     beside(all, workload).or_else(|| Some(named("HorizontalPodAutoscaler", hpa()?)))
 }
 
 /// The first one that cannot be taken over: a ScaledObject, paused or not, or a VerticalPodAutoscaler that acts.
 pub fn beside(all: &Scalers, workload: &ObjectKey) -> Option<Rival> {
-    let scaled = all
-        .scaled_objects
-        .iter()
-        .find(|object| hpa::targets(object, "scaleTargetRef", workload))
-        .map(|object| named(SCALED_OBJECT.kind, object));
+    let scaled = all.scaled_objects.at(workload).first();
+    let scaled = scaled.map(|object| named(SCALED_OBJECT.kind, object));
     let sized = || {
-        let vpa = all
-            .vpas
-            .iter()
-            .find(|object| hpa::targets(object, "targetRef", workload) && acts(object))?;
+        let vpa = all.vpas.at(workload).iter().find(|object| acts(object))?;
         Some(named(VPA.kind, vpa))
     };
     scaled.or_else(sized)
@@ -160,18 +153,15 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::world::hpa::Targeted;
 
     /// Objects whose reference of this name is `target`.
-    fn one(
-        namespace: &str,
-        reference: &str,
-        target: &Value,
-        more: &Value,
-    ) -> Vec<Arc<DynamicObject>> {
+    fn one(namespace: &str, reference: &str, target: &Value, more: &Value) -> Targeted {
         let mut object =
             json!({"metadata": {"namespace": namespace, "name": "other"}, "spec": more});
         object["spec"][reference] = target.clone();
-        vec![Arc::new(serde_json::from_value(object).unwrap())]
+        let object = Arc::new(serde_json::from_value(object).unwrap());
+        Targeted::by(vec![object], reference)
     }
 
     fn target(api: &str, kind: &str, name: &str) -> Value {
@@ -249,8 +239,12 @@ mod tests {
             (json!({"name": "orders"}), false),
             (target("apps/v1", "StatefulSet", "carts"), false),
         ] {
-            for hpas in [Vec::new(), hpas.clone()] {
-                let by_hpa = !hpas.is_empty();
+            for by_hpa in [false, true] {
+                let hpas = if by_hpa {
+                    hpas.clone()
+                } else {
+                    Targeted::default()
+                };
                 let all = Scalers {
                     scaled_objects: one("shop", "scaleTargetRef", &reference, &json!({})),
                     hpas,

@@ -43,8 +43,13 @@ impl Before {
                 SignedDuration::try_from(whole).is_ok_and(|whole| since <= whole)
             })
         };
-        if within(windows.short) {
+        if within(windows.rate()) {
             lower(&mut signals.rate, self.rate);
+            if let (Some(least), Some(before)) = (&mut signals.rate_at_least, self.rate)
+                && least.rate > before
+            {
+                least.rate = before;
+            }
         } else {
             self.rate = signals.rate.value().copied().or(self.rate);
         }
@@ -76,6 +81,7 @@ mod tests {
             workload: ObjectKey::new("shop", "carts"),
             rate: known(rate),
             peak_rate: known(peak),
+            rate_at_least: None,
             request_quantile: nothing.clone(),
             self_quantile: nothing.clone(),
             callee_wait: nothing,

@@ -152,6 +152,7 @@ fn signals(rate: f64) -> Signals {
         workload: key(),
         rate: seen(rate),
         peak_rate: seen(rate),
+        rate_at_least: None,
         request_quantile: ms(12.0),
         self_quantile: ms(12.0),
         callee_wait: ms(0.0),

@@ -231,24 +231,28 @@ impl Workloads {
         }
     }
 
+    /// What changes a workload comes first: with thousands of them, statuses alone take seconds.
     fn tasks(&self, tick: &Tick, due: Vec<Due>, decisions: Vec<Option<Decision>>) -> Vec<Task> {
         let made = due.into_iter().zip(decisions).enumerate();
-        made.filter_map(|(index, (due, decision))| {
-            let decision = decision?;
-            tracing::debug!(decision = decision.explain(), "decided");
-            Some(Task {
-                found: self.found(&due.workload),
-                reach: self.reached(&due.workload),
-                workload: due.workload,
-                autoscaler: due.autoscaler,
-                seen: tick.observations.get(index)?.clone(),
-                before: tick.states.get(index)?.clone(),
-                decision,
-                old: due.old,
-                now: tick.now,
+        let mut tasks: Vec<Task> = made
+            .filter_map(|(index, (due, decision))| {
+                let decision = decision?;
+                tracing::debug!(decision = decision.explain(), "decided");
+                Some(Task {
+                    found: self.found(&due.workload),
+                    reach: self.reached(&due.workload),
+                    workload: due.workload,
+                    autoscaler: due.autoscaler,
+                    seen: tick.observations.get(index)?.clone(),
+                    before: tick.states.get(index)?.clone(),
+                    decision,
+                    old: due.old,
+                    now: tick.now,
+                })
             })
-        })
-        .collect()
+            .collect();
+        tasks.sort_by_key(|task| task.decision.actions.is_empty());
+        tasks
     }
 }
 

@@ -1,6 +1,6 @@
 //! An opted-in Deployment with its ReplicaSets, read once. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -23,12 +23,12 @@ pub(crate) enum Opted {
     Out,
 }
 
-/// An owned ReplicaSet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The owned ReplicaSets of one revision: a restart makes another one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Owned {
-    /// Its `pod-template-hash`.
-    pub pod_template_hash: String,
-    /// Its replicas.
+    /// The `pod-template-hash` of each.
+    pub pod_template_hashes: BTreeSet<String>,
+    /// Their replicas together.
     pub replicas: u64,
 }
 
@@ -77,6 +77,23 @@ pub struct Workload {
     pub behavior: Option<HorizontalPodAutoscalerBehavior>,
 }
 
+fn owned(sets: &[Arc<DynamicObject>]) -> BTreeMap<String, Owned> {
+    let mut all: BTreeMap<String, Owned> = BTreeMap::new();
+    for set in sets {
+        let Some(template) = set.data.pointer("/spec/template") else {
+            continue;
+        };
+        let label = template.pointer("/metadata/labels/pod-template-hash");
+        if let Some(label) = label.and_then(Value::as_str) {
+            let replicas = set.data.pointer("/status/replicas").and_then(Value::as_u64);
+            let revision = all.entry(revision_hash(template).to_string()).or_default();
+            revision.pod_template_hashes.insert(label.to_owned());
+            revision.replicas += replicas.unwrap_or(0);
+        }
+    }
+    all
+}
+
 impl Workload {
     pub(crate) fn read(
         object: Value,
@@ -92,21 +109,6 @@ impl Workload {
         };
         let template = object.pointer("/spec/template")?;
         let stamps = Stamps::read(&object);
-        let owned = sets
-            .iter()
-            .filter_map(|set| {
-                let template = set.data.pointer("/spec/template")?;
-                let label = template
-                    .pointer("/metadata/labels/pod-template-hash")?
-                    .as_str()?;
-                let replicas = set.data.pointer("/status/replicas").and_then(Value::as_u64);
-                let owned = Owned {
-                    pod_template_hash: label.to_owned(),
-                    replicas: replicas.unwrap_or(0),
-                };
-                Some((revision_hash(template).to_string(), owned))
-            })
-            .collect();
         let found = serving(template);
         let name = found.as_ref().map(|serving| serving.name.to_owned());
         let workload = Self {
@@ -128,7 +130,7 @@ impl Workload {
             serving: found.and_then(|serving| Some((serving.name.to_owned(), serving.cpu?))),
             images: images(template),
             behavior: None,
-            owned,
+            owned: owned(sets),
             object,
         };
         Some((workload, opted))

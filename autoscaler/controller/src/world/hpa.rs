@@ -1,5 +1,6 @@
 //! The HorizontalPodAutoscalers of a Deployment as they are stored, and the limits that they give it. Pure.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerBehavior;
@@ -9,26 +10,37 @@ use msars_api::crd::AdoptedAutoscaler;
 use msars_domain::ObjectKey;
 use serde_json::Value;
 
-/// Whether a reference in an object's spec names the Deployment; KEDA's may leave group and kind out.
-pub fn targets(object: &DynamicObject, reference: &str, workload: &ObjectKey) -> bool {
-    let text = |name: &str| {
-        let value = object.data.pointer(&format!("/spec/{reference}/{name}"));
-        value.and_then(Value::as_str).unwrap_or_default()
-    };
+/// The Deployment that a reference in an object's spec names; KEDA's may leave group and kind out.
+fn target(object: &DynamicObject, reference: &str) -> Option<ObjectKey> {
+    let named = object.data.get("spec")?.get(reference)?;
+    let text = |name: &str| named.get(name).and_then(Value::as_str).unwrap_or_default();
     let (group, kind) = (text("apiVersion"), text("kind"));
-    object.metadata.namespace.as_deref() == Some(&workload.namespace)
-        && text("name") == workload.name
-        && (kind.is_empty() || kind == "Deployment")
-        && (group.is_empty() || group.starts_with("apps/"))
+    let deployment = (kind.is_empty() || kind == "Deployment")
+        && (group.is_empty() || group.starts_with("apps/"));
+    let namespace = object.metadata.namespace.as_deref()?;
+    deployment.then(|| ObjectKey::new(namespace, text("name")))
 }
 
-/// The HorizontalPodAutoscalers of a Deployment; KEDA makes one too.
-pub fn of<'a>(
-    all: &'a [Arc<DynamicObject>],
-    workload: &'a ObjectKey,
-) -> impl Iterator<Item = &'a Arc<DynamicObject>> {
-    all.iter()
-        .filter(|hpa| targets(hpa, "scaleTargetRef", workload))
+/// Objects by the Deployment that they name: with thousands of each, nobody looks through all of them for every one.
+#[derive(Debug, Clone, Default)]
+pub struct Targeted(BTreeMap<ObjectKey, Vec<Arc<DynamicObject>>>);
+
+impl Targeted {
+    /// By the reference of this name in their spec.
+    pub fn by(objects: Vec<Arc<DynamicObject>>, reference: &str) -> Self {
+        let mut all: BTreeMap<ObjectKey, Vec<Arc<DynamicObject>>> = BTreeMap::new();
+        for object in objects {
+            if let Some(key) = target(&object, reference) {
+                all.entry(key).or_default().push(object);
+            }
+        }
+        Self(all)
+    }
+
+    /// Those of a Deployment.
+    pub fn at(&self, workload: &ObjectKey) -> &[Arc<DynamicObject>] {
+        self.0.get(workload).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// A HorizontalPodAutoscaler of the workload.
@@ -72,11 +84,10 @@ impl Hpa {
     }
 }
 
-/// The HorizontalPodAutoscalers of a workload.
-pub fn found(all: &[Arc<DynamicObject>], workload: &ObjectKey) -> Vec<Hpa> {
-    of(all, workload)
-        .filter_map(|object| Hpa::read(object))
-        .collect()
+/// The HorizontalPodAutoscalers of a workload; KEDA makes one too.
+pub fn found(all: &Targeted, workload: &ObjectKey) -> Vec<Hpa> {
+    let all = all.at(workload).iter();
+    all.filter_map(|object| Hpa::read(object)).collect()
 }
 
 /// Gives the settings of a workload that asks for it the limits of its autoscaler, or of the one that was taken over,

@@ -13,6 +13,8 @@ use tokio::sync::{Notify, watch};
 
 /// Between two looks for the kind.
 const EVERY: Duration = Duration::from_mins(1);
+/// Before the first answer.
+const SOON: Duration = Duration::from_secs(2);
 /// Longest time of one look.
 const WITHIN: Duration = Duration::from_secs(10);
 
@@ -54,7 +56,7 @@ enum Look {
     /// Not looked yet.
     #[default]
     Before,
-    /// The API server does not offer it, or did not say.
+    /// The API server does not offer it.
     Absent,
     There(Watched<DynamicObject>),
 }
@@ -107,10 +109,18 @@ fn optional(
     let task = async move {
         let keeps = async {
             loop {
-                if offered(&client, kind).await != Some(true) {
-                    look.send_replace(Look::Absent);
-                    tokio::time::sleep(every).await;
-                    continue;
+                match offered(&client, kind).await {
+                    Offer::Yes => {}
+                    // Nothing settles on what was not answered, and it is asked again soon.
+                    Offer::Unanswered if matches!(*look.borrow(), Look::Before) => {
+                        tokio::time::sleep(every.min(SOON)).await;
+                        continue;
+                    }
+                    Offer::No | Offer::Refused | Offer::Unanswered => {
+                        look.send_replace(Look::Absent);
+                        tokio::time::sleep(every).await;
+                        continue;
+                    }
                 }
                 tracing::info!(kind = kind.kind, "this cluster has the kind: watched");
                 let id = GroupVersionKind::gvk(kind.group, kind.version, kind.kind);
@@ -146,26 +156,44 @@ fn optional(
 async fn gone(client: &Client, kind: Kind, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
-        if offered(client, kind).await == Some(false) {
+        if offered(client, kind).await == Offer::No {
             return;
         }
     }
 }
 
-/// Whether the API server offers a kind; `None` without an answer.
-async fn offered(client: &Client, kind: Kind) -> Option<bool> {
+/// What the API server says of a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Offer {
+    Yes,
+    No,
+    /// It says nothing of it, and would say the same again.
+    Refused,
+    /// It was away or busy.
+    Unanswered,
+}
+
+/// Whether the API server offers a kind.
+async fn offered(client: &Client, kind: Kind) -> Offer {
     let group = format!("{}/{}", kind.group, kind.version);
     let asked = client.list_api_group_resources(&group);
     match tokio::time::timeout(WITHIN, asked).await {
-        Ok(Ok(list)) => Some(list.resources.iter().any(|found| found.name == kind.plural)),
-        Ok(Err(kube::Error::Api(status))) if status.code == 404 => Some(false),
+        Ok(Ok(list)) if list.resources.iter().any(|found| found.name == kind.plural) => Offer::Yes,
+        Ok(Ok(_)) => Offer::No,
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 => Offer::No,
         Ok(Err(error)) => {
             tracing::warn!(%error, kind = kind.kind, "whether this cluster has the kind is not known");
-            None
+            match error {
+                kube::Error::Api(status) if status.code == 429 || status.code >= 500 => {
+                    Offer::Unanswered
+                }
+                kube::Error::HyperError(_) | kube::Error::Service(_) => Offer::Unanswered,
+                _ => Offer::Refused,
+            }
         }
         Err(_elapsed) => {
             tracing::warn!(kind = kind.kind, within = ?WITHIN, "whether this cluster has the kind was not answered");
-            None
+            Offer::Unanswered
         }
     }
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::DynamicObject;
 use msars_api::annotations::Adopt;
 use msars_api::names;
 
+use super::hpa::Targeted;
 use super::{Workload, World, hpa};
 use crate::autoscalers::Targets;
 
@@ -14,25 +14,25 @@ use crate::autoscalers::Targets;
 #[derive(Debug, Clone, Default)]
 pub struct Scalers {
     /// HorizontalPodAutoscalers.
-    pub hpas: Vec<Arc<DynamicObject>>,
+    pub hpas: Targeted,
     /// VerticalPodAutoscalers, where the cluster has them.
-    pub vpas: Vec<Arc<DynamicObject>>,
+    pub vpas: Targeted,
     /// KEDA's ScaledObjects, where the cluster has them.
-    pub scaled_objects: Vec<Arc<DynamicObject>>,
+    pub scaled_objects: Targeted,
 }
 
 impl World {
     /// All HorizontalPodAutoscalers.
-    pub fn hpas(&self) -> Vec<Arc<DynamicObject>> {
-        self.hpas.all()
+    pub fn hpas(&self) -> Targeted {
+        Targeted::by(self.hpas.all(), "scaleTargetRef")
     }
 
     /// All objects of others that scale Deployments.
     pub fn scalers(&self) -> Scalers {
         Scalers {
-            hpas: self.hpas.all(),
-            vpas: self.vpas.all(),
-            scaled_objects: self.scaled_objects.all(),
+            hpas: self.hpas(),
+            vpas: Targeted::by(self.vpas.all(), "targetRef"),
+            scaled_objects: Targeted::by(self.scaled_objects.all(), "scaleTargetRef"),
         }
     }
 
@@ -47,12 +47,12 @@ impl World {
     }
 
     /// Names a workload's SloAutoscaler; one that takes over its HorizontalPodAutoscaler has that one's limits.
-    pub(super) fn limit(&self, workload: &mut Workload, targets: &Targets) {
+    pub(super) fn limit(workload: &mut Workload, targets: &Targets, hpas: &Targeted) {
         workload.autoscaler = targets.place(&workload.key);
         if workload.settings.adopt == Adopt::Nothing {
             return;
         }
-        let found = hpa::found(&self.hpas.all(), &workload.key);
+        let found = hpa::found(hpas, &workload.key);
         let stored = targets
             .all(&workload.key)
             .iter()

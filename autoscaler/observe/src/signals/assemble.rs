@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
-use msars_domain::{Millis, ObjectKey, Percentile, Rate, Reading, Signals, Unknown};
+use msars_domain::{Millis, ObjectKey, Percentile, Rate, RateSample, Reading, Signals, Unknown};
 
 use super::coverage::{Coverage, Seen, coverage, mature, seen};
 use super::table::{Table, buckets, key, numbers, problems, rows};
@@ -137,6 +137,7 @@ impl<'a> Round<'a> {
         let signals = Signals {
             workload: workload.clone(),
             rate: reading(rate, cover.and_then(Coverage::rate), Rate::new),
+            rate_at_least: at_least(rate, cover),
             peak_rate: reading(
                 sum(&self.peak, workload, all),
                 cover.and_then(Coverage::all),
@@ -355,6 +356,13 @@ fn sum(
         total = Some(total.unwrap_or(0.0) + value);
     }
     total.ok_or(Unknown::NoSeries)
+}
+
+/// The sum over the pods that were measured, where it is none over all.
+fn at_least(rate: Measured<f64>, cover: Measured<Coverage>) -> Option<RateSample> {
+    let at = cover.ok()?.part()?;
+    let rate = Rate::new(rate.ok()?).ok()?;
+    Some(RateSample { at, rate })
 }
 
 /// A reading out of a value and the time at which it was true. What is wrong with the time explains more than an

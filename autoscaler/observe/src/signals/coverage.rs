@@ -36,6 +36,11 @@ impl Coverage {
         }
     }
 
+    /// The time for a sum of rates that lacks some pods: where there is none over all, it is a lower bound.
+    pub(super) fn part(self) -> Option<Timestamp> {
+        self.rate().is_err().then_some(self.at)
+    }
+
     /// The time for a sum over all pods that does not depend on how old their newest samples are.
     pub(super) fn all(self) -> Result<Timestamp, Unknown> {
         if self.covered == self.expected {

@@ -14,6 +14,7 @@ fn a_healthy_round_is_read_per_workload_and_per_revision() {
     let observed = Case::healthy(3600).observe();
     assert_eq!(observed.problems, []);
     let s = &observed.signals[0];
+    assert_eq!(s.rate_at_least, None);
     near(&plain(&s.rate), 30.0);
     near(&plain(&s.peak_rate), 45.0);
     // 3000 requests, p95 is the 2850th: 1900 lie below 0.2 s, 1100 between 0.2 and 0.4 s.
@@ -99,15 +100,22 @@ fn one_pod_not_scraped_leaves_no_sum_but_half_of_the_pods_speak_for_all() {
     let s = &case.observe().signals[0];
     assert_eq!(plain(&s.rate), unknown(Unknown::Stale));
     assert_eq!(plain(&s.peak_rate), unknown(Unknown::Stale));
+    let least = s
+        .rate_at_least
+        .map(|least| (least.rate.get(), least.at.as_millisecond()));
+    assert_eq!(
+        least,
+        Some((30.0, NOW * 1000 - 9_500)),
+        "what there is of it is a lower bound"
+    );
     assert!(s.request_quantile.value().is_some() && s.error_share.value().is_some());
     case.drop_pod(Ask::Alive, "carts-old-2");
     let s = &case.observe().signals[0];
     assert_eq!(plain(&s.request_quantile), unknown(Unknown::Stale));
     case.drop_pod(Ask::Alive, "carts-new-1");
-    assert_eq!(
-        plain(&case.observe().signals[0].rate),
-        unknown(Unknown::NoSeries)
-    );
+    let s = &case.observe().signals[0];
+    assert_eq!(plain(&s.rate), unknown(Unknown::NoSeries));
+    assert_eq!(s.rate_at_least, None);
 }
 
 #[test]

@@ -150,6 +150,7 @@ impl Dice {
             workload: ObjectKey::new("shop", "catalogue"),
             rate: self.reading(r, now),
             peak_rate: self.reading(peak, now),
+            rate_at_least: None,
             request_quantile: self.reading(m(quantile), now),
             self_quantile: self.reading(m(quantile * 0.6), now),
             callee_wait: self.reading(m(quantile * 0.3), now),

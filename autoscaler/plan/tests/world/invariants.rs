@@ -205,17 +205,21 @@ impl Sum<'_> {
             let kept = !seen.wishes.emergency || self.to >= seen.replicas.min(seen.max_replicas);
             self.check(kept, "nothing shrinks in an emergency");
             let window = seen.behavior.scale_down.stabilization_window_seconds;
-            let rested = |window: u32| {
-                let up = before.last_up;
+            let rested = |up: Option<Timestamp>, window: u32| {
                 up.is_none_or(|at| age(now, at) >= f64::from(window))
             };
             let fewer = self.to < seen.replicas;
+            // More than the maximum go at any time.
+            let over = fewer && self.to >= seen.max_replicas;
             self.check(
-                !fewer || rested(window),
+                !fewer || over || rested(before.last_more, window),
                 "one direction per window, replicas",
             );
             let shorter = window.min(limits.size_down_s);
-            self.check(rested(shorter), "one direction per window, size");
+            self.check(
+                over || rested(before.last_up, shorter),
+                "one direction per window, size",
+            );
             let calm = before.calm_until.is_none_or(|until| until <= now);
             self.check(calm, "calm after an undo");
         }
@@ -223,7 +227,13 @@ impl Sum<'_> {
             self.check(!self.shrunk, "one direction per decision");
             let window = f64::from(seen.behavior.scale_up.stabilization_window_seconds);
             let rested = before.last_down.is_none_or(|at| age(now, at) >= window);
-            self.check(rested, "one direction per window, up");
+            let (to, from) = (self.made.wanted, self.made.current);
+            let to_minimum = to.replicas <= seen.min_replicas && to.size <= from.size;
+            let back = matches!(
+                self.made.reason,
+                Reason::UndoScaleDown { .. } | Reason::RestoreDrop { .. }
+            );
+            self.check(rested || to_minimum || back, "one direction per window, up");
         }
         let kept = floor_kept(now, seen, self.made);
         self.check(kept, "never below the profile's floor when unpromoted");
@@ -251,6 +261,11 @@ impl Sum<'_> {
         let far = |rules, up| furthest(self.now, seen.replicas, &self.before.events, rules, up);
         let up = far(&seen.behavior.scale_up, true);
         let down = far(&seen.behavior.scale_down, false);
+        // The way into the bounds is free.
+        let (up, down) = (
+            up.max(f64::from(seen.min_replicas)),
+            down.min(f64::from(seen.max_replicas)),
+        );
         let paced = f64::from(to) <= up && f64::from(to) >= down;
         self.check(paced, "within the rate policies");
         let extra = i64::from(to.saturating_sub(seen.replicas));

@@ -101,6 +101,7 @@ pub fn plain(now: Timestamp, replicas: u32, load: f64) -> Observation {
             workload: ObjectKey::new("shop", "catalogue"),
             rate: rate(load, now),
             peak_rate: rate(load, now),
+            rate_at_least: None,
             request_quantile: Reading::Known {
                 value: ms(20.0),
                 at: now,

@@ -195,7 +195,8 @@ pub struct ServiceBudget {
     pub size_milli: u32,
     /// Replicas that the split assumes.
     pub replicas: u32,
-    /// What the budget rests on: `profile`, `passive` or `observed`.
+    /// What the budget rests on: `profile`, `passive` or `prior`; of a revision without a profile `earlier`, what the
+    /// workload had before, or where it had none `observed`, what it takes.
     pub source: String,
 }
 

@@ -2,12 +2,13 @@
 
 use anyhow::{Context, Result, ensure};
 use msars_api::annotations::cpu_millis;
+use msars_shop::{Version, mean_work_ms};
 use serde_json::{Value, json};
 
 use crate::bed::Bed;
 use crate::clock::now;
 use crate::patience::{SOON, TICK, slowly, stays};
-use crate::yard::{GREEDY, QUOTED, WALLED, WAVE};
+use crate::yard::{GREEDY, Plot, QUOTED, WALLED, WAVE};
 use crate::{Case, beside, strike};
 
 pub const STRIKES: &[Case] = &[strike(
@@ -30,10 +31,15 @@ pub const BESIDE: &[Case] = &[
 const FILLER: &str = "e2e-filler";
 /// What is left of the node beside it, thousandths of a core: less than any resize of the burst asks for.
 const LEFT: u32 = 2;
-/// The load of the burst, requests per second.
-const BURST: u32 = 140;
 /// A pod that is not ready after so long counts as lost; a tick later its loss would have been answered.
 const LOST: u64 = 60 + TICK;
+
+/// Requests per second that take half as much again as all pods of a plot have CPU for.
+fn too_much(bed: &Bed, plot: &Plot) -> Result<u32> {
+    let fleet = bed.fleets(plot.namespace)?[plot.name()];
+    let all = fleet.replicas as f64 * f64::from(fleet.milli);
+    Ok((1.5 * all / mean_work_ms(plot.role, Version::V1)) as u32)
+}
 
 fn number(value: &Value) -> u32 {
     value.as_str().and_then(cpu_millis).unwrap_or(0)
@@ -100,10 +106,13 @@ fn still(bed: &Bed, pair: &str) -> Result<()> {
 
 fn full(bed: &Bed) -> Result<()> {
     bed.yard()?;
+    bed.calm(&WAVE)?;
+    bed.until_replicas(&WAVE, 2, 180)?;
     bed.settled(&WAVE)?;
     still(bed, "msars.io/pause=true")?;
+    let burst = too_much(bed, &WAVE)?;
     let outcome = fill(bed)
-        .and_then(|()| bed.visit_plot(&WAVE, BURST))
+        .and_then(|()| bed.visit_plot(&WAVE, burst))
         .and_then(|()| without_room(bed));
     bed.must(&["delete", "pod", FILLER, "--ignore-not-found", "--wait"])?;
     still(bed, "msars.io/pause-")?;
@@ -210,8 +219,6 @@ fn infeasible(bed: &Bed) -> Result<()> {
 
 const QUOTA: &str = "e2e-cpu";
 const RANGE: &str = "e2e-sizes";
-/// A load that asks for larger pods, requests per second.
-const LARGER: u32 = 60;
 
 fn walls(bed: &Bed) -> Result<()> {
     quota(bed).and_then(|()| bounded(bed))
@@ -219,7 +226,7 @@ fn walls(bed: &Bed) -> Result<()> {
 
 /// Sizes stay within the namespace's LimitRange, replicas carry the rest.
 fn bounded(bed: &Bed) -> Result<()> {
-    let most = bed.fleets(WALLED)?[QUOTED.name()].milli + 10;
+    let most = bed.fleets(WALLED)?[QUOTED.name()].milli;
     let object = json!({
         "apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": RANGE, "namespace": WALLED},
         "spec": {"limits": [{"type": "Container", "max": {"cpu": format!("{most}m")}}]},
@@ -227,7 +234,8 @@ fn bounded(bed: &Bed) -> Result<()> {
     bed.apply(&object)?;
     let mark = bed.mark_audit()?;
     let before = bed.replicas(&QUOTED)?;
-    let grown = bed.visit_plot(&QUOTED, LARGER).and_then(|()| {
+    let rate = too_much(bed, &QUOTED)?;
+    let grown = bed.visit_plot(&QUOTED, rate).and_then(|()| {
         slowly("more replicas in place of larger pods", 3 * SOON, || {
             let now = bed.replicas(&QUOTED)?;
             Ok((now > before)
@@ -253,7 +261,7 @@ fn bounded(bed: &Bed) -> Result<()> {
         refused.is_empty(),
         "expected: nothing runs into the LimitRange; found: {refused:?}"
     );
-    println!("      {before} → more replicas of at most {most}m");
+    println!("      {before} → more replicas of at most {most}m at {rate}/s");
     Ok(())
 }
 

@@ -5,11 +5,11 @@ use msars_budget::{Latency, TailFactor};
 use msars_domain::{Call, Chain, EdgeKind, MilliCpu, Rate};
 use msars_gate::HoldState;
 
-use super::super::assemble::{Class, request};
+use super::super::assemble::{Class, budgets, request};
 use super::super::force;
 use super::super::live::unknown;
 use super::super::memory::Memory;
-use super::super::solve::members;
+use super::super::solve::{compute, members};
 use super::*;
 use crate::pods::serving;
 
@@ -172,5 +172,64 @@ fn a_pinned_service_is_promised_no_more_than_the_profiled_size_below() {
         };
         let found: Vec<u32> = curve.sizes().iter().map(|table| table.size.0).collect();
         assert_eq!(found, sizes, "{pinned:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_unprofiled_revision_keeps_the_budget_of_the_one_before() {
+    for (stored, objective, wanted, counted) in [
+        // Nothing is known of an earlier one, or only what it took.
+        (None, 400.0, (15.0, "observed"), 15.0),
+        (Some(("observed", 80.0)), 400.0, (15.0, "observed"), 15.0),
+        (Some(("profile", 80.0)), 400.0, (80.0, "earlier"), 80.0),
+        (Some(("earlier", 80.0)), 400.0, (80.0, "earlier"), 80.0),
+        // It takes more than it had: that is counted, and is no budget.
+        (Some(("profile", 10.0)), 400.0, (10.0, "earlier"), 15.0),
+        // There is no room for it any more.
+        (Some(("profile", 80.0)), 50.0, (80.0, "earlier"), 15.0),
+    ] {
+        let mut shop = Shop::default();
+        shop.add(&limited("shop:v2", "200m"));
+        let mut application = application("catalogue", &["catalogue"]);
+        if let Some((source, had)) = stored {
+            let mut slo = (*application.stored).clone();
+            let service = json!({"workload": "catalogue", "revision": "v1", "budgetMs": had, "sharePercent": 20.0,
+                "sizeMilli": 200, "replicas": 2, "source": source});
+            let status = json!({"chains": [{"name": "all", "method": "dp", "reason": "", "tailFactor": 1.0,
+                "feasible": true, "tookMs": 1.0, "at": "", "services": [service]}]});
+            slo.status = serde_json::from_value(status).unwrap();
+            application.stored = Arc::new(slo);
+        }
+        let mut memory = Memory::default();
+        memory.observed.insert("catalogue".into(), ms(15.0));
+        let members = members(&application, &shop.around(), &memory, false);
+        let class = Class {
+            chain: Chain {
+                name: "all".into(),
+                root: Call {
+                    service: "catalogue".into(),
+                    visits: 1.0,
+                    max_visits: 1,
+                    kind: EdgeKind::Sequential,
+                    children: Vec::new(),
+                },
+                percentile: application.percentile,
+            },
+            rate: Rate::new(40.0).unwrap(),
+            objective: ms(objective),
+            tail: TailFactor::ONE,
+        };
+        let (split, _) = compute(&application, &[class], &members, &members, false)
+            .await
+            .unwrap();
+        let case = format!("{stored:?} in {objective} ms");
+        assert!(split.feasible, "{case}: {}", split.reason);
+        assert_eq!(split.services[0].budget, ms(counted), "{case}");
+        let found = budgets(&split, "all", &members);
+        assert_eq!(
+            (found[0].budget_ms, found[0].source.as_str()),
+            wanted,
+            "{case}"
+        );
     }
 }

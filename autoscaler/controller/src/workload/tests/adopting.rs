@@ -8,7 +8,7 @@ use super::super::adopt::{self, Case, Hold, Next};
 use super::super::kept::Kept;
 use super::*;
 use crate::engine::analytic;
-use crate::world::hpa::{self, Hpa};
+use crate::world::hpa::{self, Hpa, Targeted};
 use crate::world::scalers::Scalers;
 
 /// As an API server keeps it, with a field that no type of ours knows.
@@ -34,10 +34,15 @@ pub(super) fn object(hpa: &Value) -> Arc<DynamicObject> {
     Arc::new(serde_json::from_value(hpa.clone()).unwrap())
 }
 
+/// HorizontalPodAutoscalers by what they scale.
+pub(super) fn scaled(all: &[Arc<DynamicObject>]) -> Targeted {
+    Targeted::by(all.to_vec(), "scaleTargetRef")
+}
+
 pub(super) fn hpa(change: impl FnOnce(&mut Value)) -> Hpa {
     let mut hpa = stored_hpa();
     change(&mut hpa);
-    hpa::found(&[object(&hpa)], &key()).remove(0)
+    hpa::found(&scaled(&[object(&hpa)]), &key()).remove(0)
 }
 
 /// What is stored of an autoscaler, at a time of its own.
@@ -227,9 +232,9 @@ pub(super) fn adopting(
     let mut workload = workload(&object, &[replica_set("carts:v1", "h1", 2)]);
     let status = autoscaler.status.as_ref();
     let stored = status.and_then(|status| status.adopted.as_ref());
-    workload.limit(&hpa::found(all, &key()), stored);
+    workload.limit(&hpa::found(&scaled(all), &key()), stored);
     let rivals = Scalers {
-        hpas: all.to_vec(),
+        hpas: scaled(all),
         ..Scalers::default()
     };
     let seen = beside(rate, &workload, autoscaler, rivals);
@@ -325,8 +330,8 @@ fn beside_a_vpa_nothing_is_taken_over() {
     };
     for (mode, taken) in [("Off", true), ("Recreate", false)] {
         let rivals = Scalers {
-            hpas: hpas.to_vec(),
-            vpas: vec![vpa(mode)],
+            hpas: scaled(&hpas),
+            vpas: Targeted::by(vec![vpa(mode)], "targetRef"),
             ..Scalers::default()
         };
         let seen = beside(500.0, &workload, &ours, rivals);

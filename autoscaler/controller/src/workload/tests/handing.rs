@@ -7,7 +7,7 @@ use super::super::hands::{Hands, Task};
 use super::super::reach::Reach;
 use super::super::status;
 use super::acting::Script;
-use super::adopting::{adopting, copy, decided, hpa, object, stored_hpa};
+use super::adopting::{adopting, copy, decided, hpa, object, scaled, stored_hpa};
 use super::*;
 use crate::engine::analytic;
 use crate::metrics::Metrics;
@@ -34,7 +34,7 @@ async fn taken(
     let (workload, seen) = adopting(rate, &autoscaler(), &all);
     let decision = decided(&seen);
     let task = Task {
-        found: hpa::found(&all, &key()),
+        found: hpa::found(&scaled(&all), &key()),
         workload,
         autoscaler: Arc::new(autoscaler()),
         seen,
@@ -140,7 +140,7 @@ async fn what_the_other_one_left_stays_for_the_window_downward() {
     *script.stored.lock().unwrap() = ticks.ours.clone();
     let outcome = hands(&script)
         .carry(Task {
-            found: hpa::found(&all, &key()),
+            found: hpa::found(&scaled(&all), &key()),
             workload,
             autoscaler: Arc::new(ticks.ours.clone()),
             seen,

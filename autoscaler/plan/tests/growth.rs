@@ -1,0 +1,169 @@
+//! What growth waits for and what it does not: bounds, an undo on its way, and a rate that lacks pods.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test: a panic is its way to fail"
+)]
+
+#[path = "world/mod.rs"]
+mod world;
+
+use msars_domain::{MilliCpu, Rate, RateSample, Reading, ScalingPolicy, SelectPolicy, Unknown};
+use msars_plan::{Fleet, Reason, Recommendation, State};
+use world::{Run, after, ms, plain, single, start};
+
+/// Windows and policies that let nothing move, after a move of either direction just now.
+fn stopped(run: &mut Run) {
+    let behavior = &mut run.seen.behavior;
+    for rules in [&mut behavior.scale_up, &mut behavior.scale_down] {
+        rules.stabilization_window_seconds = 300;
+        rules.policies = vec![ScalingPolicy::pods(1, 60)];
+        rules.select_policy = SelectPolicy::Disabled;
+    }
+    let state = &mut run.state;
+    state.last_up = Some(run.now);
+    state.last_more = Some(run.now);
+    state.last_down = Some(run.now);
+}
+
+#[test]
+fn the_bounds_hold_at_once_whatever_windows_and_policies_say() {
+    // (replicas, load, minimum, maximum, pods that the quota leaves; replicas with metrics, without)
+    for (from, load, least, most, left, (seen, blind)) in [
+        (1, 30.0, 4, 20, None, (4, 4)),
+        (1, 30.0, 4, 20, Some(1), (2, 2)),
+        (8, 278.0, 1, 5, None, (5, 8)),
+    ] {
+        for (metrics, wanted) in [(true, seen), (false, blind)] {
+            let mut run = Run::new(from, load);
+            run.seen.resizable = Some(false);
+            run.tick(load);
+            assert_eq!(run.seen.replicas, from);
+            stopped(&mut run);
+            run.seen.min_replicas = least;
+            run.seen.max_replicas = most;
+            run.seen.headroom.pods = left;
+            let made = if metrics { run.tick(30.0) } else { run.blind() };
+            assert_eq!(made.wanted.replicas, wanted, "{}", made.explain());
+            assert_eq!(run.seen.replicas, wanted, "{}", made.explain());
+        }
+    }
+}
+
+#[test]
+fn without_metrics_ever_or_a_profile_not_even_the_minimum_is_written() {
+    let now = start();
+    let mut silent = plain(now, 1, 30.0);
+    silent.min_replicas = 2;
+    silent.signals.rate = Reading::Unknown {
+        why: Unknown::NoSeries,
+    };
+    silent.signals.peak_rate = silent.signals.rate.clone();
+    let mut unprofiled = plain(now, 1, 30.0);
+    unprofiled.min_replicas = 2;
+    unprofiled.revisions[0].curve = None;
+    for seen in [silent, unprofiled] {
+        let made = single(now, &seen, &State::default());
+        assert!(made.actions.is_empty(), "{}", made.explain());
+    }
+}
+
+#[test]
+fn latency_of_before_a_growth_is_no_reason_for_pressure() {
+    let now = start();
+    for (ago, pressed) in [(45, false), (139, false), (140, true)] {
+        let mut seen = plain(now, 3, 60.0);
+        seen.signals.self_quantile = Reading::Known {
+            value: ms(80.0),
+            at: now,
+        };
+        let state = State {
+            last_up: Some(after(now, -ago)),
+            ..State::default()
+        };
+        let made = single(now, &seen, &state);
+        let found = made.state.pressure.is_some();
+        assert_eq!(found, pressed, "{ago}: {}", made.explain());
+    }
+}
+
+#[test]
+fn an_undo_goes_on_until_the_fleet_is_back_and_waits_for_no_window() {
+    let mut run = Run::at_once(6, 60.0);
+    let up = &mut run.seen.behavior.scale_up;
+    up.stabilization_window_seconds = 300;
+    up.policies = vec![ScalingPolicy::pods(1, 15)];
+    assert_eq!(run.tick(60.0).wanted.replicas, 2);
+    run.measured(80.0);
+    let mut calm = None;
+    for wanted in 3..=6 {
+        let made = run.tick(60.0);
+        assert_eq!(made.wanted.replicas, wanted, "{}", made.explain());
+        let undone = matches!(made.reason, Reason::UndoScaleDown { .. });
+        assert!(undone, "{}", made.explain());
+        assert_eq!(made.state.shrink.is_some(), wanted < 6);
+        let until = made.state.calm_until;
+        assert_eq!(until, *calm.get_or_insert(until), "begun once");
+    }
+}
+
+#[test]
+fn a_growth_of_the_size_alone_rests_replicas_no_longer_than_the_size() {
+    let now = start();
+    // (replicas grew, the size grew, seconds ago, replicas shrink); neither: remembered before they were told apart.
+    for (more, larger, ago, shrinks) in [
+        (false, false, 100, false),
+        (true, false, 100, false),
+        (true, true, 299, false),
+        (true, true, 300, true),
+        (false, true, 59, false),
+        (false, true, 60, true),
+    ] {
+        let at = after(now, -ago);
+        let little = Recommendation {
+            at: after(now, -200),
+            fleet: Fleet {
+                replicas: 1,
+                size: MilliCpu(100),
+            },
+        };
+        let state = State {
+            recommendations: vec![little],
+            last_up: Some(at),
+            last_more: more.then_some(at),
+            last_larger: larger.then_some(at),
+            ..State::default()
+        };
+        let made = single(now, &plain(now, 8, 60.0), &state);
+        let found = made.wanted.replicas < 8;
+        assert_eq!(found, shrinks, "{more} {larger} {ago}: {}", made.explain());
+    }
+}
+
+#[test]
+fn a_rate_that_lacks_pods_lets_a_fleet_grow_and_not_shrink() {
+    let now = start();
+    // (pods, what is left of the rate, its age, whether it grows)
+    for (pods, least, age, grows) in [
+        (2, 300.0, 10, true),
+        (8, 30.0, 10, false),
+        (2, 300.0, 60, false),
+    ] {
+        let mut seen = plain(now, pods, 60.0);
+        seen.behavior.scale_down.stabilization_window_seconds = 0;
+        seen.signals.rate = Reading::Unknown {
+            why: Unknown::Stale,
+        };
+        seen.signals.peak_rate = seen.signals.rate.clone();
+        seen.signals.rate_at_least = Some(RateSample {
+            at: after(now, -age),
+            rate: Rate::new(least).unwrap(),
+        });
+        let made = single(now, &seen, &State::default());
+        let found = made.wanted.grows_from(made.current);
+        assert_eq!(found, grows, "{least}: {}", made.explain());
+        let shrinks = made.wanted.shrinks_from(made.current);
+        assert!(!shrinks, "{least}: {}", made.explain());
+    }
+}
