@@ -153,12 +153,12 @@ fn service(member: &Member<'_>, percentile: Percentile) -> Option<Service> {
 }
 
 /// What of a stored split an unprofiled revision of a workload keeps until it is profiled: what it takes is no aim. The
-/// running revision's comes first.
-pub fn earlier(stored: &[ChainSplit], workload: &str) -> Option<Millis> {
+/// running revision's comes first. Of an objective that became tighter it is at most half, as of a split.
+pub fn earlier(stored: &[ChainSplit], workload: &str, objective: Millis) -> Option<Millis> {
     let services = stored.iter().flat_map(|chain| &chain.services);
     let mut own = services.filter(|budget| budget.workload == workload);
     let found = own.find(|budget| aims(budget))?;
-    Millis::new(found.budget_ms).ok()
+    Millis::new(found.budget_ms.min(objective.get() / 2.0)).ok()
 }
 
 /// Whether a stored budget says what a service is to keep, and not only what it takes.

@@ -210,7 +210,7 @@ pub(super) fn members<'a>(
                 profile: known,
                 earlier: stored
                     .filter(|_| known.is_none())
-                    .and_then(|status| earlier(&status.chains, &key.name)),
+                    .and_then(|status| earlier(&status.chains, &key.name, application.objective)),
                 observed: memory.observed.get(&key.name).copied(),
                 // Measured on, and given to, the pods of one revision.
                 work_ratio: memory

@@ -20,7 +20,8 @@ const ENTRY: &str = "front-end";
 const USUAL: u64 = 400;
 const TIGHTER: u64 = 200;
 
-/// What the objective says: its bound, and every service's budget in ms by the splits made since then.
+/// What the objective says: its bound, and the budget in ms of every service that has a profile, by the splits made since
+/// then. One without keeps what it had.
 fn stated(bed: &Bed, since: Timestamp) -> Result<(u64, BTreeMap<String, f64>)> {
     let slo = bed.get(&["slo", ENTRY])?;
     let bound = slo["spec"]["latencyMs"].as_f64().context("no latencyMs")? as u64;
@@ -32,6 +33,9 @@ fn stated(bed: &Bed, since: Timestamp) -> Result<(u64, BTreeMap<String, f64>)> {
     let chains = chains.filter(made);
     let services = chains.flat_map(|chain| chain["services"].as_array().into_iter().flatten());
     let budget = |service: &Value| {
+        if ["earlier", "observed"].contains(&service["source"].as_str()?) {
+            return None;
+        }
         let name = service["workload"].as_str()?.to_owned();
         Some((name, service["budgetMs"].as_f64()?))
     };
