@@ -145,7 +145,7 @@ impl Case<'_> {
         self.press(facts, &plan, state, &mut guards);
         let proven = self.proven(facts);
         let planned = self.choose(facts, &plan, state, proven, &mut guards);
-        let undone = self.undo(facts, state);
+        let undone = self.undo(facts, &plan, state);
         let mut fleet = planned;
         if let Some((from, _)) = undone {
             fleet = fleet.at_least(from);
@@ -285,7 +285,7 @@ impl Case<'_> {
 
     /// The fleet before a shrink that broke the budget, with the measured self time. It is remembered until that fleet is
     /// back, which may take several ticks: rate policies and quotas still apply.
-    fn undo(&self, facts: &Facts<'_>, state: &mut State) -> Option<(Fleet, Millis)> {
+    fn undo(&self, facts: &Facts<'_>, plan: &Plan, state: &mut State) -> Option<(Fleet, Millis)> {
         state.shrink = state
             .shrink
             .filter(|s| within(self.now, Some(s.at), self.limits.undo_s));
@@ -293,7 +293,8 @@ impl Case<'_> {
             .shrink
             .filter(|s| s.within && s.from.grows_from(self.current))?;
         let measured = facts.self_time(self.now)?;
-        if measured.get() <= facts.profile.budget.get() * HURTS {
+        // A load that the fleet does not carry has risen since: that is no fault of the scale-down.
+        if !plan.peak_fits || measured.get() <= facts.profile.budget.get() * HURTS {
             return None;
         }
         // Nothing shrinks in a calm, so that one that runs was begun by this undo.

@@ -316,8 +316,9 @@ fn record(now: Timestamp, shield: &Shield<'_>, aim: &Aim, wanted: Fleet, state: 
             wanted.size > current.size,
         );
         state.grew(now, more, larger);
-        // An undo that was held back on its way goes on.
-        state.shrink = state.shrink.filter(|s| s.from.grows_from(wanted));
+        // An undo that was held back on its way goes on; any other growth answers something new.
+        let goes_on = |s: &Shrink| aim.undoes && s.from.grows_from(wanted);
+        state.shrink = state.shrink.filter(goes_on);
         if matches!(aim.reason, Reason::Reshape) {
             state.reshaped = Some(now);
         }

@@ -167,3 +167,20 @@ fn a_rate_that_lacks_pods_lets_a_fleet_grow_and_not_shrink() {
         assert!(!shrinks, "{least}: {}", made.explain());
     }
 }
+
+#[test]
+fn a_surge_after_a_scale_down_is_no_reason_to_undo_it() {
+    let mut run = Run::at_once(6, 60.0);
+    let down = run.tick(60.0);
+    assert!(down.wanted.replicas < 6, "{}", down.explain());
+    for _ in 0..4 {
+        run.measured(400.0);
+        let made = run.tick(600.0);
+        assert!(
+            !matches!(made.reason, Reason::UndoScaleDown { .. }),
+            "{}",
+            made.explain()
+        );
+        assert_eq!(made.state.calm_until, None, "{}", made.explain());
+    }
+}
