@@ -41,6 +41,22 @@ fn point(size: u32, load: f64, p99_ms: f64) -> Point {
     }
 }
 
+/// Equal but for the length of the window and the rounding of the rate.
+fn same(name: &str, found: Next, expected: Next) {
+    match (found, expected) {
+        (
+            Next::Probe { size, rate, .. },
+            Next::Probe {
+                size: s, rate: r, ..
+            },
+        ) => {
+            assert_eq!(size, s, "{name}");
+            assert!((rate.get() - r.get()).abs() < 1e-6, "{name}: {rate:?}");
+        }
+        (found, expected) => assert_eq!(found, expected, "{name}"),
+    }
+}
+
 fn probe(size: u32, rate: f64) -> Next {
     Next::Probe {
         size: MilliCpu(size),
@@ -123,18 +139,7 @@ fn probes_follow_the_information_and_stop_for_a_reason() {
         ),
     ];
     for (name, points, expected) in table {
-        match (next_probe(&plan(), &points), expected) {
-            (
-                Next::Probe { size, rate, .. },
-                Next::Probe {
-                    size: s, rate: r, ..
-                },
-            ) => {
-                assert_eq!(size, s, "{name}");
-                assert!((rate.get() - r.get()).abs() < 1e-6, "{name}: {rate:?}");
-            }
-            (found, expected) => assert_eq!(found, expected, "{name}"),
-        }
+        same(name, next_probe(&plan(), &points), expected);
     }
 }
 
@@ -274,17 +279,6 @@ fn where_callees_have_room_for_little_the_rates_stay_apart() {
             most: Rate::new(most).ok(),
             ..plan()
         };
-        match (next_probe(&plan, &points), expected) {
-            (
-                Next::Probe { size, rate, .. },
-                Next::Probe {
-                    size: s, rate: r, ..
-                },
-            ) => {
-                assert_eq!(size, s, "{name}");
-                assert!((rate.get() - r.get()).abs() < 1e-6, "{name}: {rate:?}");
-            }
-            (found, expected) => assert_eq!(found, expected, "{name}"),
-        }
+        same(name, next_probe(&plan, &points), expected);
     }
 }

@@ -222,13 +222,7 @@ fn holds_off(bed: &Bed) -> Result<()> {
     ended?;
     passed?;
     bed.settle("user-db")?;
-    until("updates are held again", 20, || {
-        bed.change("user-db")?;
-        let seen = bed.deployment("user-db")?;
-        Ok(seen.held().then_some(()).ok_or(seen.words()))
-    })?;
-    bed.shopped(&["rollout", "resume", "deployment/user-db"])
-        .map(drop)
+    held_again(bed, "user-db", 20)
 }
 
 fn ungranted(bed: &Bed) -> Result<()> {
@@ -248,13 +242,7 @@ fn ungranted(bed: &Bed) -> Result<()> {
     bed.no_shadows("session-db", 60)?;
     bed.settle("session-db")?;
     bed.settle("user-db")?;
-    slowly("updates are held again", 30, || {
-        bed.change("user-db")?;
-        let seen = bed.deployment("user-db")?;
-        Ok(seen.held().then_some(()).ok_or(seen.words()))
-    })?;
-    bed.shopped(&["rollout", "resume", "deployment/user-db"])
-        .map(drop)
+    held_again(bed, "user-db", 30)
 }
 
 /// When the hold ended.
@@ -278,4 +266,15 @@ fn without_grant(bed: &Bed) -> Result<Timestamp> {
         said.err
     );
     Ok(ended)
+}
+
+/// Waits until an update of this workload is held again, and lets it through.
+pub fn held_again(bed: &Bed, name: &str, seconds: u64) -> Result<()> {
+    until("updates are held again", seconds, || {
+        bed.change(name)?;
+        let seen = bed.deployment(name)?;
+        Ok(seen.held().then_some(()).ok_or(seen.words()))
+    })?;
+    bed.shopped(&["rollout", "resume", &format!("deployment/{name}")])
+        .map(drop)
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::bed::{Bed, SYSTEM, until};
 use crate::clock::now;
+use crate::ends::held_again;
 use crate::held::Hold;
 use crate::strikes::{kill_leader, leader, restart_api_server, scale, until_led};
 use crate::{Case, case, strike};
@@ -53,16 +54,10 @@ fn ends_well(bed: &Bed, name: &str, hold: &Hold, lost: u64) -> Result<()> {
     Ok(())
 }
 
-/// Waits until an update of this workload is held again, and lets it through.
+/// After a fault an update of this workload is held again.
 fn holds_again(bed: &Bed, name: &str) -> Result<()> {
     bed.settle(name)?;
-    until("updates are held again", 60, || {
-        bed.change(name)?;
-        let seen = bed.deployment(name)?;
-        Ok(seen.held().then_some(()).ok_or(seen.words()))
-    })?;
-    bed.shopped(&["rollout", "resume", &format!("deployment/{name}")])
-        .map(drop)
+    held_again(bed, name, 60)
 }
 
 fn leader_killed(bed: &Bed) -> Result<()> {
