@@ -14,6 +14,6 @@ mod waits;
 
 pub use curve::{Profile, curve};
 pub use fit::{FitError, Fitted, Setting, fit};
-pub use next_probe::{Done, Next, Plan, next_probe};
+pub use next_probe::{Done, Next, Plan, next_probe, room_wanted};
 pub use point::{Point, Times};
 pub use waits::Waits;

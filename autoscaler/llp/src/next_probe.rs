@@ -112,6 +112,23 @@ fn steps(points: &[Point], size: MilliCpu, work: f64) -> Vec<&Point> {
     at_size[wasted..].to_vec()
 }
 
+/// The rate of a load (share of the quota) at a size, with a mean work in ms.
+fn at_load(load: f64, size: MilliCpu, work: f64) -> Option<Rate> {
+    Rate::new(load * size.cores() * 1000.0 / work).ok()
+}
+
+/// What callees should have room for before a profile begins: the highest of `rates`, where they were asked for, else
+/// what takes the smallest of `sizes` near its knee, so that the tail shows at one size at least, with an expected mean
+/// work in ms.
+pub fn room_wanted(sizes: &[MilliCpu], rates: &[Rate], work_guess_ms: f64) -> Option<Rate> {
+    let asked = rates.iter().copied();
+    let highest = asked.reduce(|a, b| if b > a { b } else { a });
+    highest.or_else(|| {
+        let most = LOADS.iter().copied().fold(0.0, f64::max);
+        at_load(most, *sizes.iter().min()?, work_guess_ms.max(1e-3))
+    })
+}
+
 impl Plan {
     fn steps(&self) -> usize {
         if self.rates.is_empty() {
@@ -139,8 +156,7 @@ impl Plan {
     /// What a step would offer if callees had room for everything.
     fn wished(&self, step: usize, size: MilliCpu, work: f64) -> Option<Rate> {
         if self.rates.is_empty() {
-            let load = LOADS.get(step)?;
-            return Rate::new(load * size.cores() * 1000.0 / work).ok();
+            return at_load(*LOADS.get(step)?, size, work);
         }
         self.rates.get(step).copied()
     }

@@ -151,11 +151,19 @@ impl Case<'_> {
             fleet = fleet.at_least(from);
         }
         fleet = self.raised(fleet, state);
+        let alone = fleet;
+        fleet = facts.host(fleet, plan.asks);
         let current = self.current;
         let reason = match (alarm, undone) {
             (Some(reason), _) => reason,
             (None, Some((_, measured))) => Reason::UndoScaleDown { measured },
             (None, None) if fleet.replicas > planned.replicas => Reason::EmergencyReturn,
+            (None, None) if plan.fits && fleet == facts.base() && fleet != current => {
+                Reason::Bounds
+            }
+            (None, None) if fleet.grows_from(current) && !alone.grows_from(current) => {
+                Reason::Guests
+            }
             (None, None) if fleet.grows_from(current) && plan.fits && facts.base() == current => {
                 Reason::Reshape
             }

@@ -19,6 +19,10 @@ pub enum Reason {
     LoadRose,
     /// The load asks for less.
     LoadFell,
+    /// Replicas or size are outside what is allowed, and the way in is all that is needed.
+    Bounds,
+    /// A profile of a caller is about to send it more.
+    Guests,
     /// Another shape is cheaper; the first half of the way there.
     Reshape,
     /// The last scale-down broke the budget.
@@ -75,6 +79,8 @@ impl fmt::Display for Reason {
             Self::Fits => write!(f, "it carries the load"),
             Self::LoadRose => write!(f, "the load asks for more"),
             Self::LoadFell => write!(f, "the load asks for less"),
+            Self::Bounds => write!(f, "it is brought into its bounds"),
+            Self::Guests => write!(f, "the profile of a caller brings more for a minute"),
             Self::Reshape => write!(
                 f,
                 "another shape is cheaper and this is the first half of the way"

@@ -1,6 +1,6 @@
 //! The inverse of the profile: the cheapest replicas × size that carry a load within the budget.
 
-use msars_domain::MilliCpu;
+use msars_domain::{MilliCpu, Rate};
 
 use crate::{Fleet, behavior::within_tolerance, facts::Facts};
 
@@ -237,6 +237,21 @@ impl Facts<'_> {
             fleet.size = self.strongest(fleet.size);
         }
         Some(fleet)
+    }
+
+    /// Room for what copies of callers bring on top of what the load `asks` for: larger pods, as far as there are any, and
+    /// never more of them, which would serve only when the copies are gone.
+    pub fn host(&self, fleet: Fleet, asks: f64) -> Fleet {
+        let guests = self.seen.guests.filter(|_| self.vertical);
+        let Some(guests) = guests.map(Rate::get).filter(|rate| *rate > 0.0) else {
+            return fleet;
+        };
+        let serving = fleet.replicas.min(self.current.replicas);
+        let size = self.smallest(fleet.size, serving, asks + guests);
+        Fleet {
+            size: size.unwrap_or_else(|| self.strongest(fleet.size)),
+            ..fleet
+        }
     }
 
     /// The smallest of the sizes from `from` on that carry the most.

@@ -45,6 +45,8 @@ fn the_bounds_hold_at_once_whatever_windows_and_policies_say() {
             run.seen.max_replicas = most;
             run.seen.headroom.pods = left;
             let made = if metrics { run.tick(30.0) } else { run.blind() };
+            let named = made.reason == Reason::Bounds;
+            assert_eq!(named, metrics && from < least, "{}", made.explain());
             assert_eq!(made.wanted.replicas, wanted, "{}", made.explain());
             assert_eq!(run.seen.replicas, wanted, "{}", made.explain());
         }
@@ -183,4 +185,48 @@ fn a_surge_after_a_scale_down_is_no_reason_to_undo_it() {
         );
         assert_eq!(made.state.calm_until, None, "{}", made.explain());
     }
+}
+
+#[test]
+fn pods_grow_for_the_guests_of_a_profile_and_are_never_more() {
+    // (resizable, guests; replicas and size): two pods of 200m carry 80/s, of 300m 140/s, of 800m 440/s.
+    for (resizable, guests, wanted) in [
+        (true, None, (2, 200)),
+        (true, Some(0.0), (2, 200)),
+        (true, Some(30.0), (2, 200)),
+        (true, Some(90.0), (2, 300)),
+        (true, Some(900.0), (2, 800)),
+        (false, Some(90.0), (2, 200)),
+    ] {
+        let mut run = Run::new(2, 30.0);
+        run.seen.min_replicas = 2;
+        run.seen.cpu.min = MilliCpu(200);
+        run.seen.resizable = Some(resizable);
+        assert_eq!(run.tick(30.0).wanted.size, MilliCpu(200));
+        run.seen.guests = guests.map(|rate| Rate::new(rate).unwrap());
+        let made = run.tick(30.0);
+        let found = (made.wanted.replicas, made.wanted.size.0);
+        assert_eq!(found, wanted, "{guests:?}: {}", made.explain());
+        let larger = wanted.1 > 200;
+        assert_eq!(made.reason == Reason::Guests, larger, "{}", made.explain());
+        // They stay as long as it lasts, and the load's own growth is called that.
+        let again = run.tick(30.0);
+        assert_eq!(again.wanted, made.wanted, "{}", again.explain());
+        let more = run.tick(500.0);
+        assert_eq!(more.reason, Reason::LoadRose, "{}", more.explain());
+    }
+}
+
+#[test]
+fn what_grew_for_guests_shrinks_when_they_are_gone() {
+    let mut run = Run::new(2, 30.0);
+    run.seen.min_replicas = 2;
+    run.seen.cpu.min = MilliCpu(200);
+    run.seen.guests = Rate::new(90.0).ok();
+    assert_eq!(run.tick(30.0).wanted.size, MilliCpu(300));
+    run.seen.guests = None;
+    let ticks: Vec<_> = (0..8).map(|_| run.tick(30.0)).collect();
+    let last = ticks.last().unwrap();
+    assert_eq!(last.wanted.size, MilliCpu(200), "{}", last.explain());
+    assert_eq!(last.wanted.replicas, 2);
 }

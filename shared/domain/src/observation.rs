@@ -214,6 +214,10 @@ pub struct Observation {
     pub signals: Signals,
     /// Recent rates, oldest first; may be empty.
     pub history: Vec<RateSample>,
+    /// Requests per second that the copies of callers which are being profiled bring on top of its load; none where no
+    /// profile reaches it. Pods grow in place for them, as far as they may.
+    #[serde(default)]
+    pub guests: Option<Rate>,
     /// The serving container.
     pub container: String,
     /// The user's switches.

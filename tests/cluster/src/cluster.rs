@@ -197,14 +197,26 @@ impl Cluster {
     }
 
     /// A command that runs inside the namespace, where API server, pods and Services answer, with KUBECONFIG set. It is
-    /// the caller's child: `down` does not stop it.
+    /// the caller's child to stop; `down` ends by force what a caller that was killed has left, unless it is
+    /// [`Cluster::unowned`].
     pub fn enter(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = inside(program);
         let path = std::env::var("PATH").unwrap_or_default();
         command
             .env("KUBECONFIG", &self.kubeconfig)
             .env("KUBECACHEDIR", self.paths.text("kubectl-cache"))
-            .env("PATH", format!("{}:{path}", self.tools().display()));
+            .env("PATH", format!("{}:{path}", self.tools().display()))
+            .env(process::OWNER, self.paths.text(""))
+            .env(process::PROGRAM, "entered");
+        command
+    }
+
+    /// A command of [`Cluster::enter`] that `down` leaves alone: a user's own shell.
+    pub fn unowned(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.enter(program);
+        command
+            .env_remove(process::OWNER)
+            .env_remove(process::PROGRAM);
         command
     }
 

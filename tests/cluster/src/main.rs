@@ -90,7 +90,7 @@ fn main() -> Result<()> {
         }
         Command::Shell => {
             let shell = std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".into());
-            Cluster::attach()?.enter(shell)
+            Cluster::attach()?.unowned(shell)
         }
         Command::Kubectl { args } => {
             let mut child = Cluster::attach()?.enter("kubectl");

@@ -14,9 +14,9 @@ use crate::network::NAMESPACE;
 use crate::paths::Paths;
 
 /// Names the cluster, by its state folder, in the environment of each of its processes.
-const OWNER: &str = "MSARS_CLUSTER_OWNER";
+pub const OWNER: &str = "MSARS_CLUSTER_OWNER";
 /// Names the program.
-const PROGRAM: &str = "MSARS_CLUSTER_PROGRAM";
+pub const PROGRAM: &str = "MSARS_CLUSTER_PROGRAM";
 /// Looks in a row, 50 ms apart, that must miss a program before it counts as gone.
 const MISSES: u32 = 6;
 /// Characters of a program's name that the kernel shows.

@@ -112,8 +112,12 @@ fn a_cluster_comes_up_recovers_and_leaves_nothing() {
     the_audit_log_keeps_bodies(&cluster);
 
     let begin = Instant::now();
+    // What a caller that was killed has left inside.
+    let mut left = cluster.enter("sleep").arg("600").spawn().unwrap();
     cluster.down().unwrap();
     println!("down: {:.1} s", begin.elapsed().as_secs_f64());
+    let ended = left.wait().unwrap();
+    assert!(!ended.success(), "it did not sleep to its end: {ended}");
     assert_eq!(traces(), before, "down leaves nothing behind");
     assert!(!Path::new("/run/msars-cluster").exists() && !paths.run.exists());
 }
@@ -244,6 +248,8 @@ fn programs_of_others_are_looked_after(cluster: &Cluster) {
     // `down` ends the second one.
     assert!(cluster.spawn("sleeper", &sleep).unwrap());
     assert!(cluster.spawn("kubelet", &sleep).is_err());
+    let shell = cluster.unowned("env").output().unwrap();
+    assert!(!String::from_utf8_lossy(&shell.stdout).contains("MSARS_CLUSTER_OWNER"));
     let inside = cluster.enter("ip").args(["-br", "addr"]).output().unwrap();
     assert!(String::from_utf8_lossy(&inside.stdout).contains("172.31.0.1"));
 }

@@ -153,12 +153,16 @@ fn service(member: &Member<'_>, percentile: Percentile) -> Option<Service> {
 }
 
 /// What of a stored split an unprofiled revision of a workload keeps until it is profiled: what it takes is no aim. The
-/// running revision's comes first. Of an objective that became tighter it is at most half, as of a split.
+/// running revision's comes first. It is the same share of an objective that has changed since, and at most half, as of
+/// a split.
 pub fn earlier(stored: &[ChainSplit], workload: &str, objective: Millis) -> Option<Millis> {
-    let services = stored.iter().flat_map(|chain| &chain.services);
-    let mut own = services.filter(|budget| budget.workload == workload);
-    let found = own.find(|budget| aims(budget))?;
-    Millis::new(found.budget_ms.min(objective.get() / 2.0)).ok()
+    let (chain, found) = stored.iter().find_map(|chain| {
+        let mut own = chain.services.iter().filter(|of| of.workload == workload);
+        Some((chain, own.find(|budget| aims(budget))?))
+    })?;
+    let then = chain.objective_ms.filter(|ms| *ms > 0.0);
+    let changed = then.map_or(1.0, |then| objective.get() / then);
+    Millis::new((found.budget_ms * changed).min(objective.get() / 2.0)).ok()
 }
 
 /// Whether a stored budget says what a service is to keep, and not only what it takes.
@@ -228,7 +232,37 @@ pub fn round(value: f64, decimals: i32) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_kept_budget_is_the_same_share_of_another_objective() {
+        let service = json!({"workload": "carts", "revision": "v1", "budgetMs": 80.0, "sharePercent": 20.0,
+            "sizeMilli": 200, "replicas": 2, "source": "earlier"});
+        let made = |then: Option<f64>| {
+            let chain = json!({"name": "all", "method": "dp", "reason": "", "tailFactor": 1.0, "objectiveMs": then,
+                "feasible": true, "tookMs": 1.0, "at": "", "services": [service]});
+            [serde_json::from_value::<ChainSplit>(chain).unwrap()]
+        };
+        // (bound it was made for, bound now; budget)
+        for (then, now, wanted) in [
+            (Some(400.0), 400.0, 80.0),
+            (Some(400.0), 200.0, 40.0),
+            (Some(200.0), 400.0, 160.0),
+            (Some(100.0), 400.0, 200.0),
+            // Stored by an older version.
+            (None, 400.0, 80.0),
+            (None, 100.0, 50.0),
+        ] {
+            let found = earlier(&made(then), "carts", Millis::new(now).unwrap());
+            assert_eq!(found, Millis::new(wanted).ok(), "{then:?} to {now}");
+        }
+        assert_eq!(
+            earlier(&made(None), "orders", Millis::new(400.0).unwrap()),
+            None
+        );
+    }
 
     #[test]
     fn a_tail_factor_is_not_trusted_for_one_service_alone() {

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use msars_domain::{ObjectKey, Observation, Rate};
+use jiff::Timestamp;
+use msars_domain::{MilliCpu, ObjectKey, Observation, Rate};
 use msars_plan::{Decision, Tick};
 use tokio::sync::Notify;
 
-use super::room::most;
+use super::room::{self, Served, guests, most};
 use super::strain::{Health, Strain, suffers};
 
 /// What objectives, revisions and workloads tell each other.
@@ -16,7 +17,7 @@ pub struct Board {
     inner: Mutex<Posted>,
     /// A profile came in: split without waiting for the next look.
     pub profiled: Notify,
-    /// A release waits for decisions within new budgets: decide without waiting for the next tick.
+    /// A release waits for decisions within new budgets, or a profile for room: decide without waiting for the next tick.
     pub asked: Notify,
 }
 
@@ -38,15 +39,26 @@ impl Decided {
     }
 }
 
+/// A workload whose copy is being profiled.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Copied {
+    /// The most that the copy is to be offered.
+    pub wished: Option<Rate>,
+    /// Since when others are told.
+    pub since: Timestamp,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Posted {
     pub decided: Option<Arc<Decided>>,
     pub percentile: BTreeMap<ObjectKey, f64>,
-    pub profiling: BTreeSet<ObjectKey>,
+    pub profiling: BTreeMap<ObjectKey, Copied>,
     /// What a workload's requests reach, and how often.
     pub callees: BTreeMap<ObjectKey, BTreeMap<ObjectKey, f64>>,
-    /// Requests per second that a workload has room for on top of those it serves.
-    pub room: BTreeMap<ObjectKey, f64>,
+    /// What workloads serve.
+    pub served: BTreeMap<ObjectKey, Served>,
+    /// CPU limits of the Ready pods of a workload that a profile reaches, together.
+    pub limits: BTreeMap<ObjectKey, MilliCpu>,
     pub observed: BTreeMap<ObjectKey, f64>,
     pub strained: BTreeMap<ObjectKey, BTreeMap<ObjectKey, Strain>>,
     /// Share of a workload's requests that failed lately.
@@ -55,13 +67,34 @@ pub(super) struct Posted {
 
 impl Posted {
     /// What was seen replaces what was known; what is not seen any more is not known.
-    pub(super) fn make_room(&mut self, seen: impl Iterator<Item = (ObjectKey, Option<f64>)>) {
-        for (key, room) in seen {
-            match room {
-                Some(room) => self.room.insert(key, room),
-                None => self.room.remove(&key),
+    pub(super) fn serve(&mut self, seen: impl Iterator<Item = (ObjectKey, Option<Served>)>) {
+        for (key, served) in seen {
+            match served {
+                Some(served) => self.served.insert(key, served),
+                None => self.served.remove(&key),
             };
         }
+    }
+
+    /// Everything that the requests of workloads that are being profiled reach.
+    fn reached(&self) -> BTreeSet<ObjectKey> {
+        let profiled = self.profiling.keys();
+        let reached = profiled.filter_map(|key| self.callees.get(key));
+        reached.flat_map(BTreeMap::keys).cloned().collect()
+    }
+
+    /// Whether a callee has what was decided for it since, or nothing is decided that would be carried out.
+    fn grown(&self, callee: &ObjectKey, since: Timestamp) -> bool {
+        let Some(decided) = self.decided.as_ref() else {
+            return false;
+        };
+        let Some((seen, decision)) = decided.of(callee) else {
+            return true;
+        };
+        let ready = seen.pods.iter().filter(|pod| pod.ready).count() as u32;
+        let wanted = decision.wanted.size.0.saturating_mul(ready);
+        let has = |limits: &MilliCpu| limits.0 >= wanted;
+        !seen.wishes.acts || (decided.tick.now > since && self.limits.get(callee).is_none_or(has))
     }
 }
 
@@ -85,9 +118,56 @@ impl Board {
         self.with(|posted| posted.percentile.get(workload).copied())
     }
 
-    /// Says which workloads are being profiled: nothing is learnt from their namespaces meanwhile.
-    pub fn set_profiling(&self, workloads: BTreeSet<ObjectKey>) {
-        self.with(|posted| posted.profiling = workloads);
+    /// Says which workloads are being profiled, and the most that the copy of each is to be offered: nothing is learnt
+    /// from their namespaces meanwhile, and those whom a new one calls are to grow for it.
+    pub fn set_profiling(&self, workloads: BTreeMap<ObjectKey, Option<Rate>>, now: Timestamp) {
+        let new = self.with(|posted| {
+            let before = std::mem::take(&mut posted.profiling);
+            let since = |key: &ObjectKey| before.get(key).map_or(now, |copied| copied.since);
+            let new = workloads.keys().any(|key| !before.contains_key(key));
+            let copied = workloads.into_iter().map(|(key, wished)| {
+                let since = since(&key);
+                (key, Copied { wished, since })
+            });
+            posted.profiling = copied.collect();
+            new
+        });
+        if new {
+            self.asked.notify_one();
+        }
+    }
+
+    /// Says what the Ready pods of workloads that a profile reaches have.
+    pub fn set_limits(&self, limits: impl Fn(&ObjectKey) -> Option<MilliCpu>) {
+        self.with(|posted| {
+            let reached = posted.reached().into_iter();
+            let has = |key: ObjectKey| limits(&key).map(|limits| (key, limits));
+            posted.limits = reached.filter_map(has).collect();
+        });
+    }
+
+    /// What the pods of a workload must carry on top of its rate, so that they have room for what profiles bring.
+    pub fn guests(&self, workload: &ObjectKey, rate: f64) -> Option<Rate> {
+        let brought: f64 = self.with(|posted| {
+            let brings = |(key, copied): (&ObjectKey, &Copied)| {
+                let visits = posted.callees.get(key)?.get(workload)?;
+                Some(copied.wished?.get() * visits)
+            };
+            posted.profiling.iter().filter_map(brings).sum()
+        });
+        let guests = (brought > 0.0).then(|| guests(brought, rate))?;
+        Rate::new(guests).ok()
+    }
+
+    /// Whether all that a profiled workload's requests reach have grown for it as far as they do.
+    pub fn grown(&self, workload: &ObjectKey) -> bool {
+        self.with(|posted| {
+            let Some(copied) = posted.profiling.get(workload) else {
+                return true;
+            };
+            let mut callees = posted.callees.get(workload).into_iter().flatten();
+            callees.all(|(key, _)| posted.grown(key, copied.since))
+        })
     }
 
     /// Everything that a workload's requests reach, by the chains seen last, and how it does.
@@ -105,16 +185,18 @@ impl Board {
     /// The most that a copy of a workload may be offered before one of its callees fills up, and which; none when no
     /// callee's room is known.
     pub fn most(&self, workload: &ObjectKey) -> Option<(Rate, ObjectKey)> {
-        self.with(|posted| most(posted.callees.get(workload)?, &posted.room))
+        self.with(|posted| {
+            let room = |key: &ObjectKey| {
+                let served = posted.served.get(key)?;
+                Some(room::room(*served, *posted.limits.get(key)?))
+            };
+            most(posted.callees.get(workload)?, room)
+        })
     }
 
     /// Everything that the requests of workloads that are being profiled reach.
     pub fn reached(&self) -> BTreeSet<ObjectKey> {
-        self.with(|posted| {
-            let profiled = posted.profiling.iter();
-            let reached = profiled.filter_map(|key| posted.callees.get(key));
-            reached.flat_map(BTreeMap::keys).cloned().collect()
-        })
+        self.with(|posted| posted.reached())
     }
 
     /// The first of these workloads that suffers more than before.
@@ -136,10 +218,8 @@ impl Board {
     /// Whether anything in a namespace is being profiled.
     pub(super) fn profiling_in(&self, namespace: &str) -> bool {
         self.with(|posted| {
-            posted
-                .profiling
-                .iter()
-                .any(|key| key.namespace == namespace)
+            let mut profiled = posted.profiling.keys();
+            profiled.any(|key| key.namespace == namespace)
         })
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use msars_api::crd::Observed;
 use msars_budget::Split;
-use msars_domain::{MilliCpu, Millis, ObjectKey};
+use msars_domain::{Millis, ObjectKey};
 use msars_observe::{Entry, EntryReading, GraphError, Pod, Scope};
 
 use super::application::{Application, Declare, declare};
@@ -13,11 +14,14 @@ use super::assemble::{Class, round};
 use super::classes::{Trouble, chains, classes, needs_no_calls};
 use super::drift::{Live, live};
 use super::memory::Look;
-use super::room::{reached, room, work};
+use super::room::{Served, reached, work};
 use super::strain::{Strain, failed, strain};
 use super::{Around, Objectives, SignalMap};
-use crate::pods::{self, Serving};
+use crate::pods;
 use crate::world::Workload;
+
+/// Questions to Prometheus at the same time.
+const SIDE_BY_SIDE: usize = 8;
 
 impl Objectives {
     /// Makes the objectives that annotations ask for.
@@ -97,16 +101,16 @@ impl Objectives {
     }
 
     /// Looks at one application: its classes, what its services show, how its entry does.
-    pub(super) async fn look(
+    pub(super) fn look(
         &mut self,
         application: &Application,
-        reading: &EntryReading,
+        (reading, classes): (&EntryReading, Result<Vec<Class>, Trouble>),
         around: &Around<'_>,
     ) {
         let now = (self.now)();
         let entry = observed(reading, now);
         let seen = Look {
-            classes: self.classes(application, around.signals).await,
+            classes,
             times: times(application, around.signals),
             live: lives(application, around),
             quantile_ms: entry.as_ref().and_then(|entry| entry.quantile_ms),
@@ -139,16 +143,16 @@ impl Objectives {
         let split = memory.standing.as_ref().map(|standing| &standing.split);
         let strained = strained(application, split, &observed);
         let callees = reached(namespace, &memory.classes);
-        let limits = limits(around.serving, application, around.workloads);
-        let rooms = application.members.iter().map(|key| {
+        let served = application.members.iter().map(|key| {
             let seen = around.signals.get(key);
             let last = memory.work.get(&key.name).copied();
             let work = seen.and_then(|seen| work(seen, last));
             memory
                 .work
                 .extend(work.map(|work| (key.name.clone(), work)));
-            let room = seen.and_then(|seen| room(seen, work, limits.get(key).copied()));
-            (key.clone(), room)
+            let rate = seen.and_then(|seen| Some(seen.rate.value()?.get()));
+            let served = rate.zip(work).map(|(rate, work)| Served { rate, work });
+            (key.clone(), served)
         });
         let window = self.windows.rate();
         let failing = application
@@ -156,12 +160,30 @@ impl Objectives {
             .iter()
             .filter_map(|key| Some((key.clone(), failed(around.signals.get(key)?, window))));
         self.board.with(|posted| {
-            posted.make_room(rooms);
+            posted.serve(served);
             posted.failed.extend(failing);
             posted.strained.insert(application.key.clone(), strained);
             posted.callees.extend(callees);
             posted.observed.extend(observed);
         });
+    }
+
+    /// The classes of each application, some asked for side by side: a split that a release waits for must not wait for
+    /// a thousand questions one after the other.
+    pub(super) async fn all_classes(
+        &self,
+        applications: &[Application],
+        signals: &SignalMap,
+    ) -> Vec<Result<Vec<Class>, Trouble>> {
+        // Boxed: the compiler does not see that a stream of their bare futures may be sent.
+        let asked: Vec<_> = applications
+            .iter()
+            .map(|application| self.classes(application, signals).boxed())
+            .collect();
+        futures::stream::iter(asked)
+            .buffered(SIDE_BY_SIDE)
+            .collect()
+            .await
     }
 
     async fn classes(
@@ -260,23 +282,4 @@ fn strained(
             Some((key, strain))
         })
         .collect()
-}
-
-/// CPU limits of each member's Ready pods together; none where a pod has no limit.
-fn limits(
-    serving: &BTreeMap<ObjectKey, Vec<Serving>>,
-    application: &Application,
-    workloads: &BTreeMap<ObjectKey, Workload>,
-) -> BTreeMap<ObjectKey, MilliCpu> {
-    let of = |key: &ObjectKey| {
-        let (container, _) = workloads.get(key)?.serving.as_ref()?;
-        let ready = serving
-            .get(key)?
-            .iter()
-            .filter(|pod| pod.ready_since.is_some());
-        let limits = ready.map(|found| pods::actual(&found.pod, container)?.limit);
-        let sum = limits.map(|limit| Some(limit?.0)).sum::<Option<u32>>()?;
-        Some((key.clone(), MilliCpu(sum)))
-    };
-    application.members.iter().filter_map(of).collect()
 }

@@ -22,7 +22,7 @@ mod spent;
 mod strain;
 mod tail;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,12 +44,13 @@ use self::force::InForce;
 use self::known::{Forms, Profiles};
 use self::measured::Seen;
 use self::memory::{Memory, Standing};
+pub use self::room::limits;
 use self::solve::{Basis, compute, due, members};
 pub use self::strain::Health;
 use crate::autoscalers::{self, Targets};
 use crate::metrics::Metrics;
 use crate::own::Own;
-use crate::pods::{self, Serving};
+use crate::pods;
 use crate::world::{Workload, World};
 
 /// Between two looks at Prometheus.
@@ -89,7 +90,6 @@ pub enum Splits {
 #[derive(Debug, Clone, Copy)]
 struct Around<'a> {
     workloads: &'a BTreeMap<ObjectKey, Workload>,
-    serving: &'a BTreeMap<ObjectKey, Vec<Serving>>,
     known: &'a Profiles,
     sizes: &'a BTreeMap<ObjectKey, InForce>,
     /// The autoscaler that counts, by Deployment.
@@ -167,8 +167,7 @@ impl Objectives {
         self.recall(&applications);
         self.forms.see(&workloads);
         let known = known::profiles(&self.world.profiles(), &self.forms);
-        let serving = pods::serving(&self.world.pods());
-        let sizes = force::sizes(&workloads, &serving);
+        let sizes = force::sizes(&workloads, &pods::serving(&self.world.pods()));
         let targets = Targets::of(&self.world.autoscalers()).first();
         let signals = if look {
             self.signals(&applications, &workloads).await
@@ -177,7 +176,6 @@ impl Objectives {
         };
         let around = Around {
             workloads: &workloads,
-            serving: &serving,
             known: &known,
             sizes: &sizes,
             autoscalers: &targets,
@@ -186,8 +184,10 @@ impl Objectives {
         if look {
             let entries = self.entries(&applications).await;
             self.budgets(&applications, &entries);
-            for (application, reading) in applications.iter().zip(&entries) {
-                self.look(application, reading, &around).await;
+            let classes = self.all_classes(&applications, &signals).await;
+            let readings = entries.iter().zip(classes);
+            for (application, read) in applications.iter().zip(readings) {
+                self.look(application, read, &around);
             }
             self.learn(&applications, &workloads, &known).await;
         }
@@ -263,7 +263,8 @@ impl Objectives {
         } else {
             around.sizes
         };
-        let basis = Basis::of(application, &memory.classes, &ahead, sizes, now);
+        let both = (&current, &ahead);
+        let basis = Basis::of(application, &memory.classes, both, sizes, now);
         let invalid = report::invalid(memory.trouble.as_ref(), application);
         if !due(memory.basis.as_ref(), &basis) {
             let standing = memory.standing.as_ref();

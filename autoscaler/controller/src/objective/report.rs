@@ -156,6 +156,7 @@ fn chain(written: &Written<'_>, class: &Class) -> Option<ChainSplit> {
         reason: decisive.reason.clone(),
         tail_factor: round(part.tail.get(), 3),
         model_bound: Some(round(part.bound.miss, 5)),
+        objective_ms: Some(class.objective.get()),
         feasible: part.feasible,
         took_ms: round(written.took_ms, 1),
         at: written.seen.now.to_string(),

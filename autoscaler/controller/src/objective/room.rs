@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use msars_domain::{Call, MilliCpu, ObjectKey, Rate, Signals};
 
 use super::assemble::Class;
+use crate::pods::{self, Serving};
 use crate::work::BUSY;
+use crate::world::Workload;
 
 /// Share of its CPU limits that a service may use while a copy of a caller is measured. Above it the quota of a small
 /// pod makes requests wait for whole periods.
@@ -27,13 +29,35 @@ pub fn work(signals: &Signals, last: Option<f64>) -> Option<f64> {
     .filter(|work| *work > 0.0)
 }
 
+/// What a service serves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Served {
+    /// Requests per second.
+    pub rate: f64,
+    /// CPU seconds per request, of [`work`].
+    pub work: f64,
+}
+
 /// Requests per second that a service can take on top of those it serves, while it uses at most [`FILLED`] of the
-/// limits of its pods, with `work` of [`work`]. None when nothing was measured or a pod has no limit: nothing is held
-/// against a profile then.
-pub fn room(signals: &Signals, work: Option<f64>, limits: Option<MilliCpu>) -> Option<f64> {
-    let work = work?;
-    let rate = signals.rate.value()?.get();
-    Some((FILLED * limits?.cores() / work - rate).max(0.0))
+/// limits of its pods.
+pub fn room(served: Served, limits: MilliCpu) -> f64 {
+    (FILLED * limits.cores() / served.work - served.rate).max(0.0)
+}
+
+/// What pods must carry on top of `rate`, so that there is [`room`] for what guests bring, in requests per second: how
+/// full a fleet is that just carries its load depends on its budget, and it is at most full.
+pub fn guests(brought: f64, rate: f64) -> f64 {
+    (rate + brought) / FILLED - rate
+}
+
+/// CPU limits of the Ready pods of a workload together; none where a pod has no limit: nothing is held against a
+/// profile then.
+pub fn limits(workload: &Workload, serving: &[Serving]) -> Option<MilliCpu> {
+    let (container, _) = workload.serving.as_ref()?;
+    let ready = serving.iter().filter(|pod| pod.ready_since.is_some());
+    let limits = ready.map(|found| pods::actual(&found.pod, container)?.limit);
+    let sum = limits.map(|limit| Some(limit?.0)).sum::<Option<u32>>()?;
+    Some(MilliCpu(sum))
 }
 
 /// Every workload of the chains with all that its requests reach, and how often for each of them.
@@ -75,12 +99,12 @@ pub fn reached(
 /// The most that a copy may be offered, and the service that bounds it.
 pub fn most(
     callees: &BTreeMap<ObjectKey, f64>,
-    room: &BTreeMap<ObjectKey, f64>,
+    room: impl Fn(&ObjectKey) -> Option<f64>,
 ) -> Option<(Rate, ObjectKey)> {
     callees
         .iter()
         .filter(|(_, visits)| **visits > 0.0)
-        .filter_map(|(key, visits)| Some((room.get(key)? / visits, key)))
+        .filter_map(|(key, visits)| Some((room(key)? / visits, key)))
         .min_by(|one, other| one.0.total_cmp(&other.0))
         .and_then(|(rate, key)| Some((Rate::new(rate).ok()?, key.clone())))
 }
@@ -124,7 +148,6 @@ mod tests {
             throttled: Reading::Unknown { why: none },
         };
         assert_eq!(work(&signals, None), None);
-        assert_eq!(room(&signals, Some(5e-4), Some(MilliCpu(24))), None);
         // 0.5 ms of work at 20/s: 10m.
         signals.rate = Reading::Known {
             value: Rate::new(20.0).unwrap(),
@@ -137,14 +160,23 @@ mod tests {
             "{seen:?}"
         );
         for (limit, wanted) in [(100, 120.0), (24, 13.6), (14, 0.0)] {
-            let found = room(&signals, seen, Some(MilliCpu(limit))).unwrap();
+            let served = Served {
+                rate: 20.0,
+                work: seen.unwrap(),
+            };
+            let found = room(served, MilliCpu(limit));
             assert!((found - wanted).abs() < 1e-9, "{limit}m: {found}");
         }
+        // Pods that carry 20/s and what 40/s more take are 86m large where they are filled to the brim: so there is room.
+        let served = Served {
+            rate: 20.0,
+            work: 1e-3,
+        };
+        let limit = MilliCpu(20 + guests(40.0, served.rate).ceil() as u32);
+        assert!(room(served, limit) >= 40.0, "{limit}");
         // Fresh pods: their requests are seen before their CPU.
         signals.cpu_cores = Reading::Known { value: 0.001, at };
         assert!(work(&signals, seen).is_some_and(|left| (left - 4.5e-4).abs() < 1e-12));
-        assert_eq!(room(&signals, seen, None), None);
-        assert_eq!(room(&signals, None, Some(MilliCpu(24))), None);
     }
 
     #[test]
@@ -173,8 +205,8 @@ mod tests {
         assert_eq!(visits("catalogue", "db"), Some(1.5));
         assert_eq!(visits("db", "front"), None);
         let room = BTreeMap::from([(key("db"), 30.0), (key("catalogue"), 20.0)]);
-        let (rate, by) = most(&reached[&key("front")], &room).unwrap();
+        let (rate, by) = most(&reached[&key("front")], |key| room.get(key).copied()).unwrap();
         assert_eq!((rate.get(), by), (7.5, key("db")));
-        assert_eq!(most(&reached[&key("front")], &BTreeMap::new()), None);
+        assert_eq!(most(&reached[&key("front")], |_| None), None);
     }
 }

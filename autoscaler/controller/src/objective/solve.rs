@@ -25,8 +25,10 @@ const DWELL_S: f64 = 30.0;
 pub(super) struct Basis {
     /// What is asked of each class.
     asked: Vec<Asked>,
-    /// What runs, by service.
+    /// What runs or will, by service.
     runs: BTreeMap<String, Runs>,
+    /// The revision that runs, by service: another one than will while its hold lasts, and then the split is for both.
+    running: BTreeMap<String, String>,
     measured: BTreeMap<Measured, f64>,
     at: Timestamp,
 }
@@ -76,11 +78,12 @@ enum Measured {
 }
 
 impl Basis {
-    /// Of a split for these members, made now. Sizes in force that are not given do not count.
+    /// Of a split for these members, those that run and those that will, made now. Sizes in force that are not given do
+    /// not count.
     pub(super) fn of(
         application: &Application,
         classes: &[Class],
-        members: &Members<'_>,
+        (current, members): (&Members<'_>, &Members<'_>),
         sizes: &BTreeMap<ObjectKey, InForce>,
         now: Timestamp,
     ) -> Self {
@@ -108,6 +111,10 @@ impl Basis {
             runs: members
                 .iter()
                 .map(|(name, member)| (name.clone(), runs(member)))
+                .collect(),
+            running: current
+                .iter()
+                .map(|(name, member)| (name.clone(), member.revision.to_owned()))
                 .collect(),
             measured,
             at: now,
@@ -177,6 +184,7 @@ pub(super) fn due(last: Option<&Basis>, next: &Basis) -> bool {
     };
     next.asks_otherwise(last)
         || last.runs != next.runs
+        || last.running != next.running
         || (next.moved(last) && next.at.duration_since(last.at).as_secs_f64() >= DWELL_S)
 }
 

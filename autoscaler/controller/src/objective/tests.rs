@@ -1,8 +1,11 @@
 //! An application with its workloads and profiles, to change by hand.
 
 mod counting;
+mod hosting;
 mod looking;
 mod resplitting;
+
+pub(crate) use self::hosting::{hosted_board, rate};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +21,6 @@ use super::application::{Application, all};
 use super::force::InForce;
 use super::known::{Forms, Profiles};
 use super::{Around, SignalMap};
-use crate::pods::Serving;
 use crate::world::Workload;
 
 /// An objective of p99 in 400 ms, without declared chains.
@@ -34,7 +36,7 @@ pub(super) fn application(entry: &str, members: &[&str]) -> Application {
     application
 }
 
-pub(super) fn key(name: &str) -> ObjectKey {
+pub(crate) fn key(name: &str) -> ObjectKey {
     ObjectKey::new("shop", name)
 }
 
@@ -102,7 +104,6 @@ pub(super) fn profile(workload: &str, revision: &str, born: i64) -> Arc<LoadLate
 #[derive(Debug, Default)]
 struct Shop {
     workloads: BTreeMap<ObjectKey, Workload>,
-    serving: BTreeMap<ObjectKey, Vec<Serving>>,
     forms: Forms,
     known: Profiles,
     sizes: BTreeMap<ObjectKey, InForce>,
@@ -114,7 +115,6 @@ impl Shop {
     fn around(&self) -> Around<'_> {
         Around {
             workloads: &self.workloads,
-            serving: &self.serving,
             known: &self.known,
             sizes: &self.sizes,
             autoscalers: &self.autoscalers,

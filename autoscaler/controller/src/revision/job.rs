@@ -86,12 +86,14 @@ async fn measure(
         .ready(&job.blueprint.load_key(), "load", since)
         .await?;
     let ready = (bench.now)();
+    let most = bench.hosted(&job.blueprint.workload, job.wished).await;
     let mut run = Run {
         bench,
         job,
         subject,
         load_url: format!("http://{}:{LOAD_PORT}/run", load.ip),
         size: job.blueprint.size,
+        most,
         log: CpuLog::default(),
         own_cpu: false,
         guessed: BTreeSet::new(),
@@ -101,7 +103,7 @@ async fn measure(
     match done {
         Done::CalleeInTrouble => return Err(JobError::Callee(run.points.len())),
         Done::CalleesFull => {
-            let full = job.most.as_ref().map(|(_, callee)| callee.name.clone());
+            let full = run.most.as_ref().map(|(_, callee)| callee.name.clone());
             return Err(JobError::CalleeFull(full.unwrap_or_default()));
         }
         Done::Enough | Done::TimeBudget | Done::Errors => {}

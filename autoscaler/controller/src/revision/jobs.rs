@@ -114,7 +114,6 @@ impl Revisions {
             work_guess_ms: guess,
             node,
             spared,
-            most: self.board.most(&workload.key),
             until: until - LAST,
         };
         let job = match start::job(workload, limits, now) {
@@ -132,6 +131,7 @@ impl Revisions {
             since: now,
             until: job.until,
         };
+        let wished = job.wished;
         let attempt = Attempt {
             bench: self.bench.clone(),
             own: self.own.clone(),
@@ -140,9 +140,10 @@ impl Revisions {
             about: key.clone(),
             until,
         };
-        self.jobs.start(key.clone(), times, |progress, stop| {
-            attempt.run(progress, stop)
-        });
+        self.jobs
+            .start(key.clone(), (times, wished), |progress, stop| {
+                attempt.run(progress, stop)
+            });
         true
     }
 

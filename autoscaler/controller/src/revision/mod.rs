@@ -4,6 +4,7 @@ mod again;
 pub mod counters;
 pub mod cpu;
 pub mod growth;
+mod hosting;
 pub mod job;
 mod jobs;
 pub mod measure;

@@ -10,6 +10,8 @@ use msars_gate::Phase;
 use super::queue::{Waiting, turns};
 use super::task::Progress;
 use super::{Key, Revisions};
+use crate::objective::limits;
+use crate::pods::serving;
 use crate::world::Workload;
 
 /// The workloads whose newest revision is held.
@@ -53,8 +55,20 @@ impl Revisions {
             }
         }
         self.start(waiting, &held, &mut phases, now);
-        self.board.set_profiling(self.jobs.workloads());
+        self.board.set_profiling(self.jobs.workloads(), now);
+        self.post_limits(workloads);
         phases
+    }
+
+    /// What callees of those that are profiled have now: they grow for it.
+    fn post_limits(&self, workloads: &BTreeMap<ObjectKey, Workload>) {
+        let serving = if self.board.reached().is_empty() {
+            BTreeMap::new()
+        } else {
+            serving(&self.world.pods())
+        };
+        self.board
+            .set_limits(|key| limits(workloads.get(key)?, serving.get(key)?));
     }
 
     /// Forgets what is not held any more, and stops its jobs: they must not load what now takes traffic.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use msars_domain::load::{RunRequest, RunResult};
-use msars_domain::{MilliCpu, Millis};
+use msars_domain::{MilliCpu, Millis, ObjectKey, Rate};
 use msars_llp::{Done, Next, Plan, Point, next_probe};
 use tokio::sync::watch;
 
@@ -83,6 +83,8 @@ pub(super) struct Run<'a> {
     pub subject: Subject,
     pub load_url: String,
     pub size: MilliCpu,
+    /// The most that callees have room for, and which of them bounds it.
+    pub most: Option<(Rate, ObjectKey)>,
     pub log: CpuLog,
     pub own_cpu: bool,
     /// The points whose CPU is the guess: good enough for the plan, never for the fit.
@@ -96,7 +98,7 @@ impl Run<'_> {
         let mut plan = Plan {
             sizes: self.job.sizes.clone(),
             rates: self.job.rates.clone(),
-            most: self.job.most.as_ref().map(|(rate, _)| *rate),
+            most: self.most.as_ref().map(|(rate, _)| *rate),
             work_guess_ms: self.job.work_guess_ms,
             window_seconds: WINDOW_S,
             settle_seconds: WARM_S * 1.5 + 0.7,
@@ -164,8 +166,7 @@ impl Run<'_> {
         let request = RunRequest {
             target: format!("http://{}:{}", self.subject.ip, self.job.port),
             requests: self.job.mix.clone(),
-            rate: msars_domain::Rate::new(rate)
-                .map_err(|error| JobError::Nothing(error.to_string()))?,
+            rate: Rate::new(rate).map_err(|error| JobError::Nothing(error.to_string()))?,
             duration_s: seconds,
             windows_s: span,
             max_requests: 20_000,

@@ -123,7 +123,7 @@ pub async fn resize(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
@@ -146,7 +146,7 @@ mod tests {
     }
 
     /// Measures through an API server that answers so, the last answer again and again.
-    fn answers(answers: Vec<(u16, Value)>) -> Bench {
+    pub(in crate::revision) fn answers(answers: Vec<(u16, Value)>) -> Bench {
         let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
         tokio::spawn(async move {
             let mut asked = 0_usize;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use msars_api::names;
-use msars_domain::ObjectKey;
+use msars_domain::{ObjectKey, Rate};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 
@@ -24,6 +24,7 @@ pub(super) struct Slots<T> {
 struct Slot {
     task: Id,
     times: Running,
+    wished: Option<Rate>,
     progress: watch::Receiver<Progress>,
     stop: watch::Sender<bool>,
 }
@@ -38,11 +39,11 @@ impl<T> Default for Slots<T> {
 }
 
 impl<T: Send + 'static> Slots<T> {
-    /// Starts a job. It is to end soon after `stop` turns true.
+    /// Starts a job, which wishes that callees have room for a rate. It is to end soon after `stop` turns true.
     pub fn start<F>(
         &mut self,
         key: Key,
-        times: Running,
+        (times, wished): (Running, Option<Rate>),
         job: impl FnOnce(watch::Sender<Progress>, watch::Receiver<bool>) -> F,
     ) where
         F: Future<Output = T> + Send + 'static,
@@ -53,6 +54,7 @@ impl<T: Send + 'static> Slots<T> {
         let slot = Slot {
             task,
             times,
+            wished,
             progress: progress_seen,
             stop,
         };
@@ -87,10 +89,11 @@ impl<T: Send + 'static> Slots<T> {
         self.running.values().map(|slot| slot.times).collect()
     }
 
-    /// The workloads that are profiled.
-    pub fn workloads(&self) -> BTreeSet<ObjectKey> {
-        let keys = self.running.keys();
-        keys.map(|(workload, _)| workload.clone()).collect()
+    /// The workloads that are profiled, and what callees should have room for.
+    pub fn workloads(&self) -> BTreeMap<ObjectKey, Option<Rate>> {
+        let running = self.running.iter();
+        let one = |((workload, _), slot): (&Key, &Slot)| (workload.clone(), slot.wished);
+        running.map(one).collect()
     }
 
     /// Tells every job to end whose revision is none of `kept`.
@@ -140,7 +143,7 @@ mod tests {
     #[tokio::test]
     async fn a_job_that_panics_frees_its_slot_and_its_pods_are_nobodys() {
         let mut slots = Slots::default();
-        slots.start(key("carts"), times(), |_progress, _stop| broken());
+        slots.start(key("carts"), (times(), None), |_progress, _stop| broken());
         assert_eq!((slots.times().len(), slots.pods().len()), (1, 2));
         let (ended, outcome) = slots.ended().await.unwrap();
         assert_eq!(ended, key("carts"));
@@ -154,16 +157,20 @@ mod tests {
     async fn a_job_whose_hold_is_over_is_told_to_end_and_no_other() {
         let mut slots = Slots::default();
         for name in ["carts", "orders"] {
-            slots.start(key(name), times(), |progress, mut stop| async move {
-                progress.send_replace(Progress::Probing(2));
-                drop(stop.wait_for(|stop| *stop).await);
-            });
+            slots.start(
+                key(name),
+                (times(), None),
+                |progress, mut stop| async move {
+                    progress.send_replace(Progress::Probing(2));
+                    drop(stop.wait_for(|stop| *stop).await);
+                },
+            );
         }
         slots.keep(|held| *held == key("orders"));
         let (ended, outcome) = slots.ended().await.unwrap();
         assert!(outcome.is_ok());
         assert_eq!(ended, key("carts"));
-        assert_eq!(slots.workloads(), [key("orders").0].into());
+        assert_eq!(slots.workloads(), [(key("orders").0, None)].into());
         slots.keep(|_| false);
         assert!(
             slots

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use msars_domain::{MilliCpu, ObjectKey, Percentile, Rate, RequestMix};
+use msars_llp::room_wanted;
 use serde_json::Value;
 
 use super::shadow::Blueprint;
@@ -26,8 +27,6 @@ pub struct Limits {
     pub node: MilliCpu,
     /// Callees that are not to be strained, and how they did before the profile.
     pub spared: BTreeMap<ObjectKey, Health>,
-    /// The most that callees have room for, and which of them bounds it.
-    pub most: Option<(Rate, ObjectKey)>,
     /// When probing must have ended.
     pub until: Timestamp,
 }
@@ -56,6 +55,7 @@ pub fn job(workload: &Workload, limits: Limits, now: Timestamp) -> Result<Job, S
     let request_share = cpu.limit.map_or(1.0, |limit| {
         f64::from(cpu.request.0) / f64::from(limit.0.max(1))
     });
+    let wished = room_wanted(&sizes, &rates, limits.work_guess_ms);
     Ok(Job {
         blueprint: Blueprint {
             workload: workload.key.clone(),
@@ -76,7 +76,7 @@ pub fn job(workload: &Workload, limits: Limits, now: Timestamp) -> Result<Job, S
         percentile: Percentile::new(limits.percentile).map_err(|error| error.to_string())?,
         work_guess_ms: limits.work_guess_ms,
         spared: limits.spared,
-        most: limits.most,
+        wished,
         until: limits.until,
         since: workload.since.unwrap_or(now),
     })

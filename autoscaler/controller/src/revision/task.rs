@@ -38,8 +38,8 @@ pub struct Job {
     pub work_guess_ms: f64,
     /// Callees that are not to be strained, and how they did before the profile.
     pub spared: BTreeMap<ObjectKey, Health>,
-    /// The most that callees have room for, and which of them bounds it.
-    pub most: Option<(Rate, ObjectKey)>,
+    /// What callees should have room for.
+    pub wished: Option<Rate>,
     /// When probing must have ended.
     pub until: Timestamp,
     /// Since when the revision waits.

@@ -18,7 +18,12 @@ use crate::world::hpa::{self, Hpa};
 pub fn good(seen: &Observation, decision: &Decision) -> bool {
     let loaded = matches!(
         decision.reason,
-        Reason::Fits | Reason::LoadRose | Reason::LoadFell | Reason::Reshape
+        Reason::Fits
+            | Reason::LoadRose
+            | Reason::LoadFell
+            | Reason::Bounds
+            | Reason::Guests
+            | Reason::Reshape
     );
     let signals = &seen.signals;
     let known = |reading: &Reading<_>| reading.value().is_some();

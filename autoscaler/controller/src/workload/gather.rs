@@ -8,8 +8,8 @@ use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use msars_api::annotations::Mode;
 use msars_api::crd::{ServiceBudget, ServiceLevelObjective, SloAutoscaler};
 use msars_domain::{
-    CpuBounds, CpuSize, MilliCpu, Millis, ObjectKey, Observation, Percentile, PodState, RateSample,
-    Signals, Wishes,
+    CpuBounds, CpuSize, MilliCpu, Millis, ObjectKey, Observation, Percentile, PodState, Rate,
+    RateSample, Signals, Wishes,
 };
 use msars_gate::serving;
 use msars_observe::Revision;
@@ -167,6 +167,8 @@ pub struct One<'a> {
     pub live: Vec<&'a Revision>,
     /// Its recent rates.
     pub history: Vec<RateSample>,
+    /// What profiles of its callers bring on top.
+    pub guests: Option<Rate>,
     /// When we last changed its replicas.
     pub wrote: Option<Timestamp>,
 }
@@ -219,6 +221,7 @@ pub fn observation(around: &Around, one: One<'_>) -> Observation {
             .map(|keeper| keeper.manager),
         signals: one.signals,
         history: one.history,
+        guests: one.guests,
     }
 }
 

@@ -321,6 +321,7 @@ impl Workloads {
             signals,
             live: Vec::new(),
             history: Vec::new(),
+            guests: None,
             wrote: None,
         };
         // Whoever leaves only grows, whatever else rolls.

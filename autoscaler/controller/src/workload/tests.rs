@@ -192,6 +192,7 @@ fn podless(workload: &Workload, rate: f64) -> One<'_> {
         signals: signals(rate),
         live: Vec::new(),
         history: Vec::new(),
+        guests: None,
         wrote: None,
     }
 }

@@ -128,7 +128,8 @@ impl Workloads {
         let around = self.around(&workloads);
         let objectives = self.world.objectives();
         let serving = pods::serving(&self.world.pods());
-        let reached = self.means.board.reached();
+        let board = Arc::clone(&self.means.board);
+        let reached = board.reached();
         let windows = self.means.windows;
         let mut live: BTreeMap<&ObjectKey, Vec<&Revision>> = BTreeMap::new();
         for revision in &observed.revisions {
@@ -157,6 +158,7 @@ impl Workloads {
             let loaded = reached.contains(key);
             memory.before.spare(&mut signals, loaded, &windows, now);
             memory.history.look(now, &signals);
+            let rate = signals.rate.value().map_or(0.0, |rate| rate.get());
             let one = One {
                 workload: &workload,
                 autoscaler,
@@ -165,6 +167,7 @@ impl Workloads {
                 signals,
                 live: live.remove(key).unwrap_or_default(),
                 history: memory.history.samples(),
+                guests: board.guests(key, rate),
                 wrote: memory.state.wrote,
             };
             tick.observations.push(gather::observation(&around, one));

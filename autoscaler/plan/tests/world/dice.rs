@@ -252,6 +252,9 @@ impl Dice {
                 name: "old".into(),
             }),
             declared_by: self.one_in(25).then(|| "argocd-controller".into()),
+            guests: self
+                .one_in(8)
+                .then(|| Rate::new(300.0 * self.unit()).unwrap()),
         };
         self.whole_pods(&mut seen);
         seen

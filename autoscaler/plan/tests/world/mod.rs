@@ -166,6 +166,7 @@ pub fn plain(now: Timestamp, replicas: u32, load: f64) -> Observation {
         quotas: Vec::new(),
         rival: None,
         declared_by: None,
+        guests: None,
     }
 }
 

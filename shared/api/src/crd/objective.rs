@@ -169,6 +169,9 @@ pub struct ChainSplit {
     /// Share of requests over the objective by the union bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_bound: Option<f64>,
+    /// The bound that it was made for, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective_ms: Option<f64>,
     /// Whether the split meets the objective.
     pub feasible: bool,
     /// Milliseconds that computing took.

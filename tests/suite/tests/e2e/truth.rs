@@ -1,6 +1,7 @@
 //! Profiles against what the shop truly does, and what follows from a profile.
 
 use anyhow::{Context, Result, ensure};
+use msars_gate::revision_hash;
 use msars_shop::{Role, Version, image, mean_work_ms};
 use serde_json::{Value, json};
 
@@ -207,18 +208,19 @@ fn running(bed: &Bed) -> Result<String> {
 }
 
 fn born_at_size(bed: &Bed) -> Result<()> {
-    let hash = running(bed)?;
-    let wanted = |hash: &str| -> Result<Option<u64>> {
+    bed.settle(NAME)?;
+    let live = bed.deployment(NAME)?.0;
+    let hash = revision_hash(&live["spec"]["template"]).to_string();
+    let wanted = || -> Result<std::result::Result<u64, String>> {
         let autoscaler = bed.get(&["sloautoscaler", NAME])?;
         let sizes = autoscaler["status"]["sizes"].as_array().cloned();
         let sizes = sizes.unwrap_or_default();
-        let found = sizes.iter().find(|size| size["revision"] == hash);
-        Ok(found.and_then(|size| size["sizeMilli"].as_u64()))
+        let ours = sizes.iter().find(|size| size["revision"] == *hash);
+        let size = ours.and_then(|size| size["sizeMilli"].as_u64());
+        Ok(size.ok_or(format!("{sizes:?}")))
     };
-    bed.rolled(NAME)?;
-    let expected = until(&format!("a wanted size of revision {hash}"), 30, || {
-        Ok(wanted(&hash)?.ok_or("none".to_owned()))
-    })?;
+    let what = format!("a wanted size of revision {hash}, which runs");
+    let expected = slowly(&what, 150, wanted)?;
     // A pod that is born now: the size of older ones may have been another.
     let before = pods(bed)?;
     let old = before.first().context("no pod")?["metadata"]["name"].to_string();
@@ -235,7 +237,7 @@ fn born_at_size(bed: &Bed) -> Result<()> {
     })?;
     let container = &born["spec"]["containers"][0];
     let limit = &container["resources"]["limits"]["cpu"];
-    let after = wanted(&hash)?.unwrap_or(expected);
+    let after = wanted()?.unwrap_or(expected);
     let fits = [expected, after]
         .iter()
         .any(|size| *limit == format!("{size}m"));

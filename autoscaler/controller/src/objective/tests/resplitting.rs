@@ -3,6 +3,7 @@
 use msars_budget::TailFactor;
 use msars_domain::{Call, Chain, EdgeKind, MilliCpu, Percentile, Rate};
 
+use super::super::Members;
 use super::super::assemble::Class;
 use super::super::drift::Live;
 use super::super::memory::Memory;
@@ -70,10 +71,27 @@ impl Case {
     fn basis(&mut self, second: i64) -> Basis {
         self.memory.ask(&self.application);
         let around = self.shop.around();
+        let current = members(&self.application, &around, &self.memory, false);
         let ahead = members(&self.application, &around, &self.memory, true);
+        self.of((&current, &ahead), second)
+    }
+
+    fn of(&self, both: (&Members<'_>, &Members<'_>), second: i64) -> Basis {
         let at = Timestamp::from_second(second).unwrap();
         let (classes, sizes) = (&self.memory.classes, &self.shop.sizes);
-        Basis::of(&self.application, classes, &ahead, sizes, at)
+        Basis::of(&self.application, classes, both, sizes, at)
+    }
+
+    /// Another image of the catalogue, with the profiles of both.
+    fn release(&mut self, image: &str) {
+        let mut catalogue = deployment("catalogue");
+        catalogue["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
+        self.shop.add(&catalogue);
+        let workloads = self.shop.workloads.values();
+        let profiles: Vec<_> = workloads
+            .map(|workload| profile(&workload.key.name, &workload.revision, 0))
+            .collect();
+        self.shop.learn(&profiles);
     }
 
     fn class(&mut self) -> &mut Class {
@@ -206,6 +224,25 @@ fn what_is_asked_and_what_runs_counts_at_once_and_what_is_measured_after_a_while
         assert_eq!(found, wanted, "{what}");
     }
     assert!(due(None, &Case::new().basis(0)));
+}
+
+#[test]
+fn a_split_for_what_waits_is_made_anew_as_its_hold_ends() {
+    let (old, mut new) = (Case::new(), Case::new());
+    new.release("shop:v2");
+    let of = |case: &Case| {
+        let around = case.shop.around();
+        let names = members(&case.application, &around, &case.memory, false);
+        let revision = |name: &str| names[name].revision.to_owned();
+        revision("catalogue")
+    };
+    assert_ne!(of(&old), of(&new));
+    let (before, after) = (old.shop.around(), new.shop.around());
+    let runs = members(&old.application, &before, &old.memory, false);
+    let waits = members(&new.application, &after, &new.memory, true);
+    let held = new.of((&runs, &waits), 0);
+    assert!(!due(Some(&held), &new.of((&runs, &waits), 1)), "still held");
+    assert!(due(Some(&held), &new.of((&waits, &waits), 1)), "released");
 }
 
 #[test]

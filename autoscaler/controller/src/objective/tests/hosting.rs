@@ -1,0 +1,77 @@
+//! Room for what a profile's copy sends on.
+
+use msars_domain::{MilliCpu, Rate};
+
+use super::super::board::Board;
+use super::super::room::Served;
+use super::*;
+
+pub(crate) fn rate(value: f64) -> Rate {
+    Rate::new(value).unwrap()
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+/// The catalogue calls its database twice per request; that serves 20/s of a millisecond each.
+pub(crate) fn hosted_board() -> Board {
+    let board = Board::default();
+    board.with(|posted| {
+        let callees = BTreeMap::from([(key("db"), 2.0)]);
+        posted.callees.insert(key("catalogue"), callees);
+        let served = Served {
+            rate: 20.0,
+            work: 1e-3,
+        };
+        posted.serve([(key("db"), Some(served))].into_iter());
+    });
+    board
+}
+
+#[tokio::test]
+async fn callees_are_asked_to_grow_for_a_new_profile_once_and_have_room_when_they_did() {
+    let board = hosted_board();
+    let asked = || {
+        let wait = std::time::Duration::from_millis(1);
+        tokio::time::timeout(wait, board.asked.notified())
+    };
+    assert_eq!(board.guests(&key("db"), 20.0), None);
+    let profiling = BTreeMap::from([(key("catalogue"), Some(rate(20.0)))]);
+    board.set_profiling(profiling.clone(), at(0));
+    assert!(asked().await.is_ok());
+    board.set_profiling(profiling, at(1));
+    assert!(asked().await.is_err(), "only once");
+    // Pods that carry the load and the guests at their limits' end are full to 0.7 with 40/s more.
+    let guests = board.guests(&key("db"), 20.0).unwrap().get();
+    assert!((guests - (60.0 / 0.7 - 20.0)).abs() < 1e-9, "{guests}");
+    assert_eq!(board.guests(&key("front-end"), 20.0), None);
+    assert_eq!(board.most(&key("catalogue")), None, "no limits are known");
+    for (limit, wanted) in [(40, 4.0), (86, 20.1)] {
+        board.set_limits(|found| (*found == key("db")).then_some(MilliCpu(limit)));
+        let (most, by) = board.most(&key("catalogue")).unwrap();
+        assert!((most.get() - wanted).abs() < 1e-9, "{most:?}");
+        assert_eq!(by, key("db"));
+    }
+    board.set_profiling(BTreeMap::new(), at(2));
+    assert_eq!(board.guests(&key("db"), 20.0), None);
+    assert!(asked().await.is_err());
+}
+
+#[test]
+fn two_profiles_bring_what_both_bring() {
+    let board = hosted_board();
+    board.with(|posted| {
+        let callees = BTreeMap::from([(key("db"), 1.0)]);
+        posted.callees.insert(key("orders"), callees);
+    });
+    let profiling = [
+        ("catalogue", Some(20.0)),
+        ("orders", Some(30.0)),
+        ("db", None),
+    ];
+    let profiling = profiling.map(|(name, most)| (key(name), most.map(rate)));
+    board.set_profiling(BTreeMap::from(profiling), at(0));
+    let guests = board.guests(&key("db"), 20.0).unwrap().get();
+    assert!((guests - (90.0 / 0.7 - 20.0)).abs() < 1e-9, "{guests}");
+}
