@@ -16,6 +16,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use jiff::Timestamp;
 use msars_client::connect::clients;
+use msars_client::events::Events;
 use msars_ops::flags::{AdminArgs, LogArgs};
 use msars_ops::readiness::Readiness;
 use msars_ops::shutdown::Tasks;
@@ -37,6 +38,9 @@ struct Cli {
     /// Namespace of the Lease and the switches.
     #[arg(long, env = "POD_NAMESPACE", default_value = msars_api::names::SYSTEM_NAMESPACE)]
     namespace: String,
+    /// Names this replica in events.
+    #[arg(long, env = "POD_NAME", default_value = "msars-admission")]
+    pod: String,
     #[command(flatten)]
     admin: AdminArgs,
     #[command(flatten)]
@@ -45,8 +49,11 @@ struct Cli {
 
 /// Between two looks at the certificate files.
 const CERT_EVERY: Duration = Duration::from_secs(2);
-/// The end's grace: open requests are answered.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long after SIGTERM new connections are still taken: until every node's proxy has heard that this replica ends. A
+/// refused one would let a revision through unheld.
+const LINGER: Duration = Duration::from_secs(4);
+/// The end's grace: after [`LINGER`], open requests are answered.
+const GRACE: Duration = Duration::from_secs(14);
 
 #[derive(Debug)]
 struct Gate(Arc<Source>);
@@ -113,7 +120,10 @@ async fn main() -> anyhow::Result<()> {
         "release",
         release::run(
             Arc::clone(&source),
-            clients.strict.clone(),
+            (
+                clients.strict.clone(),
+                Events::new(clients.strict.clone(), "msars-admission", &cli.pod),
+            ),
             tasks.stop(),
             msars_ops::clock::now,
         ),
@@ -163,7 +173,7 @@ async fn main() -> anyhow::Result<()> {
             async move { pair(&folder).await }
         };
         let follow = msars_server::follow(first.0, read, CERT_EVERY, tls.clone(), metrics, stop.clone());
-        let (served, ()) = tokio::join!(msars_server::serve(listener, tls, routes, stop), follow);
+        let (served, ()) = tokio::join!(msars_server::serve(listener, tls, routes, (stop, LINGER)), follow);
         if let Err(error) = served {
             tracing::error!(%error, "the webhook's server ended");
         }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Client;
-use msars_client::apply::apply;
+use msars_client::apply::{Applied, apply};
+use msars_client::events::Events;
 use msars_gate::{Step, Watcher, next};
 use tokio::sync::watch;
 
@@ -17,7 +18,7 @@ const EVERY: Duration = Duration::from_secs(2);
 /// Looks until `stop`. All replicas do: the patch tests what it changes, so that only one of them succeeds.
 pub async fn run(
     source: Arc<Source>,
-    client: Client,
+    (client, events): (Client, Events),
     mut stop: watch::Receiver<bool>,
     now: fn() -> Timestamp,
 ) {
@@ -38,10 +39,19 @@ pub async fn run(
                 continue;
             };
             match apply(&client, &action).await {
-                Ok(applied) => tracing::info!(
-                    workload = %action.target(), reason = why.word(), ?applied,
-                    "released a hold that no controller ended"
-                ),
+                Ok(applied) => {
+                    tracing::info!(
+                        workload = %action.target(), reason = why.word(), ?applied,
+                        "released a hold that no controller ended"
+                    );
+                    if applied == Applied::Done {
+                        let note =
+                            format!("Released, with no controller at work: {}", why.sentence());
+                        events
+                            .tell(&deployment, "Gate", true, "RevisionReleased", &note)
+                            .await;
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, category = error.category(), "a release failed");
                 }

@@ -65,21 +65,26 @@ pub fn rustls_config(pair: &Pair) -> Result<Arc<ServerConfig>, TlsError> {
     Ok(Arc::new(config))
 }
 
-/// Serves `routes` until `stop` turns true, then lets open requests end.
+/// Serves `routes` until `stop` turned true and `linger` is over, in which whoever has not heard of the end yet is served
+/// as before; then lets open requests end.
 pub async fn serve(
     listener: TcpListener,
     tls: RustlsConfig,
     routes: Router,
-    stop: watch::Receiver<bool>,
+    (stop, linger): (watch::Receiver<bool>, Duration),
 ) -> io::Result<()> {
     let handle = Handle::new();
     let server = axum_server::from_tcp_rustls(listener, tls)?
         .handle(handle.clone())
         .serve(routes.into_make_service());
     tokio::pin!(server);
+    let over = async {
+        msars_ops::shutdown::stopped(stop).await;
+        tokio::time::sleep(linger).await;
+    };
     tokio::select! {
         ended = &mut server => return ended,
-        () = msars_ops::shutdown::stopped(stop) => handle.graceful_shutdown(Some(GRACE)),
+        () = over => handle.graceful_shutdown(Some(GRACE)),
     }
     server.await
 }

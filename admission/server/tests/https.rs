@@ -23,6 +23,9 @@ use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::
 use tokio::{net::TcpStream, sync::watch, task::JoinHandle};
 use tokio_rustls::TlsConnector;
 
+/// How long a server that ends still takes connections.
+const LINGER: Duration = Duration::from_millis(300);
+
 const REVIEW: &str = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u-1","object":{}}}"#;
 
 /// Answers with a body of its own; waits or panics where the object says so.
@@ -69,7 +72,8 @@ impl Running {
         let routes = msars_server::router(Arc::new(Scripted), limits, metrics.clone());
         let tls = RustlsConfig::from_config(msars_server::rustls_config(pair).unwrap());
         let stop = watch::Sender::new(false);
-        let server = msars_server::serve(listener, tls.clone(), routes, stop.subscribe());
+        let ends = (stop.subscribe(), LINGER);
+        let server = msars_server::serve(listener, tls.clone(), routes, ends);
         let server = tokio::spawn(server);
         Self {
             address,
@@ -213,4 +217,45 @@ async fn rotation_under_a_stream_of_requests_loses_none() {
     drop(kept);
     running.end().await;
     follower.await.unwrap();
+}
+
+#[tokio::test]
+async fn who_has_not_heard_of_the_end_is_still_answered() {
+    let pair = issue();
+    let running = Running::start(&pair, Limits::default());
+    running.stop.send_replace(true);
+    let (mut late, _) = connect(running.address, &[&pair]).await;
+    assert_eq!(ask(&mut late, REVIEW).await, (200, "decided".to_owned()));
+    drop(late);
+    let address = running.address;
+    running.end().await;
+    assert!(TcpStream::connect(address).await.is_err(), "it has ended");
+}
+
+#[tokio::test]
+async fn bodies_under_way_take_no_more_memory_than_they_may() {
+    let pair = issue();
+    let limits = Limits {
+        body: 3000,
+        memory: 4000,
+        deadline: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let running = Running::start(&pair, limits);
+    let (mut first, _) = connect(running.address, &[&pair]).await;
+    let (mut second, _) = connect(running.address, &[&pair]).await;
+    let slow = REVIEW.replace("{}", &format!(r#"{{"a":"slow {}"}}"#, "x".repeat(2000)));
+    // Late, and its body stays in memory until its decision ends.
+    assert_open(&ask(&mut first, slow).await, "u-1");
+    let large = REVIEW.replace("{}", &format!(r#"{{"a":"{}"}}"#, "x".repeat(2000)));
+    assert_open(&ask(&mut second, large.clone()).await, "");
+    assert_eq!(running.metrics.count(Outcome::Late), 2);
+    // A small one fits beside it.
+    assert_eq!(ask(&mut first, REVIEW).await, (200, "decided".to_owned()));
+    let mut answer = ask(&mut second, large.clone()).await;
+    while answer.1 != "decided" {
+        answer = ask(&mut second, large.clone()).await;
+    }
+    drop((first, second));
+    running.end().await;
 }

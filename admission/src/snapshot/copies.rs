@@ -18,6 +18,7 @@ use msars_api::annotations::{self, Mode};
 use msars_api::crd::{LoadLatencyProfile, ServiceLevelObjective, SloAutoscaler};
 use msars_api::names;
 use msars_client::connect::Clients;
+use msars_client::slim;
 use msars_client::watched::{Watched, watched};
 use msars_ops::shutdown::Tasks;
 use serde_json::Value;
@@ -62,11 +63,11 @@ impl Copies {
         let changed = Arc::new(Notify::new());
         let client = &clients.retrying;
         macro_rules! copy {
-            ($name:literal, $api:expr, $dynamic:expr, $config:expr) => {{
+            ($name:literal, $api:expr, $kept:expr, $config:expr) => {{
                 let (copy, task) = watched(
                     $name,
                     $api,
-                    $dynamic,
+                    $kept,
                     $config,
                     Arc::clone(&changed),
                     tasks.stop(),
@@ -82,23 +83,53 @@ impl Copies {
         let api = Api::all_with(client.clone(), &deployments);
         let sets = Api::all_with(client.clone(), &replica_sets);
         Self {
-            deployments: copy!("watch deployments", api, deployments, all()),
-            replica_sets: copy!("watch replicasets", sets, replica_sets, all()),
-            profiles: copy!("watch profiles", Api::all(client.clone()), (), all()),
-            objectives: copy!("watch objectives", Api::all(client.clone()), (), all()),
-            autoscalers: copy!("watch autoscalers", Api::all(client.clone()), (), all()),
-            policies: copy!("watch networkpolicies", Api::all(client.clone()), (), all()),
-            claims: copy!("watch claims", Api::all(client.clone()), (), all()),
+            deployments: copy!("watch deployments", api, (deployments, slim::ours), all()),
+            replica_sets: copy!(
+                "watch replicasets",
+                sets,
+                (replica_sets, slim::unmanaged),
+                all()
+            ),
+            profiles: copy!(
+                "watch profiles",
+                Api::all(client.clone()),
+                ((), slim::unmanaged),
+                all()
+            ),
+            objectives: copy!(
+                "watch objectives",
+                Api::all(client.clone()),
+                ((), slim::unmanaged),
+                all()
+            ),
+            autoscalers: copy!(
+                "watch autoscalers",
+                Api::all(client.clone()),
+                ((), slim::unmanaged),
+                all()
+            ),
+            policies: copy!(
+                "watch networkpolicies",
+                Api::all(client.clone()),
+                ((), slim::unmanaged),
+                all()
+            ),
+            claims: copy!(
+                "watch claims",
+                Api::all(client.clone()),
+                ((), slim::unmanaged),
+                all()
+            ),
             lease: copy!(
                 "watch lease",
                 Api::namespaced(client.clone(), namespace),
-                (),
+                ((), slim::unmanaged),
                 named(names::LEASE)
             ),
             switches: copy!(
                 "watch switches",
                 Api::namespaced(client.clone(), namespace),
-                (),
+                ((), slim::unmanaged),
                 named(names::SWITCHES)
             ),
             changed,

@@ -1,20 +1,14 @@
 //! The writers of our own objects: profiles, objectives, autoscalers and events.
 
 use std::fmt::Debug;
-use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference, Time};
 use kube::api::{DeleteParams, Preconditions};
-use kube::{
-    Api, Client, Resource,
-    api::PostParams,
-    core::NamespaceResourceScope,
-    runtime::events::{Event, EventType, Recorder, Reporter},
-};
+use kube::{Api, Client, Resource, api::PostParams, core::NamespaceResourceScope};
 use msars_api::conditions::ConditionType;
 use msars_api::names;
+use msars_client::events::Events;
 use msars_domain::ObjectKey;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -43,7 +37,7 @@ impl<K> Kept for K where
 #[derive(Clone)]
 pub struct Own {
     client: Client,
-    recorder: Arc<Recorder>,
+    events: Events,
 }
 
 impl Debug for Own {
@@ -84,12 +78,8 @@ fn parameters() -> PostParams {
 impl Own {
     /// With the strict client; `instance` names this replica in events.
     pub fn new(client: Client, instance: &str) -> Self {
-        let reporter = Reporter {
-            controller: "msars-autoscaler".into(),
-            instance: Some(instance.to_owned()),
-        };
         Self {
-            recorder: Arc::new(Recorder::new(client.clone(), reporter)),
+            events: Events::new(client.clone(), "msars-autoscaler", instance),
             client,
         }
     }
@@ -196,36 +186,10 @@ impl Own {
         reason: &str,
         note: String,
     ) {
-        let event = Event {
-            type_: if warning {
-                EventType::Warning
-            } else {
-                EventType::Normal
-            },
-            reason: reason.to_owned(),
-            // The API server's limit is 1 kB.
-            note: Some(note.chars().take(1000).collect()),
-            action: action.to_owned(),
-            secondary: None,
-        };
-        let about = ObjectReference {
-            api_version: Some("apps/v1".into()),
-            kind: Some("Deployment".into()),
-            name: Some(workload.key.name.clone()),
-            namespace: Some(workload.key.namespace.clone()),
-            uid: Some(workload.uid.clone()),
-            // The recorder merges events that differ in nothing but their note: without the version, the second
-            // hold within six minutes would be told with the words of the first.
-            resource_version: workload
-                .object
-                .pointer("/metadata/resourceVersion")
-                .and_then(serde_json::Value::as_str)
-                .map(str::to_owned),
-            ..ObjectReference::default()
-        };
-        if let Err(error) = self.recorder.publish(&event, &about).await {
-            tracing::info!(%error, reason, workload = %workload.key, "an event was lost");
-        }
+        let about = &workload.object;
+        self.events
+            .tell(about, action, warning, reason, &note)
+            .await;
     }
 }
 

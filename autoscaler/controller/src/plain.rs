@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use rand::TryRng as _;
+use rand::rngs::SysRng;
 
 /// Largest answer read, in bytes.
 const LARGEST: usize = 4 << 20;
@@ -49,6 +53,38 @@ pub enum PlainError {
     },
 }
 
+/// A secret by which a pod of ours knows who calls it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A secret never reaches a log.
+        f.write_str("Token(hidden)")
+    }
+}
+
+impl Token {
+    /// A token of this text.
+    pub fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// A token that nobody can guess: 128 bits of the operating system's, or why it has none.
+    pub fn random() -> Result<Self, String> {
+        let mut bytes = [0; 16];
+        SysRng
+            .try_fill_bytes(&mut bytes)
+            .map_err(|error| format!("no random numbers: {error}"))?;
+        Ok(Self(format!("{:032x}", u128::from_be_bytes(bytes))))
+    }
+
+    /// The secret itself, for the pod that is to know it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
 /// The client; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Plain(Client<HttpConnector, Full<Bytes>>);
@@ -65,23 +101,25 @@ impl Default for Plain {
 impl Plain {
     /// `GET url`, the body as text.
     pub async fn get(&self, url: &str, within: Duration) -> Result<String, PlainError> {
-        self.call("GET", url, Vec::new(), within).await
+        self.call("GET", url, None, Vec::new(), within).await
     }
 
-    /// `POST url` with JSON, the body as text.
+    /// `POST url` with JSON and a token, the body as text.
     pub async fn post(
         &self,
         url: &str,
+        token: &Token,
         json: Vec<u8>,
         within: Duration,
     ) -> Result<String, PlainError> {
-        self.call("POST", url, json, within).await
+        self.call("POST", url, Some(token), json, within).await
     }
 
     async fn call(
         &self,
         method: &'static str,
         url: &str,
+        token: Option<&Token>,
         body: Vec<u8>,
         within: Duration,
     ) -> Result<String, PlainError> {
@@ -90,10 +128,17 @@ impl Plain {
             url: url.to_owned(),
             message,
         };
-        let request = http::Request::builder()
+        let mut request = http::Request::builder()
             .method(method)
             .uri(url)
-            .header("content-type", "application/json")
+            .header("content-type", "application/json");
+        if let Some(token) = token {
+            let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.reveal()))
+                .map_err(|error| failed(error.to_string()))?;
+            bearer.set_sensitive(true);
+            request = request.header(AUTHORIZATION, bearer);
+        }
+        let request = request
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| failed(error.to_string()))?;
         let exchange = async {
@@ -127,5 +172,47 @@ impl Plain {
                 url: url.to_owned(),
                 within,
             })?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn tokens_differ_and_are_not_shown() {
+        let (one, other) = (Token::random().unwrap(), Token::random().unwrap());
+        assert!(one != other);
+        assert_eq!(one.reveal().len(), 32);
+        assert_eq!(format!("{one:?}"), "Token(hidden)");
+    }
+
+    #[tokio::test]
+    async fn a_post_brings_its_token_and_a_get_none() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/run", listener.local_addr().unwrap());
+        let pod = tokio::spawn(async move {
+            let mut asked = Vec::new();
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = [0; 1024];
+                let read = stream.read(&mut head).await.unwrap();
+                asked.push(String::from_utf8_lossy(&head[..read]).into_owned());
+                let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+                stream.write_all(answer).await.unwrap();
+            }
+            asked
+        });
+        let (plain, token) = (Plain::default(), Token::new("t0ken"));
+        let within = Duration::from_secs(10);
+        plain.post(&url, &token, Vec::new(), within).await.unwrap();
+        plain.get(&url, within).await.unwrap();
+        let asked = pod.await.unwrap();
+        let brought = "authorization: Bearer t0ken\r\n";
+        assert!(asked[0].contains(brought), "{}", asked[0]);
+        assert!(!asked[1].contains("authorization"), "{}", asked[1]);
     }
 }

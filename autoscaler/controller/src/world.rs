@@ -26,6 +26,7 @@ use msars_api::annotations;
 use msars_api::crd::{LoadLatencyProfile, ServiceLevelObjective, SloAutoscaler};
 use msars_api::names;
 use msars_client::connect::Clients;
+use msars_client::slim;
 use msars_client::watched::{Watched, watched};
 use msars_domain::{MilliCpu, ObjectKey};
 use msars_gate::snapshot::Holds;
@@ -65,11 +66,11 @@ impl World {
         let changed = Arc::new(Notify::new());
         let client = &clients.retrying;
         macro_rules! copy {
-            ($name:literal, $api:expr, $dynamic:expr) => {{
+            ($name:literal, $api:expr, $kept:expr) => {{
                 let (copy, task) = watched(
                     $name,
                     $api,
-                    $dynamic,
+                    $kept,
                     watcher::Config::default(),
                     Arc::clone(&changed),
                     tasks.stop(),
@@ -86,33 +87,61 @@ impl World {
             deployments: copy!(
                 "watch deployments",
                 Api::all_with(client.clone(), &deployments),
-                deployments
+                (deployments, slim::whole)
             ),
             replica_sets: copy!(
                 "watch replicasets",
                 Api::all_with(client.clone(), &replica_sets),
-                replica_sets
+                (replica_sets, slim::unmanaged)
             ),
-            pods: copy!("watch pods", Api::all(client.clone()), ()),
-            profiles: copy!("watch profiles", Api::all(client.clone()), ()),
-            objectives: copy!("watch objectives", Api::all(client.clone()), ()),
-            autoscalers: copy!("watch autoscalers", Api::all(client.clone()), ()),
+            pods: copy!("watch pods", Api::all(client.clone()), ((), slim::pod)),
+            profiles: copy!(
+                "watch profiles",
+                Api::all(client.clone()),
+                ((), slim::unmanaged)
+            ),
+            objectives: copy!(
+                "watch objectives",
+                Api::all(client.clone()),
+                ((), slim::unmanaged)
+            ),
+            autoscalers: copy!(
+                "watch autoscalers",
+                Api::all(client.clone()),
+                ((), slim::unmanaged)
+            ),
             switches: copy!(
                 "watch switches",
                 Api::namespaced(client.clone(), namespace),
-                ()
+                ((), slim::unmanaged)
             ),
             hpas: copy!(
                 "watch horizontalpodautoscalers",
                 Api::all_with(client.clone(), &hpas),
-                hpas
+                (hpas, slim::whole)
             ),
             vpas: Optional::start(optional::VPA, client, &changed, tasks),
             scaled_objects: Optional::start(optional::SCALED_OBJECT, client, &changed, tasks),
-            namespaces: copy!("watch namespaces", Api::all(client.clone()), ()),
-            quotas: copy!("watch resourcequotas", Api::all(client.clone()), ()),
-            limit_ranges: copy!("watch limitranges", Api::all(client.clone()), ()),
-            nodes: copy!("watch nodes", Api::all(client.clone()), ()),
+            namespaces: copy!(
+                "watch namespaces",
+                Api::all(client.clone()),
+                ((), slim::unmanaged)
+            ),
+            quotas: copy!(
+                "watch resourcequotas",
+                Api::all(client.clone()),
+                ((), slim::unmanaged)
+            ),
+            limit_ranges: copy!(
+                "watch limitranges",
+                Api::all(client.clone()),
+                ((), slim::unmanaged)
+            ),
+            nodes: copy!(
+                "watch nodes",
+                Api::all(client.clone()),
+                ((), slim::unmanaged)
+            ),
             node: None,
             changed,
         }

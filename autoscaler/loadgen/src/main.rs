@@ -12,9 +12,12 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use msars_domain::load::Window;
 use msars_domain::{Rate, RequestMix};
-use msars_loadgen::{Plan, Schedule, Target, TraceScale, drive, serve};
+use msars_loadgen::{Plan, Schedule, Target, Token, TraceScale, drive, serve};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Environment variable with the token of `serve`: the controller writes it into its load pods.
+const TOKEN_ENV: &str = "MSARS_RUN_TOKEN";
 
 #[derive(Parser)]
 #[command(
@@ -31,7 +34,7 @@ struct Cli {
 enum Command {
     /// Send once and report: progress on stderr, JSON on stdout or in --report.
     Run(Box<RunArgs>),
-    /// Run on request: POST /run, GET /healthz.
+    /// Run on request: POST /run with the bearer token that is in MSARS_RUN_TOKEN, GET /healthz.
     Serve {
         /// Where to listen.
         #[arg(long, default_value = "0.0.0.0:9900")]
@@ -230,11 +233,14 @@ async fn execute(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Run(args) => args.run(stop).await,
         Command::Serve { listen } => {
+            // Not a flag: everybody on the machine reads those.
+            let token = std::env::var(TOKEN_ENV).ok().and_then(Token::new);
+            let token = token.context("MSARS_RUN_TOKEN is not set or empty")?;
             let listener = TcpListener::bind(listen)
                 .await
                 .with_context(|| format!("listening on {listen}"))?;
             eprintln!("listening on {}", listener.local_addr()?);
-            serve(listener, stop).await;
+            serve(listener, token, stop).await;
             Ok(())
         }
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Orderin
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::{ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::{DriveError, Plan, drive};
+use crate::{DriveError, Plan, Token, drive};
 
 /// Most bytes of a request for a run.
 const MOST_BODY: usize = 1 << 20;
@@ -31,6 +31,7 @@ type Answer = Response<Full<Bytes>>;
 
 /// What the connections share.
 struct Server {
+    token: Token,
     busy: AtomicBool,
     /// True once the program ends: a run under way stops and answers with what it has.
     stop: watch::Receiver<bool>,
@@ -48,14 +49,16 @@ impl Drop for Turn {
 /// Serves runs until `stop` resolves. One run at a time (409 otherwise) within [`LIMITS`]; a run ends at once when
 /// its caller hangs up. After `stop` a run under way stops sending and answers; at most 10 s are given to that.
 ///
-/// - `POST /run` with a [`RunRequest`] → 200 and a [`RunResult`] when it has ended; 400 names what is wrong.
+/// - `POST /run` with a [`RunRequest`] → 200 and a [`RunResult`] when it has ended; 400 names what is wrong. A request
+///   without `token` as its bearer token → 401, and nothing of it is read.
 /// - `GET /healthz` → 200 `ok`, also during a run.
 ///
 /// [`LIMITS`]: msars_domain::load::LIMITS
 /// [`RunResult`]: msars_domain::load::RunResult
-pub async fn serve(listener: TcpListener, stop: impl Future<Output = ()>) {
+pub async fn serve(listener: TcpListener, token: Token, stop: impl Future<Output = ()>) {
     let (stopping, stopped) = watch::channel(false);
     let server = Arc::new(Server {
+        token,
         busy: AtomicBool::new(false),
         stop: stopped,
     });
@@ -103,6 +106,14 @@ async fn connection(server: Arc<Server>, stream: TcpStream) {
 async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Answer {
     match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/healthz") => reply(StatusCode::OK, "text/plain", "ok"),
+        (&Method::POST, "/run") if !server.token.is_in(request.headers()) => {
+            let expected = "expected authorization: Bearer with the token of this server";
+            let mut answer = refuse(StatusCode::UNAUTHORIZED, expected);
+            answer
+                .headers_mut()
+                .insert(WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer"));
+            answer
+        }
         (&Method::POST, "/run") => {
             match Limited::new(request.into_body(), MOST_BODY).collect().await {
                 Ok(body) => run(server, &body.to_bytes()).await,

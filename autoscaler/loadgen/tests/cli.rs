@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 fn run(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_msars-profile"))
         .args(args)
+        .env_remove("MSARS_RUN_TOKEN")
         .output()
         .unwrap()
 }
@@ -23,4 +24,13 @@ fn help_teaches_and_a_wrong_argument_is_named() {
     assert_eq!(wrong.status.code(), Some(2));
     let text = String::from_utf8(wrong.stderr).unwrap();
     assert!(text.contains("--no-such-flag"), "{text}");
+}
+
+#[test]
+fn nothing_is_served_without_a_token() {
+    let refused = run(&["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let text = String::from_utf8(refused.stderr).unwrap();
+    assert!(text.contains("MSARS_RUN_TOKEN"), "{text}");
+    assert!(!text.contains("listening"), "{text}");
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use msars_domain::load::{EndedBy, RunResult};
-use msars_loadgen::serve;
+use msars_loadgen::{Token, serve};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,21 +22,31 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 const MS: Duration = Duration::from_millis(1);
+/// What the servers of these tests want.
+const TOKEN: &str = "t0ken";
 
 /// A server and what ends it.
 async fn server() -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(serve(listener, async { drop(stopped.await) }));
+    let token = Token::new(TOKEN.to_owned()).unwrap();
+    let serving = tokio::spawn(serve(listener, token, async { drop(stopped.await) }));
     (address, stop, serving)
 }
 
+/// Sends a request with the token.
 async fn open(server: SocketAddr, head: &str, body: &str) -> TcpStream {
+    let brings = format!("authorization: Bearer {TOKEN}\r\n");
+    send(server, head, &brings, body).await
+}
+
+/// Sends a request with these lines among its headers.
+async fn send(server: SocketAddr, head: &str, lines: &str, body: &str) -> TcpStream {
     let mut stream = TcpStream::connect(server).await.unwrap();
     let length = body.len();
     let request = format!(
-        "{head} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        "{head} HTTP/1.1\r\nhost: a\r\n{lines}connection: close\r\ncontent-length: {length}\r\n\r\n{body}"
     );
     stream.write_all(request.as_bytes()).await.unwrap();
     stream
@@ -70,6 +80,34 @@ async fn a_run_is_asked_for_and_answered() {
     let result: RunResult = serde_json::from_str(&body).unwrap();
     assert_eq!((result.ended_by, result.windows.len()), (EndedBy::Time, 2));
     assert!(result.total.sent > 0 && result.total.failed == 0);
+}
+
+#[tokio::test]
+async fn a_run_without_the_token_is_refused_and_sends_nothing() {
+    let (target, seen) = target::start().await;
+    let (server, _stop, _serving) = server().await;
+    let asked = job(target, "/");
+    for lines in [
+        "",
+        "authorization: Bearer\r\n",
+        "authorization: Bearer t0ke\r\n",
+        "authorization: Bearer t0ken2\r\n",
+        "authorization: t0ken\r\n",
+        "msars-run-token: t0ken\r\n",
+    ] {
+        let stream = send(server, "POST /run", lines, &asked.to_string()).await;
+        let (status, body) = answer(stream).await;
+        assert_eq!(status, 401, "{lines}: {body}");
+        assert!(body.contains("authorization: Bearer"), "{lines}: {body}");
+        assert!(!body.contains(TOKEN), "{lines}: {body}");
+    }
+    assert_eq!(seen.connections.load(SeqCst), 0);
+    // The kubelet has none, and asks whether the pod is Ready.
+    let healthy = send(server, "GET /healthz", "", "").await;
+    assert_eq!(answer(healthy).await.0, 200);
+    let (status, body) = ask(server, "POST /run", &asked).await;
+    assert_eq!(status, 200, "{body}");
+    assert!(seen.requests.load(SeqCst) > 0);
 }
 
 #[tokio::test]
@@ -202,6 +240,7 @@ async fn the_program_ends_cleanly_when_told() {
         let arguments: Vec<String> = arguments;
         let mut child = Command::new(env!("CARGO_BIN_EXE_msars-profile"))
             .args(arguments)
+            .env("MSARS_RUN_TOKEN", TOKEN)
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped())
             .kill_on_drop(true)

@@ -188,7 +188,8 @@ impl Case<'_> {
         let Some(measured) = facts.self_time(self.now) else {
             return;
         };
-        let budget = facts.profile.budget;
+        // Of two revisions the slower is no breach within its own.
+        let budget = facts.profile.loosest;
         let settled = !within(self.now, state.last_up, self.limits.quantile_s);
         let factor =
             if measured > budget && plan.peak_fits && settled && self.rate.value().is_some() {
@@ -251,10 +252,8 @@ impl Case<'_> {
         if plan.unmet {
             guards.push(Guard::AtMaximum);
         }
-        if facts.profile.relaxed {
-            guards.push(Guard::Unreachable {
-                planned: facts.profile.budget,
-            });
+        if let Some(planned) = facts.profile.relaxed {
+            guards.push(Guard::Unreachable { planned });
         }
         let Some(wished) = self.proposal.fleet else {
             return plan.fleet;
@@ -302,7 +301,7 @@ impl Case<'_> {
             .filter(|s| s.within && s.from.grows_from(self.current))?;
         let measured = facts.self_time(self.now)?;
         // A load that the fleet does not carry has risen since: that is no fault of the scale-down.
-        if !plan.peak_fits || measured.get() <= facts.profile.budget.get() * HURTS {
+        if !plan.peak_fits || measured.get() <= facts.profile.loosest.get() * HURTS {
             return None;
         }
         // Nothing shrinks in a calm, so that one that runs was begun by this undo.

@@ -12,15 +12,26 @@ pub enum Lack {
     Objective,
 }
 
-/// The profiles that count: the current revision's, and during a rollout all known ones under the tightest budget, so
-/// that the tighter budget and the larger floor hold.
+/// A revision whose profile counts, and the budget that it keeps.
+#[derive(Debug, Clone, Copy)]
+struct Counted<'a> {
+    curve: &'a Curve,
+    work_ratio: Option<f64>,
+    budget: Millis,
+}
+
+/// The profiles that count: the current revision's, and during a rollout all known ones, each within its own budget, so
+/// that the larger floor holds. Its own is enough: others keep the tighter of what both splits leave them, so that a
+/// request by a pod of either revision is in time. What a fast version had may be out of reach for a slower one.
 #[derive(Debug, Clone)]
 pub struct Profile<'a> {
-    revisions: Vec<&'a RevisionState>,
-    /// The budget planned for.
+    revisions: Vec<Counted<'a>>,
+    /// The tightest budget planned for.
     pub budget: Millis,
-    /// The budget lies below what the largest size reaches unloaded; planned for is 1.1 times that instead.
-    pub relaxed: bool,
+    /// The loosest.
+    pub loosest: Millis,
+    /// A budget lies below what the largest size reaches unloaded; planned for is 1.1 times that instead.
+    pub relaxed: Option<Millis>,
     /// The current revision has no profile and an older one stands in: it may grow by that, but not shrink.
     pub borrowed: bool,
 }
@@ -40,42 +51,37 @@ impl<'a> Profile<'a> {
         let budget = budget
             .or_else(|| any().reduce(tightest))
             .ok_or(Lack::Objective)?;
-        let mut revisions: Vec<_> = in_play().filter(profiled).collect();
-        let borrowed = revisions.is_empty();
-        if borrowed {
-            revisions = seen.revisions.iter().filter(profiled).collect();
+        let own: Vec<_> = in_play().filter(profiled).collect();
+        let borrowed = own.is_empty();
+        let all: Vec<_> = seen.revisions.iter().filter(profiled).collect();
+        let (mut tight, mut loosest) = (None::<Millis>, budget);
+        let mut relaxed = None;
+        let mut revisions = Vec::new();
+        for revision in if borrowed { all } else { own } {
+            let Some(curve) = revision.curve.as_ref() else {
+                continue;
+            };
+            // One that stands in does so within the budget of what runs.
+            let asked = revision.budget.filter(|_| !borrowed).unwrap_or(budget);
+            let best = unloaded(curve, seen.cpu.max).filter(|best| *best > asked);
+            let kept = best.map(|best| Millis::new(best.get() * RELAXED).unwrap_or(best));
+            relaxed = relaxed.or(kept);
+            let kept = kept.unwrap_or(asked);
+            tight = Some(tight.map_or(kept, |tight| tightest(tight, kept)));
+            loosest = if kept > loosest { kept } else { loosest };
+            revisions.push(Counted {
+                curve,
+                work_ratio: revision.work_ratio,
+                budget: kept,
+            });
         }
-        if revisions.is_empty() {
-            return Err(Lack::Profile);
-        }
-        let mut profile = Self {
+        Ok(Self {
             revisions,
-            budget,
-            relaxed: false,
+            budget: tight.ok_or(Lack::Profile)?,
+            loosest,
+            relaxed,
             borrowed,
-        };
-        let best = profile.unloaded(seen.cpu.max);
-        if let Some(best) = best.filter(|best| *best > budget) {
-            profile.budget = Millis::new(best.get() * RELAXED).unwrap_or(best);
-            profile.relaxed = true;
-        }
-        Ok(profile)
-    }
-
-    /// The worst revision's quantile at its lowest rate and the best profiled size up to `size`.
-    fn unloaded(&self, size: MilliCpu) -> Option<Millis> {
-        self.revisions
-            .iter()
-            .filter_map(|r| r.curve.as_ref())
-            .filter_map(|curve| {
-                let tables = curve.sizes();
-                let reach = tables.partition_point(|t| t.size <= size).max(1);
-                let first = tables.iter().take(reach).filter_map(|t| t.knots.first());
-                first
-                    .map(|knot| knot.quantile)
-                    .reduce(|a, b| if b < a { b } else { a })
-            })
-            .reduce(|a, b| if b > a { b } else { a })
+        })
     }
 
     /// Requests per second that one pod of `size` carries within the budget; `None` when the profile does not reach
@@ -85,11 +91,20 @@ impl<'a> Profile<'a> {
         for revision in &self.revisions {
             let live = revision.work_ratio.filter(|r| r.is_finite());
             let ratio = live.unwrap_or(1.0).max(1.0);
-            let rate = between(revision.curve.as_ref()?, size, self.budget)? / ratio;
+            let rate = between(revision.curve, size, revision.budget)? / ratio;
             worst = worst.min(rate);
         }
         (worst.is_finite() && worst > 0.0).then_some(worst)
     }
+}
+
+/// A curve's quantile at its lowest rate and the best profiled size up to `size`.
+fn unloaded(curve: &Curve, size: MilliCpu) -> Option<Millis> {
+    let tables = curve.sizes();
+    let reach = tables.partition_point(|t| t.size <= size).max(1);
+    let first = tables.iter().take(reach).filter_map(|t| t.knots.first());
+    let quantiles = first.map(|knot| knot.quantile);
+    quantiles.reduce(|a, b| if b < a { b } else { a })
 }
 
 /// Linear between the two profiled sizes around `size`; at and above the largest, the largest's. Noise in the profile

@@ -341,34 +341,6 @@ fn the_last_write_of_replicas_is_remembered_while_the_product_acts() {
 }
 
 #[test]
-fn during_a_rollout_the_tighter_budget_and_the_larger_floor_hold() {
-    let now = start();
-    let mut seen = plain(now, 3, 100.0);
-    seen.resizable = Some(false);
-    let mut old = seen.revisions[0].clone();
-    old.hash = "r0".into();
-    old.current = false;
-    old.budget = Some(ms(25.0));
-    seen.revisions.push(old);
-    let alone = single(now, &seen, &State::default());
-    seen.rolling = true;
-    let rolling = single(now, &seen, &State::default());
-    assert_eq!(alone.numbers.budget, Some(ms(50.0)));
-    assert_eq!(rolling.numbers.budget, Some(ms(25.0)));
-    assert!(
-        rolling.wanted.replicas > alone.wanted.replicas,
-        "{}",
-        rolling.explain()
-    );
-    seen.signals = plain(now, 3, 1.0).signals;
-    assert_eq!(
-        single(now, &seen, &State::default()).wanted.replicas,
-        3,
-        "nothing shrinks"
-    );
-}
-
-#[test]
 fn a_caller_that_declares_replicas_keeps_them_and_size_makes_up() {
     let now = start();
     let mut seen = plain(now, 3, 900.0);

@@ -15,6 +15,7 @@ use futures::{Stream, StreamExt as _};
 use kube::{
     Api, Resource,
     runtime::{
+        WatchStreamExt as _,
         reflector::{Store, store::Writer},
         watcher::{self, DefaultBackoff, Event},
     },
@@ -97,6 +98,8 @@ where
     }
 }
 
+/// Of each object stays what `slim` leaves ([`crate::slim`]).
+///
 /// Starts nothing yet: returns the copy and the task that keeps it until `stop` turns true. `changed` is told of
 /// every event and of every change of health. Failures back off (from about a second to a
 /// minute), are logged and counted.
@@ -106,7 +109,7 @@ where
 pub fn watched<K>(
     name: &'static str,
     api: Api<K>,
-    dynamic: K::DynamicType,
+    (dynamic, slim): (K::DynamicType, fn(&mut K)),
     config: watcher::Config,
     changed: Arc<Notify>,
     stop: watch::Receiver<bool>,
@@ -125,7 +128,7 @@ where
         // Resets itself after two minutes without an error.
         let mut pauses = DefaultBackoff::default();
         loop {
-            let events = watcher::watcher(api.clone(), config.clone());
+            let events = watcher::watcher(api.clone(), config.clone()).modify(slim);
             let error = state.follow(events, &mut writer, &changed).await;
             state.failing.store(true, Ordering::Release);
             state.errors.fetch_add(1, Ordering::Relaxed);

@@ -17,6 +17,7 @@ use hyper::body::{Body as HttpBody, Bytes, Frame};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::runtime::watcher;
 use kube::{Api, Client, client::Body};
+use msars_client::slim;
 use msars_client::watched::{Watched, watched};
 use serde_json::json;
 use tokio::sync::{Notify, watch};
@@ -128,7 +129,7 @@ fn watching(
     let (copy, task) = watched(
         "switches",
         api,
-        (),
+        ((), slim::whole),
         watcher::Config::default(),
         Arc::new(Notify::new()),
         stop.subscribe(),

@@ -73,7 +73,10 @@ fn names_are_those_that_the_programs_use() {
     one(&all, "Service", names::WEBHOOK_SERVICE);
     one(&all, "PriorityClass", names::SHADOW_PRIORITY_CLASS);
     let switches = one(&all, "ConfigMap", names::SWITCHES);
-    assert_eq!(switches["data"][names::SWITCH_HOLDS], "on");
+    assert!(
+        switches.get("data").is_none(),
+        "applying again must not switch holds on in an incident"
+    );
     let lease = held()
         .into_iter()
         .any(|right| right.resource == "leases" && right.name.as_deref() == Some(names::LEASE));
@@ -183,8 +186,26 @@ fn both_programs_run_twice_restricted_and_without_a_cpu_limit() {
         }
         let budget = one(&all, "PodDisruptionBudget", name);
         assert_eq!(budget["spec"]["minAvailable"], 1);
+        assert_eq!(budget["spec"]["unhealthyPodEvictionPolicy"], "AlwaysAllow");
         one(&all, "NetworkPolicy", name);
     }
+}
+
+/// Where a priority is kept for `kube-system` (GKE), a quota that names it lets other namespaces have it.
+#[test]
+fn a_quota_names_the_priority_and_has_room_for_every_pod() {
+    let all = base();
+    let spec = &one(&all, "ResourceQuota", "msars-critical")["spec"];
+    let scopes = &spec["scopeSelector"]["matchExpressions"];
+    assert_eq!(scopes.as_array().unwrap().len(), 1);
+    assert_eq!(scopes[0]["scopeName"], "PriorityClass");
+    assert_eq!(scopes[0]["operator"], "In");
+    assert_eq!(scopes[0]["values"][0], "system-cluster-critical");
+    let hard = spec["hard"].as_object().unwrap();
+    assert_eq!(hard.len(), 1, "nothing but pods is bounded");
+    let pods: u64 = hard["pods"].as_str().unwrap().parse().unwrap();
+    // Old and new pods of both programs, one more each while they roll, and the drain.
+    assert!(pods > 2 * (2 + 2 + 1), "{pods} pods");
 }
 
 /// Values of a flag by its name, in a container's arguments.

@@ -14,6 +14,7 @@ use super::task::{Finding, Job, JobError, Progress};
 use super::{Key, LAST, Revisions, job, start, store};
 use crate::metrics::ProfileOutcome;
 use crate::own::Own;
+use crate::plain::Token;
 use crate::profiles;
 use crate::world::Workload;
 
@@ -109,14 +110,19 @@ impl Revisions {
         let guess = self.work_guess(workload);
         let percentile = self.board.percentile(&workload.key).unwrap_or(0.99);
         let spared = self.board.callees(&workload.key);
-        let limits = start::Limits {
-            percentile,
-            work_guess_ms: guess,
-            node,
-            spared,
-            until: until - LAST,
-        };
-        let job = match start::job(workload, limits, now) {
+        // One token for the whole job: a load pod that is created again knows the same.
+        let job = Token::random().and_then(|token| {
+            let limits = start::Limits {
+                percentile,
+                work_guess_ms: guess,
+                node,
+                spared,
+                until: until - LAST,
+                token,
+            };
+            start::job(workload, limits, now)
+        });
+        let job = match job {
             Ok(job) => job,
             Err(why) => {
                 tracing::warn!(workload = %workload.key, why, "a revision cannot be profiled");

@@ -182,7 +182,7 @@ impl Run<'_> {
         let answer = self
             .bench
             .plain
-            .post(&self.load_url, body, within)
+            .post(&self.load_url, &self.job.blueprint.token, body, within)
             .await
             .map_err(|error| JobError::Read {
                 step: "driving the copy",

@@ -4,10 +4,14 @@ use msars_api::names;
 use msars_domain::{Action, MilliCpu, ObjectKey};
 use serde_json::{Map, Value, json};
 
+use crate::plain::Token;
+
 /// Seconds after which the kubelet ends a shadow pod, should everything of ours be dead.
 const LAST_RESORT_S: u32 = 420;
 /// The port of the load pod.
 pub const LOAD_PORT: u16 = 9900;
+/// Environment variable of the load pod with the token that its `POST /run` wants: `autoscaler/loadgen/src/main.rs`.
+const TOKEN_ENV: &str = "MSARS_RUN_TOKEN";
 
 /// What a shadow pod is made from.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +30,8 @@ pub struct Blueprint {
     pub size: MilliCpu,
     /// CPU request as a share of the limit, 0 to 1: the template's.
     pub request_share: f64,
+    /// What the load pod wants of its caller: without it every pod of the cluster could send requests through it.
+    pub token: Token,
 }
 
 impl Blueprint {
@@ -169,6 +175,7 @@ impl Blueprint {
                 "image": image,
                 "imagePullPolicy": "IfNotPresent",
                 "args": ["serve", "--listen", format!("0.0.0.0:{LOAD_PORT}")],
+                "env": [{"name": TOKEN_ENV, "value": self.token.reveal()}],
                 "ports": [{"containerPort": LOAD_PORT}],
                 "readinessProbe": {
                     "httpGet": {"path": "/healthz", "port": LOAD_PORT},
@@ -249,6 +256,7 @@ mod tests {
             container: "app".into(),
             size: MilliCpu(300),
             request_share: 0.5,
+            token: Token::new("t0ken"),
         }
     }
 
@@ -308,6 +316,20 @@ mod tests {
             assert!(other["name"].is_string(), "{other}");
             assert!(other.get("resizePolicy").is_none(), "{other}");
         }
+    }
+
+    #[test]
+    fn the_load_pod_alone_is_told_the_token() {
+        let blueprint = blueprint();
+        let load = blueprint.load("msars/profile:dev");
+        let container = &manifest(&load)["spec"]["containers"][0];
+        assert_eq!(
+            container["env"],
+            json!([{"name": "MSARS_RUN_TOKEN", "value": "t0ken"}])
+        );
+        let copy = blueprint.subject();
+        assert!(!manifest(&copy).to_string().contains("t0ken"));
+        assert!(!format!("{blueprint:?}").contains("t0ken"));
     }
 
     #[test]

@@ -130,7 +130,7 @@ pub(super) mod tests {
     use crate::kubelet::Kubelets;
     use crate::metrics::Metrics;
     use crate::objective::Board;
-    use crate::plain::Plain;
+    use crate::plain::{Plain, Token};
     use http::{Request, Response};
     use jiff::Timestamp;
     use kube::client::Body;
@@ -228,6 +228,7 @@ pub(super) mod tests {
             container: "app".into(),
             size: MilliCpu(200),
             request_share: 0.5,
+            token: Token::new("t0ken"),
         }
     }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::shadow::Blueprint;
 use super::task::Job;
 use crate::objective::Health;
+use crate::plain::Token;
 use crate::profiles;
 use crate::world::Workload;
 
@@ -29,6 +30,8 @@ pub struct Limits {
     pub spared: BTreeMap<ObjectKey, Health>,
     /// When probing must have ended.
     pub until: Timestamp,
+    /// What the load pod wants of its caller.
+    pub token: Token,
 }
 
 /// Builds the job, or says why there can be none.
@@ -65,6 +68,7 @@ pub fn job(workload: &Workload, limits: Limits, now: Timestamp) -> Result<Job, S
             container,
             size: first,
             request_share,
+            token: limits.token,
         },
         mix,
         port,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::watcher;
 use kube::{Api, Client};
+use msars_client::slim;
 use msars_client::watched::{Watched, watched};
 use msars_ops::shutdown::{Tasks, stopped};
 use tokio::sync::{Notify, watch};
@@ -128,7 +129,7 @@ fn optional(
                 let (copy, watches) = watched(
                     kind.task,
                     Api::all_with(client.clone(), &resource),
-                    resource,
+                    (resource, slim::unmanaged),
                     watcher::Config::default(),
                     Arc::clone(&changed),
                     stop.clone(),
