@@ -11,7 +11,7 @@ pub enum Part {
     Contract,
     /// The real local cluster's own life.
     E2e,
-    /// The gate's rules as a user of a cluster sees them.
+    /// The gate's rules as a user of a cluster sees them, and what becomes of holds when programs of ours die.
     Gate,
     /// Everything that a user of a cluster sees of the product: the gate, faults, profiles against the truth, scaling,
     /// a program that is not ours. Half an hour.
@@ -83,8 +83,8 @@ pub fn tests(part: Part) -> Vec<Stage> {
         Part::Gate => vec![
             programs(),
             stage(
-                "the gate on a cluster",
-                "test --profile ci --workspace --exclude msars-cluster --test e2e -- gate:",
+                "the gate on a cluster, and faults",
+                "test --profile ci --workspace --exclude msars-cluster --test e2e -- gate: fault:",
             ),
         ],
         Part::Product => vec![

@@ -12,20 +12,20 @@ use crate::{Case, case, strike};
 
 pub const CASES: &[Case] = &[
     case(
-        "a namespace deleted while profiling goes, without an error loop",
+        "fault: a namespace deleted while profiling goes, without an error loop",
         namespace_deleted,
     ),
     strike(
-        "kill -9 of the leading controller while held: the next goes on",
+        "fault: kill -9 of the leading controller while held: the next goes on",
         leader_killed,
     ),
     strike("the API server killed while profiling", api_server_killed),
     strike(
-        "both webhook replicas gone: updates pass at once, holds do not outlive a change",
+        "fault: both webhook replicas gone: updates pass at once, holds do not outlive a change",
         webhook_gone,
     ),
     strike(
-        "no controller at all: the webhook ends the hold at its deadline",
+        "fault: no controller at all: the webhook ends the hold at its deadline",
         no_controller,
     ),
 ];

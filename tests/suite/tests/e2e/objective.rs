@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::bed::Bed;
-use crate::clock::now;
 use crate::patience::{SOON, slowly};
 use crate::{Case, case};
 
@@ -21,17 +19,13 @@ const USUAL: u64 = 400;
 /// A tighter one over the largest budget: that may have half of the whole at most.
 const TIGHTER: f64 = 1.5;
 
-/// What the objective says: its bound, and the budget in ms of every service that has one to keep, by the splits made
-/// since then.
-fn stated(bed: &Bed, since: Timestamp) -> Result<(u64, BTreeMap<String, f64>)> {
+/// What the objective says: its bound, and the budget in ms of every service that has one to keep, by the splits made for
+/// that bound.
+fn stated(bed: &Bed) -> Result<(u64, BTreeMap<String, f64>)> {
     let slo = bed.get(&["slo", ENTRY])?;
-    let bound = slo["spec"]["latencyMs"].as_f64().context("no latencyMs")? as u64;
-    let made = |chain: &&Value| {
-        let at = chain["at"].as_str().and_then(|at| at.parse().ok());
-        at.is_some_and(|at: Timestamp| at >= since)
-    };
+    let bound = slo["spec"]["latencyMs"].as_f64().context("no latencyMs")?;
     let chains = slo["status"]["chains"].as_array().into_iter().flatten();
-    let chains = chains.filter(made);
+    let chains = chains.filter(|chain| chain["objectiveMs"].as_f64() == Some(bound));
     let services = chains.flat_map(|chain| chain["services"].as_array().into_iter().flatten());
     let budget = |service: &Value| {
         if service["source"] == "observed" {
@@ -40,7 +34,7 @@ fn stated(bed: &Bed, since: Timestamp) -> Result<(u64, BTreeMap<String, f64>)> {
         let name = service["workload"].as_str()?.to_owned();
         Some((name, service["budgetMs"].as_f64()?))
     };
-    Ok((bound, services.filter_map(budget).collect()))
+    Ok((bound as u64, services.filter_map(budget).collect()))
 }
 
 fn largest(budgets: &BTreeMap<String, f64>) -> f64 {
@@ -49,12 +43,10 @@ fn largest(budgets: &BTreeMap<String, f64>) -> f64 {
 
 /// Asks for another bound, and waits until it is split.
 fn ask(bed: &Bed, ms: u64) -> Result<BTreeMap<String, f64>> {
-    // A split says when to the second.
-    let since = now() - SignedDuration::from_secs(1);
     let pair = format!("msars.io/slo=p99<{ms}ms");
     bed.shopped(&["annotate", "--overwrite", "deployment/front-end", &pair])?;
     slowly(&format!("a split for {ms} ms"), SOON, || {
-        let (bound, budgets) = stated(bed, since)?;
+        let (bound, budgets) = stated(bed)?;
         // No service alone may have more than the whole.
         let split = bound == ms && !budgets.is_empty() && largest(&budgets) <= ms as f64;
         Ok(if split {
@@ -67,7 +59,7 @@ fn ask(bed: &Bed, ms: u64) -> Result<BTreeMap<String, f64>> {
 
 fn changed(bed: &Bed) -> Result<()> {
     bed.settle(ENTRY)?;
-    let (bound, before) = stated(bed, Timestamp::UNIX_EPOCH)?;
+    let (bound, before) = stated(bed)?;
     ensure!(
         bound == USUAL,
         "expected: an objective of {USUAL} ms; found: {bound} ms"
