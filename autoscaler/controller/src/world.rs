@@ -170,6 +170,11 @@ impl World {
             && self.node_known()
     }
 
+    /// All limit ranges.
+    pub fn limit_ranges(&self) -> Vec<Arc<LimitRange>> {
+        self.limit_ranges.all()
+    }
+
     /// All quotas.
     pub fn quotas(&self) -> Vec<Arc<ResourceQuota>> {
         self.quotas.all()

@@ -227,7 +227,10 @@ fn finish(
             .zip(shield.peak)
             .is_some_and(|(facts, peak)| facts.capacity(wanted) >= peak);
         let fits = aim.plan.is_some_and(|plan| plan.fits);
-        let may_shrink = out.may_shrink && carried && fits && !wanted.grows_from(current);
+        // Pods above the largest size allowed come down to it whatever the load: its user, or the namespace, says so.
+        let bounded = out.calm && wanted.size == seen.cpu.max;
+        let enough = out.may_shrink && carried && fits;
+        let may_shrink = (bounded || enough) && !wanted.grows_from(current);
         let left = shield.headroom;
         let made = resize::resizes(
             now,

@@ -49,6 +49,8 @@ pub(crate) struct Outcome {
     pub limited: ConditionReason,
     /// HPA's reason for `AbleToScale`.
     pub able: ConditionReason,
+    /// Nothing forbids shrinking at this tick, but that something grew lately.
+    pub calm: bool,
     /// Nothing forbids shrinking at this tick.
     pub may_shrink: bool,
 }
@@ -61,6 +63,7 @@ impl Shield<'_> {
             guards: Vec::new(),
             limited: ConditionReason::DesiredWithinRange,
             able: ConditionReason::ReadyForNewScale,
+            calm: false,
             may_shrink: false,
         };
         self.stay_in_bounds(&mut out);
@@ -74,7 +77,8 @@ impl Shield<'_> {
         self.rested(state, &mut out);
         let reasons = self.not_to_shrink(state);
         let window = self.limits.size_windows(&self.seen.behavior).down_s;
-        out.may_shrink = reasons.is_empty() && !within(self.now, state.last_up, window);
+        out.calm = reasons.is_empty();
+        out.may_shrink = out.calm && !within(self.now, state.last_up, window);
         if out.fleet.shrinks_from(current) && !reasons.is_empty() {
             out.fleet = out.fleet.at_least(current);
             out.guards.extend(reasons);

@@ -11,7 +11,7 @@ mod world;
 
 use msars_domain::{MilliCpu, Rate, RateSample, Reading, ScalingPolicy, SelectPolicy, Unknown};
 use msars_plan::{Fleet, Reason, Recommendation, State};
-use world::{Run, after, ms, plain, single, start};
+use world::{Run, after, ms, plain, single, sizes, start};
 
 /// Windows and policies that let nothing move, after a move of either direction just now.
 fn stopped(run: &mut Run) {
@@ -229,4 +229,29 @@ fn what_grew_for_guests_shrinks_when_they_are_gone() {
     let last = ticks.last().unwrap();
     assert_eq!(last.wanted.size, MilliCpu(200), "{}", last.explain());
     assert_eq!(last.wanted.replicas, 2);
+}
+
+#[test]
+fn a_narrowed_size_counts_at_once_as_a_narrowed_maximum_does() {
+    for (most, load) in [(200, 60.0), (100, 60.0), (100, 900.0)] {
+        let mut run = Run::new(2, 60.0);
+        run.seen.min_replicas = 2;
+        run.seen.max_replicas = 2;
+        run.seen.cpu.min = MilliCpu(400);
+        assert_eq!(run.tick(60.0).wanted.size, MilliCpu(400));
+        // Just grown, and too small for the load: neither keeps what its user no longer wants.
+        run.seen.cpu.min = MilliCpu(100);
+        run.seen.cpu.max = MilliCpu(most);
+        let made = run.tick(load);
+        let limits = sizes(&made).into_iter().map(|(_, _, limit)| limit);
+        let limits: Vec<_> = limits.collect();
+        assert_eq!(limits, [Some(most), Some(most)], "{}", made.explain());
+        // But not while nobody knows how it does.
+        let mut run = Run::new(2, 60.0);
+        run.seen.cpu.min = MilliCpu(400);
+        run.tick(60.0);
+        run.seen.cpu.min = MilliCpu(100);
+        run.seen.cpu.max = MilliCpu(most);
+        assert_eq!(sizes(&run.blind()), []);
+    }
 }

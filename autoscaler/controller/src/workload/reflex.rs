@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ResourceQuota;
+use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
 use msars_api::crd::SloAutoscaler;
 use msars_client::apply::{Applied, ApplyError};
 use msars_client::leader::{Claim, leads};
-use msars_domain::{Action, MilliCpu, ObjectKey};
+use msars_domain::{Action, CpuBounds, MilliCpu, ObjectKey};
 use msars_plan::reflex;
 use tokio::sync::watch;
 
@@ -41,7 +41,7 @@ impl Workloads {
         let all = self.world.pods();
         let serving = pods::serving(&all);
         let profiling = gather::profiling(&all);
-        let quotas = self.world.quotas();
+        let (quotas, ranges) = (self.world.quotas(), self.world.limit_ranges());
         let mut nodes = BTreeSet::new();
         let mut subjects = Vec::new();
         for (key, memory) in &self.memory {
@@ -54,7 +54,7 @@ impl Workloads {
                 last,
                 memory,
                 found,
-                &quotas,
+                (&quotas, &ranges),
                 profiling.contains(&key.namespace),
             ));
         }
@@ -133,7 +133,7 @@ fn subject<'a>(
     last: &'a Last,
     memory: &'a Memory,
     serving: &[Serving],
-    quotas: &[Arc<ResourceQuota>],
+    (quotas, ranges): (&[Arc<ResourceQuota>], &[Arc<LimitRange>]),
     profiling: bool,
 ) -> Subject<'a> {
     let (workload, seen) = (&last.workload, &last.seen);
@@ -147,8 +147,14 @@ fn subject<'a>(
             seen.qos,
         )
     };
+    let allowed = workload.ranged(ranges);
     Subject {
         seen: &last.seen,
+        cpu: CpuBounds {
+            min: allowed.fit(seen.cpu.min),
+            max: allowed.fit(seen.cpu.max),
+            ..seen.cpu
+        },
         pods: gather::pods(&last.workload, serving, &last.seen.container),
         headroom,
         state: &memory.state,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use msars_domain::{
-    Action, Headroom, MilliCpu, ObjectKey, Observation, PodState, Reading, Unknown,
+    Action, CpuBounds, Headroom, MilliCpu, ObjectKey, Observation, PodState, Reading, Unknown,
 };
 use msars_plan::{ReflexInput, ReflexPod, ReflexWorkload, State, bearable};
 
@@ -69,6 +69,8 @@ pub struct Subject<'a> {
     pub seen: &'a Observation,
     /// Its pods now.
     pub pods: Vec<PodState>,
+    /// Sizes that are allowed now: the last observation knows no LimitRange that came since.
+    pub cpu: CpuBounds,
     /// What quotas leave now: the last observation knows nothing of what was written since.
     pub headroom: Headroom,
     /// Its memory.
@@ -102,7 +104,7 @@ pub fn input(
             workload: seen.signals.workload.clone(),
             container: seen.container.clone(),
             wishes: seen.wishes,
-            cpu: seen.cpu,
+            cpu: subject.cpu,
             template: seen.template,
             qos: seen.qos,
             resizable: seen.resizable == Some(true),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
 use msars_domain::MilliCpu;
 
-use super::{Workload, ranges, template};
+use super::ranges::{self, Allowed};
+use super::{Workload, template};
 use crate::workload::room;
 
 impl Workload {
@@ -14,9 +15,15 @@ impl Workload {
         let namespace = &self.key.namespace;
         let qos = template::qos(self.template());
         self.left = room::headroom(quotas, namespace, self.template(), qos);
-        if let Some((_, cpu)) = &self.serving {
-            self.allowed = ranges::allowed(limits, namespace, *cpu, self.sidecars);
-        }
+        self.allowed = self.ranged(limits);
+    }
+
+    /// The sizes that LimitRanges allow.
+    pub(crate) fn ranged(&self, limits: &[Arc<LimitRange>]) -> Allowed {
+        let Some((_, cpu)) = &self.serving else {
+            return self.allowed;
+        };
+        ranges::allowed(limits, &self.key.namespace, *cpu, self.sidecars)
     }
 
     /// The size of a new pod where `wanted` is: within the LimitRanges, and no larger than the template's where quotas

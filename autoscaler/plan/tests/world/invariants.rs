@@ -68,6 +68,8 @@ struct Sum<'a> {
     made: &'a Decision,
     to: u32,
     shrunk: bool,
+    /// A pod shrank further than from above the largest size allowed.
+    inside: bool,
     /// Growth of requests and limits, milli-cores.
     requests: i64,
     grown_limits: i64,
@@ -90,6 +92,7 @@ pub fn broken(
         made,
         to: seen.replicas,
         shrunk: false,
+        inside: false,
         requests: 0,
         grown_limits: 0,
         limits,
@@ -172,7 +175,9 @@ impl Sum<'_> {
         let in_force = before.size == Some(size.size()) || self.made.current.size == size.size();
         let back = size == found.actual;
         self.check(inside || back || in_force, "size within bounds");
-        self.shrunk |= size.size() < found.actual.size();
+        let smaller = size.size() < found.actual.size();
+        self.shrunk |= smaller;
+        self.inside |= smaller && size.size() != seen.cpu.max;
         if !back {
             let limit = |s: CpuSize| s.limit.map_or(0, |l| i64::from(l.0));
             let request = i64::from(size.request.0) - i64::from(found.asked.request.0);
@@ -217,7 +222,7 @@ impl Sum<'_> {
             );
             let shorter = window.min(limits.size_down_s);
             self.check(
-                over || rested(before.last_up, shorter),
+                over || !(fewer || self.inside) || rested(before.last_up, shorter),
                 "one direction per window, size",
             );
             let calm = before.calm_until.is_none_or(|until| until <= now);

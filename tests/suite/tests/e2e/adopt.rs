@@ -103,16 +103,17 @@ fn beside_it(bed: &Bed) -> Result<Value> {
     println!("      {why}");
     let bounds = format!("from {LEAST} to {MOST} replicas as HorizontalPodAutoscaler {HPA}");
     ensure!(why.contains(&bounds), "expected: {bounds}; found: {why}");
-    let told = bed.says(&ADOPTED, "Ready")?.context("no Ready")?;
-    let shown = bed.status(&ADOPTED)?["desiredReplicas"].take();
-    println!("      {shown} replicas recommended: {}", told.message);
-    ensure!(
-        told.holds
-            && shown
-                .as_u64()
-                .is_some_and(|shown| (LEAST..=MOST).contains(&shown)),
-        "expected: Ready with {LEAST} to {MOST} replicas recommended; found: {shown}, {told:?}"
-    );
+    // The tick after it stopped acting is the first to recommend.
+    let what = format!("Ready with {LEAST} to {MOST} replicas recommended");
+    let (shown, message) = slowly(&what, SOON, || {
+        let told = bed.says(&ADOPTED, "Ready")?.context("no Ready")?;
+        let shown = bed.status(&ADOPTED)?["desiredReplicas"].as_u64();
+        let shown = shown.filter(|shown| told.holds && (LEAST..=MOST).contains(shown));
+        Ok(shown
+            .map(|shown| (shown, told.message.clone()))
+            .ok_or(format!("{told:?}")))
+    })?;
+    println!("      {shown} replicas recommended: {message}");
     let mark = bed.mark_audit()?;
     untouched(bed, mark, &ADOPTED, TICK)?;
     let replicas = bed.replicas(&ADOPTED)?;

@@ -92,13 +92,20 @@ async fn a_missed_deadline_is_an_error_and_the_next_tick_is_decided() {
 fn a_pod_is_told_by_its_share_of_throttled_periods() {
     use super::super::reflex_input::{Pods, Subject, by_workload, input};
     use crate::kubelet::Periods;
+    use msars_domain::CpuBounds;
     use msars_plan::reflex;
 
     let (_workload, seen) = seen(30.0);
     let state = State::default();
     let limits = Limits::default();
     let mut pods = Pods::default();
-    let mut look = |second: i64, all: f64, throttled: f64, hands_off: bool| {
+    let free = (seen.cpu, false);
+    // A LimitRange that came after the observation.
+    let ranged = CpuBounds {
+        max: MilliCpu(200),
+        ..seen.cpu
+    };
+    let mut look = |second: i64, all: f64, throttled: f64, (cpu, hands_off): (CpuBounds, bool)| {
         let at = now() + jiff::SignedDuration::from_secs(second);
         let periods = seen
             .pods
@@ -118,6 +125,7 @@ fn a_pod_is_told_by_its_share_of_throttled_periods() {
             .collect();
         let subject = Subject {
             seen: &seen,
+            cpu,
             pods: seen.pods.clone(),
             headroom: seen.headroom,
             state: &state,
@@ -128,12 +136,13 @@ fn a_pod_is_told_by_its_share_of_throttled_periods() {
         by_workload(&input, actions)
     };
     // The first look has nothing to compare with.
-    assert!(look(0, 100.0, 90.0, false).is_empty());
+    assert!(look(0, 100.0, 90.0, free).is_empty());
     // Four of a hundred are fine, and a counter that ran backwards says nothing.
-    assert!(look(10, 200.0, 94.0, false).is_empty());
-    assert!(look(20, 50.0, 10.0, false).is_empty());
-    assert!(look(30, 150.0, 90.0, true).is_empty());
-    let grown = look(40, 250.0, 170.0, false);
+    assert!(look(10, 200.0, 94.0, free).is_empty());
+    assert!(look(20, 50.0, 10.0, free).is_empty());
+    assert!(look(30, 150.0, 90.0, (seen.cpu, true)).is_empty());
+    assert!(look(40, 250.0, 170.0, (ranged, false)).is_empty());
+    let grown = look(50, 350.0, 250.0, free);
     let (size, actions) = &grown[&key()];
     assert!(*size > MilliCpu(200), "{size}");
     assert_eq!(actions.len(), 1);
