@@ -2,7 +2,7 @@
 //!
 //! The database of the catalogue gets one pod of a fixed size, which its live load uses by more than half, so that what
 //! a profile of the catalogue adds would fill it. Its attainment is counted from its own histogram, from the moment that
-//! the copy is Ready to the end of the hold, against as long a time right before.
+//! the copy is Ready to the end of the hold, against as long a time right before, and a minute at least.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -32,6 +32,8 @@ const LEAST: f64 = 20.0;
 const ALLOWED: f64 = 0.01;
 /// Seconds seen before the change: as long as a profile may take.
 const BEFORE: u64 = 90;
+/// Seconds before it that are compared at least.
+const USUAL: f64 = 60.0;
 /// Between two looks at the histograms.
 const STEP: Duration = Duration::from_secs(3);
 /// The end-to-end objective in ms, of which the callee's budget is a part.
@@ -250,7 +252,8 @@ fn profiled(bed: &Bed, size: u64) -> Result<()> {
     let told = bed.told(CALLER, "RevisionReleased", &hold.hash)?;
     println!("      {told}");
     sized(bed, size).context("the callee must stay pinned for the figures to say anything")?;
-    let length = start.watch.seconds() - end.watch.seconds();
+    // Of a profile that ended at once the time before must be long enough to say what is usual.
+    let length = (start.watch.seconds() - end.watch.seconds()).max(USUAL);
     let age = |moment: &Moment| moment.watch.seconds() - begin.watch.seconds();
     let nearest = past.iter().min_by(|a, b| {
         let far = |moment: &Moment| (age(moment) - length).abs();
