@@ -117,7 +117,12 @@ fn rows(bed: &Bed) -> Result<()> {
     let mut wrong = Vec::new();
     for (what, namespace, name, patch, wanted) in WRITES {
         if patched(bed, namespace, name, patch, &[])? != *wanted {
-            wrong.push(format!("{what}: asked = {}", !wanted));
+            let found = bed.get(&["-n", namespace, "deployment", name])?;
+            let configurations = bed.must(&["get", "mutatingwebhookconfigurations"])?;
+            wrong.push(format!(
+                "{what}: asked = {}, of {}, with {configurations}",
+                !wanted, found["metadata"]
+            ));
         }
     }
     let status = r#"{"status":{"observedGeneration":1}}"#;
