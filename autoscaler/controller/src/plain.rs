@@ -10,6 +10,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use msars_domain::Token;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 
@@ -53,36 +54,14 @@ pub enum PlainError {
     },
 }
 
-/// A secret by which a pod of ours knows who calls it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
-
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // A secret never reaches a log.
-        f.write_str("Token(hidden)")
-    }
-}
-
-impl Token {
-    /// A token of this text.
-    pub fn new(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-
-    /// A token that nobody can guess: 128 bits of the operating system's, or why it has none.
-    pub fn random() -> Result<Self, String> {
-        let mut bytes = [0; 16];
-        SysRng
-            .try_fill_bytes(&mut bytes)
-            .map_err(|error| format!("no random numbers: {error}"))?;
-        Ok(Self(format!("{:032x}", u128::from_be_bytes(bytes))))
-    }
-
-    /// The secret itself, for the pod that is to know it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
+/// A token that nobody can guess: 128 bits of the operating system's, or why it has none.
+pub fn random_token() -> Result<Token, String> {
+    let mut bytes = [0; 16];
+    SysRng
+        .try_fill_bytes(&mut bytes)
+        .map_err(|error| format!("no random numbers: {error}"))?;
+    let text = format!("{:032x}", u128::from_be_bytes(bytes));
+    Token::new(text).ok_or_else(|| "no random numbers".to_owned())
 }
 
 /// The client; cheap to clone.
@@ -184,7 +163,7 @@ mod tests {
 
     #[test]
     fn tokens_differ_and_are_not_shown() {
-        let (one, other) = (Token::random().unwrap(), Token::random().unwrap());
+        let (one, other) = (random_token().unwrap(), random_token().unwrap());
         assert!(one != other);
         assert_eq!(one.reveal().len(), 32);
         assert_eq!(format!("{one:?}"), "Token(hidden)");
@@ -206,7 +185,7 @@ mod tests {
             }
             asked
         });
-        let (plain, token) = (Plain::default(), Token::new("t0ken"));
+        let (plain, token) = (Plain::default(), Token::new("t0ken").unwrap());
         let within = Duration::from_secs(10);
         plain.post(&url, &token, Vec::new(), within).await.unwrap();
         plain.get(&url, within).await.unwrap();

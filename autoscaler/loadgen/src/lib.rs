@@ -6,7 +6,7 @@
 //! - [`Schedule`]: Poisson arrivals at a rate or along a trace, from a seed; pure.
 //! - [`Plan`] and [`drive`]: one run. Latency counts from the intended time of sending, so that a stall of the target
 //!   shows in every request that should have left during it (no coordinated omission).
-//! - [`serve`]: the same over HTTP, one run at a time, for the controller, which brings a [`Token`].
+//! - [`serve`]: the same over HTTP, one run at a time, for the controller, which brings a [`Token`](msars_domain::Token).
 //! - [`protocol`]: what is asked and answered, shared with those who may not depend on this crate.
 //!
 //! **Precision.** Arrivals wait on a `timerfd`, not on tokio's timer: tokio rounds up to the next millisecond, which
@@ -28,7 +28,6 @@ mod pool;
 mod record;
 mod serve;
 mod timer;
-mod token;
 
 pub use arrivals::{Arrivals, Schedule, TraceError, TraceScale};
 pub use drive::{DriveError, drive};
@@ -36,4 +35,3 @@ pub use drive::{DriveError, drive};
 pub use msars_domain::load as protocol;
 pub use plan::{Plan, PlanError, Target};
 pub use serve::serve;
-pub use token::Token;

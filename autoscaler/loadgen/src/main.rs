@@ -11,13 +11,10 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use msars_domain::load::Window;
-use msars_domain::{Rate, RequestMix};
-use msars_loadgen::{Plan, Schedule, Target, Token, TraceScale, drive, serve};
+use msars_domain::{Rate, RequestMix, TOKEN_ENV, Token};
+use msars_loadgen::{Plan, Schedule, Target, TraceScale, drive, serve};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-
-/// Environment variable with the token of `serve`: the controller writes it into its load pods.
-const TOKEN_ENV: &str = "MSARS_RUN_TOKEN";
 
 #[derive(Parser)]
 #[command(

@@ -8,19 +8,19 @@ use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Orderin
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{Method, Request, Response, StatusCode};
+use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use msars_domain::load::RunRequest;
+use msars_domain::{Token, load::RunRequest};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::{DriveError, Plan, Token, drive};
+use crate::{DriveError, Plan, drive};
 
 /// Most bytes of a request for a run.
 const MOST_BODY: usize = 1 << 20;
@@ -103,10 +103,18 @@ async fn connection(server: Arc<Server>, stream: TcpStream) {
     connection.await.ok();
 }
 
+/// Whether a request has the token as its bearer token.
+fn brings(headers: &HeaderMap, token: &Token) -> bool {
+    headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "))
+        .is_some_and(|brought| brought == token.reveal().as_bytes())
+}
+
 async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Answer {
     match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/healthz") => reply(StatusCode::OK, "text/plain", "ok"),
-        (&Method::POST, "/run") if !server.token.is_in(request.headers()) => {
+        (&Method::POST, "/run") if !brings(request.headers(), &server.token) => {
             let expected = "expected authorization: Bearer with the token of this server";
             let mut answer = refuse(StatusCode::UNAUTHORIZED, expected);
             answer

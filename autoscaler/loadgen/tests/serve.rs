@@ -12,8 +12,9 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use msars_domain::Token;
 use msars_domain::load::{EndedBy, RunResult};
-use msars_loadgen::{Token, serve};
+use msars_loadgen::serve;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -30,7 +31,7 @@ async fn server() -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let token = Token::new(TOKEN.to_owned()).unwrap();
+    let token = Token::new(TOKEN).unwrap();
     let serving = tokio::spawn(serve(listener, token, async { drop(stopped.await) }));
     (address, stop, serving)
 }

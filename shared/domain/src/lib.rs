@@ -13,6 +13,7 @@ mod observation;
 mod reading;
 mod requests;
 mod signals;
+mod token;
 mod units;
 
 pub use action::Action;
@@ -27,4 +28,5 @@ pub use observation::{
 pub use reading::{Reading, Unknown};
 pub use requests::{Method, MixError, Request, RequestMix};
 pub use signals::Signals;
+pub use token::{TOKEN_ENV, Token};
 pub use units::{Bytes, MilliCpu, Millis, Percentile, Rate, UnitError};

@@ -117,27 +117,9 @@ fn disagreement(revision: &Revision, hold: &Hold, profiles: &[Stored]) -> Option
 mod tests {
     use super::*;
     use crate::audit;
+    use crate::report::tests::told;
 
     const LOG: &str = include_str!("fixtures/audit.jsonl");
-
-    fn told() -> Report {
-        let revision = |image: &str, hash: &str, hold_s| Revision {
-            workload: "catalogue".into(),
-            image: image.into(),
-            revision: hash.into(),
-            held: true,
-            hold_s,
-            released_by: "profiled".into(),
-            ..Revision::default()
-        };
-        Report {
-            revisions: vec![
-                revision("v2", "4d7b253259ccc01a5871", 56.5),
-                revision("v3", "88a5a6fcf8d6529edb0f", 53.0),
-            ],
-            ..Report::default()
-        }
-    }
 
     fn check(mut report: Report) -> Vec<String> {
         let writes = audit::writes(LOG, "shop");

@@ -253,10 +253,11 @@ pub fn summary(report: &Report) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    fn told() -> Report {
+    /// Two revisions that were held.
+    pub fn told() -> Report {
         let revision = |image: &str, hash: &str, hold_s| Revision {
             workload: "catalogue".into(),
             image: image.into(),

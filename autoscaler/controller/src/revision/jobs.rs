@@ -14,7 +14,7 @@ use super::task::{Finding, Job, JobError, Progress};
 use super::{Key, LAST, Revisions, job, start, store};
 use crate::metrics::ProfileOutcome;
 use crate::own::Own;
-use crate::plain::Token;
+use crate::plain::random_token;
 use crate::profiles;
 use crate::world::Workload;
 
@@ -111,7 +111,7 @@ impl Revisions {
         let percentile = self.board.percentile(&workload.key).unwrap_or(0.99);
         let spared = self.board.callees(&workload.key);
         // One token for the whole job: a load pod that is created again knows the same.
-        let job = Token::random().and_then(|token| {
+        let job = random_token().and_then(|token| {
             let limits = start::Limits {
                 percentile,
                 work_guess_ms: guess,
@@ -159,7 +159,8 @@ impl Revisions {
         self.own.event(workload, true, "ProfileFailed", note).await;
     }
 
-    /// Mean work per request of the running revision, in ms.
+    /// Mean work per request in ms, the most of all profiled revisions: a guess that is too high makes the first windows
+    /// low, one that is too low fills them, and they show nothing of the tail.
     fn work_guess(&self, workload: &Workload) -> f64 {
         self.world
             .profiles()
@@ -167,10 +168,11 @@ impl Revisions {
             .filter(|profile| {
                 profile.metadata.namespace.as_deref() == Some(&workload.key.namespace)
                     && profile.spec.workload == workload.key.name
-                    && profile.spec.revision == workload.running()
             })
-            .find_map(|profile| profiles::known(profile))
-            .map_or(start::WORK_GUESS_MS, |known| known.work_ms)
+            .filter_map(|profile| profiles::known(profile))
+            .map(|known| known.work_ms)
+            .reduce(f64::max)
+            .unwrap_or(start::WORK_GUESS_MS)
     }
 
     /// Takes over what a job found.

@@ -1,17 +1,13 @@
 //! The two pods of a profile: a copy of the new template outside every selector, and the pod that drives it.
 
 use msars_api::names;
-use msars_domain::{Action, MilliCpu, ObjectKey};
+use msars_domain::{Action, MilliCpu, ObjectKey, TOKEN_ENV, Token};
 use serde_json::{Map, Value, json};
-
-use crate::plain::Token;
 
 /// Seconds after which the kubelet ends a shadow pod, should everything of ours be dead.
 const LAST_RESORT_S: u32 = 420;
 /// The port of the load pod.
 pub const LOAD_PORT: u16 = 9900;
-/// Environment variable of the load pod with the token that its `POST /run` wants: `autoscaler/loadgen/src/main.rs`.
-const TOKEN_ENV: &str = "MSARS_RUN_TOKEN";
 
 /// What a shadow pod is made from.
 #[derive(Debug, Clone, PartialEq)]
@@ -256,7 +252,7 @@ mod tests {
             container: "app".into(),
             size: MilliCpu(300),
             request_share: 0.5,
-            token: Token::new("t0ken"),
+            token: Token::new("t0ken").unwrap(),
         }
     }
 

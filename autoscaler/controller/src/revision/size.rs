@@ -130,12 +130,12 @@ pub(super) mod tests {
     use crate::kubelet::Kubelets;
     use crate::metrics::Metrics;
     use crate::objective::Board;
-    use crate::plain::{Plain, Token};
+    use crate::plain::Plain;
     use http::{Request, Response};
     use jiff::Timestamp;
     use kube::client::Body;
     use kube::{Client, Config};
-    use msars_domain::ObjectKey;
+    use msars_domain::{ObjectKey, Token};
     use msars_observe::Preset;
     use serde_json::{Value, json};
 
@@ -228,7 +228,7 @@ pub(super) mod tests {
             container: "app".into(),
             size: MilliCpu(200),
             request_share: 0.5,
-            token: Token::new("t0ken"),
+            token: Token::new("t0ken").unwrap(),
         }
     }
 

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use msars_domain::{MilliCpu, ObjectKey, Percentile, Rate, RequestMix};
+use msars_domain::{MilliCpu, ObjectKey, Percentile, Rate, RequestMix, Token};
 use msars_llp::room_wanted;
 use serde_json::Value;
 
 use super::shadow::Blueprint;
 use super::task::Job;
 use crate::objective::Health;
-use crate::plain::Token;
 use crate::profiles;
 use crate::world::Workload;
 
