@@ -1,5 +1,7 @@
 //! The SloAutoscaler of every workload: made from annotations, and told what a split wants per revision.
 
+mod replicas;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,11 +11,10 @@ use msars_api::crd::{
 };
 use msars_domain::{MilliCpu, ObjectKey};
 
+pub use replicas::bounds;
+
 use crate::own::{Own, owner};
 use crate::world::Workload;
-
-/// Replicas allowed unless the user says otherwise.
-const MOST_REPLICAS: u32 = 10;
 
 /// Namespace and name of an autoscaler: a team's own may be named otherwise than its Deployment.
 pub fn key(autoscaler: &SloAutoscaler) -> ObjectKey {
@@ -95,24 +96,16 @@ fn made_here(autoscaler: &SloAutoscaler) -> bool {
     })
 }
 
-/// Fewest and most replicas that a workload asks for.
-pub fn bounds(workload: &Workload) -> (u32, u32) {
-    let settings = &workload.settings;
-    let least = settings.min_replicas.unwrap_or(1).max(1);
-    let most = settings.max_replicas.unwrap_or(MOST_REPLICAS);
-    (least, most.max(least))
-}
-
 /// Whether an autoscaler was made here for this workload, and not by a team.
 pub fn ours(autoscaler: &SloAutoscaler, workload: &Workload) -> bool {
     let owners = autoscaler.metadata.owner_references.iter().flatten();
     owners.into_iter().any(|owner| owner.uid == workload.uid)
 }
 
-/// What a workload's annotations ask for.
-pub fn asked(workload: &Workload) -> SloAutoscaler {
+/// What a workload's annotations ask for, with its stored autoscaler.
+fn asked(workload: &Workload, stored: Option<&SloAutoscaler>) -> SloAutoscaler {
     let settings = &workload.settings;
-    let (min_replicas, max_replicas) = bounds(workload);
+    let (min_replicas, max_replicas) = bounds(workload, stored);
     let mut autoscaler = SloAutoscaler::new(
         &workload.autoscaler.name,
         SloAutoscalerSpec {
@@ -151,8 +144,9 @@ pub fn differences(
     let (mut create, mut replace) = (Vec::new(), Vec::new());
     let targets = Targets::of(stored);
     for workload in workloads.values() {
-        let wanted = asked(workload);
-        match targets.all(&workload.key).first() {
+        let found = targets.all(&workload.key).first();
+        let wanted = asked(workload, found.map(Arc::as_ref));
+        match found {
             None => create.push(wanted),
             Some(found) => {
                 let mut next = (**found).clone();
@@ -242,7 +236,7 @@ pub async fn want(own: &Own, workload: &Workload, budgets: &[&ServiceBudget]) ->
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use http::{Request, Response};
     use kube::client::Body;
     use serde_json::json;
@@ -266,7 +260,7 @@ mod tests {
         assert_eq!(sizes(&many, &[size("new", 1)]).len(), 10);
     }
 
-    fn workload(place: &str) -> Workload {
+    pub fn workload(place: &str) -> Workload {
         let object = json!({
             "metadata": {"namespace": "shop", "name": "carts", "uid": "d1", "annotations": {"msars.io/mode": "auto"}},
             "spec": {"template": {"spec": {"containers": [{"name": "app", "image": "i"}]}}},
@@ -277,7 +271,7 @@ mod tests {
     }
 
     /// One of a name and a target, made here or at an hour of the day by a team.
-    fn stored(name: &str, target: &str, hour: Option<u8>) -> Arc<SloAutoscaler> {
+    pub fn stored(name: &str, target: &str, hour: Option<u8>) -> Arc<SloAutoscaler> {
         let mut autoscaler: SloAutoscaler = serde_json::from_value(json!({
             "apiVersion": "msars.io/v1alpha1", "kind": "SloAutoscaler",
             "metadata": {"namespace": "shop", "name": name},

@@ -175,9 +175,13 @@ impl PassReason {
             Self::PauseDeclared
                 | Self::NoProfileRequest
                 | Self::BadProfileRequest { .. }
+                | Self::HoldsOff
                 | Self::NoController
+                | Self::NotSynced
                 | Self::NoObjective
                 | Self::NoGrant { .. }
+                | Self::NotAvailable
+                | Self::BurningFast
                 | Self::Unsafe(_)
         )
     }

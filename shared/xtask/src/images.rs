@@ -35,6 +35,21 @@ pub const PARTS: [Part; 3] = [
     },
 ];
 
+/// The processor of the nodes that can run the images, as Kubernetes says it: they are built for this machine's.
+const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") {
+    "arm64"
+} else {
+    "amd64"
+};
+
+/// Patches of every workload of a kind, after `patches:`: only on nodes with the images' processor.
+fn on_nodes(kind: &str) -> String {
+    format!(
+        "- target:\n    kind: {kind}\n  patch: |\n    - op: add\n      path: /spec/template/spec/nodeSelector\n      \
+         value: {{kubernetes.io/arch: {ARCHITECTURE}}}\n"
+    )
+}
+
 /// An image's whole name.
 pub fn name(registry: &str, part: Part, tag: &str) -> String {
     format!("{registry}/{}:{tag}", part.image)
@@ -58,8 +73,9 @@ pub fn kustomization(registry: &str, tag: &str) -> String {
     let _ = write!(
         text,
         "patches:\n- target:\n    kind: Deployment\n    name: msars-autoscaler\n  patch: |\n    \
-         - op: add\n      path: /spec/template/spec/containers/0/args/-\n      value: --load-image={}\n",
-        name(registry, driver, tag)
+         - op: add\n      path: /spec/template/spec/containers/0/args/-\n      value: --load-image={}\n{}",
+        name(registry, driver, tag),
+        on_nodes("Deployment")
     );
     text
 }
@@ -69,7 +85,8 @@ pub fn drain(registry: &str, tag: &str) -> String {
     format!(
         "# manifests/drain says when: kubectl apply -k {FOLDER}/drain\n\
          apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n- ../../../manifests/drain\nimages:\n\
-         - name: msars/autoscaler\n  newName: {registry}/autoscaler\n  newTag: {tag:?}\n"
+         - name: msars/autoscaler\n  newName: {registry}/autoscaler\n  newTag: {tag:?}\npatches:\n{}",
+        on_nodes("Job")
     )
 }
 
@@ -104,6 +121,7 @@ mod tests {
             "newName: registry.example/team/autoscaler",
             "newTag: \"v1\"",
             "value: --load-image=registry.example/team/profile:v1",
+            "    kind: Deployment\n  patch: |\n    - op: add\n      path: /spec/template/spec/nodeSelector",
             "- ../../manifests",
         ] {
             assert!(text.contains(wanted), "{wanted} in\n{text}");
@@ -117,6 +135,7 @@ mod tests {
             "newName: registry.example/team/autoscaler",
             "newTag: \"v1\"",
             "- ../../../manifests/drain",
+            "    kind: Job\n  patch: |\n    - op: add\n      path: /spec/template/spec/nodeSelector",
         ] {
             assert!(text.contains(wanted), "{wanted} in\n{text}");
         }

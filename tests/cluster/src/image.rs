@@ -24,6 +24,12 @@ pub struct File {
 
 /// The user of programs that need no rights, as distroless images have it.
 const NONROOT: &str = "65532:65532";
+/// The processor that this machine's programs are built for, as OCI says it.
+const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") {
+    "arm64"
+} else {
+    "amd64"
+};
 
 /// An image to be written. Clones share their files, so that one program may carry many names and environments.
 #[derive(Debug, Clone)]
@@ -151,7 +157,7 @@ pub fn archive(images: &[Image]) -> Result<Vec<u8>> {
             "application/vnd.oci.image.layer.v1.tar",
         )?;
         let config = serde_json::to_vec(&json!({
-            "architecture": "amd64", "os": "linux",
+            "architecture": ARCHITECTURE, "os": "linux",
             "config": {"Env": image.env, "Entrypoint": image.entrypoint, "User": image.user},
             "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
         }))?;
@@ -170,7 +176,7 @@ pub fn archive(images: &[Image]) -> Result<Vec<u8>> {
             "application/vnd.oci.image.manifest.v1+json",
         )?;
         manifest["annotations"] = json!({"io.containerd.image.name": image.name});
-        manifest["platform"] = json!({"architecture": "amd64", "os": "linux"});
+        manifest["platform"] = json!({"architecture": ARCHITECTURE, "os": "linux"});
         manifests.push(manifest);
     }
     let index = serde_json::to_vec(&json!({"schemaVersion": 2, "manifests": manifests}))?;

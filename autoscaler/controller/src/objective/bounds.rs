@@ -19,7 +19,7 @@ pub struct Bounds {
 /// With the autoscaler that counts: one that was made here says what annotations say, and later.
 pub(super) fn bounds(workload: &Workload, autoscaler: Option<&SloAutoscaler>) -> Bounds {
     let usual = Bounds {
-        replicas: autoscalers::bounds(workload),
+        replicas: autoscalers::bounds(workload, autoscaler),
         sizes: profiles::bounds(workload),
     };
     let teams = autoscaler.filter(|autoscaler| !autoscalers::ours(autoscaler, workload));

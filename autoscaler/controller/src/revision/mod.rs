@@ -1,6 +1,7 @@
 //! Held revisions: profile each, and end every hold, by one loop that starts from the stored annotations.
 
 mod again;
+mod answers;
 pub mod counters;
 pub mod cpu;
 pub mod growth;

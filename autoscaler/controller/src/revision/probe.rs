@@ -8,6 +8,7 @@ use msars_domain::{MilliCpu, Millis, ObjectKey, Rate};
 use msars_llp::{Done, Next, Plan, Point, next_probe};
 use tokio::sync::watch;
 
+use super::answers::turned_away;
 use super::counters::{Counters, Waited, times};
 use super::cpu::CpuLog;
 use super::measure::{Bench, Subject};
@@ -225,6 +226,9 @@ impl Run<'_> {
             result = self.drive(rate, seconds, seconds, seed).await?;
         }
         let after = self.read_cpu().await;
+        if let Some(why) = turned_away(&result.total.outcomes) {
+            return Err(JobError::Nothing(why));
+        }
         let sent = result.total.sent;
         let per_request = self
             .log

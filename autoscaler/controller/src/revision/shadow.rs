@@ -6,6 +6,12 @@ use serde_json::{Map, Value, json};
 
 /// Seconds after which the kubelet ends a shadow pod, should everything of ours be dead.
 const LAST_RESORT_S: u32 = 420;
+/// The processor of the load pod's node, as Kubernetes says it: its program is built with this one.
+const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") {
+    "arm64"
+} else {
+    "amd64"
+};
 /// The port of the load pod.
 pub const LOAD_PORT: u16 = 9900;
 
@@ -162,6 +168,7 @@ impl Blueprint {
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
             "priorityClassName": names::SHADOW_PRIORITY_CLASS,
+            "nodeSelector": {"kubernetes.io/arch": ARCHITECTURE},
             "securityContext": {
                 "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532,
                 "seccompProfile": {"type": "RuntimeDefault"},
