@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args as ClapArgs;
 use clap::builder::PossibleValuesParser;
 use msars_controller::metrics::Metrics;
-use msars_observe::{Client, Observer, Preset, Timeouts};
+use msars_observe::{Access, Client, Observer, Preset, Timeouts};
 
 /// Flags of the commands that ask Prometheus.
 #[derive(ClapArgs, Debug)]
@@ -19,6 +19,12 @@ pub struct PrometheusArgs {
         default_value = "http://prometheus.monitoring:9090"
     )]
     pub prometheus_url: String,
+    /// PEM file of the authorities of its certificate, where it is asked by https://. Read once, at the start.
+    #[arg(long, env = "MSARS_PROMETHEUS_CA", value_name = "FILE")]
+    prometheus_ca: Option<PathBuf>,
+    /// File with the bearer token that it wants, over https:// only; read again for every query.
+    #[arg(long, env = "MSARS_PROMETHEUS_TOKEN_FILE", value_name = "FILE")]
+    prometheus_token_file: Option<PathBuf>,
     /// Names of metrics and labels.
     #[arg(
         long,
@@ -39,7 +45,11 @@ impl PrometheusArgs {
             Some(path) => read(path).context("--preset-file")?,
             None => built_in(&self.preset).context("--preset")?,
         };
-        let prometheus = Client::new(&self.prometheus_url, Timeouts::default())
+        let access = Access {
+            authorities: self.prometheus_ca.clone(),
+            token: self.prometheus_token_file.clone(),
+        };
+        let prometheus = Client::new(&self.prometheus_url, access, Timeouts::default())
             .with_context(|| format!("--prometheus-url {}", self.prometheus_url))?
             .heard_by(metrics.hears());
         Observer::new(prometheus, preset).context("the preset")

@@ -1,4 +1,4 @@
-//! One Prometheus server over plain HTTP, with bounds on time and size.
+//! One Prometheus server over HTTP, with bounds on time and size.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,11 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Uri, header};
 use http_body_util::{BodyExt as _, Full};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use jiff::Timestamp;
 
-use crate::{Answer, PromError, RangeAnswer};
+use crate::{Access, Answer, PromError, RangeAnswer};
 
 /// How long a query may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,36 +60,39 @@ impl std::fmt::Debug for Hears {
 pub struct Client {
     hears: Hears,
     base: String,
+    access: Access,
     timeouts: Timeouts,
     largest: usize,
-    http: hyper_util::client::legacy::Client<HttpConnector, Full<Bytes>>,
+    http: hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 impl Client {
-    /// A client of `http://host[:port][/prefix]`. Nothing is sent yet; needs a Tokio runtime once it is used.
-    pub fn new(base_url: &str, timeouts: Timeouts) -> Result<Self, PromError> {
+    /// A client of `http[s]://host[:port][/prefix]`. Nothing is sent yet; needs a Tokio runtime once it is used.
+    pub fn new(base_url: &str, access: Access, timeouts: Timeouts) -> Result<Self, PromError> {
         let base = base_url.trim_end_matches('/').to_owned();
         let refuse = |why: &str| PromError::BaseUrl {
             url: base_url.to_owned(),
             why: why.to_owned(),
         };
         let uri: Uri = base.parse().map_err(|_| refuse("it is no URL"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(refuse("TLS is not supported, use http://")),
-            _ => return Err(refuse("it must start with http://")),
-        }
+        let secure = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(refuse("it must start with http:// or https://")),
+        };
         if uri.host().is_none_or(str::is_empty) || uri.query().is_some() {
             return Err(refuse("it must be a host with an optional port and prefix"));
         }
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(timeouts.connect));
-        connector.set_nodelay(true);
+        access.fits(secure).map_err(|why| refuse(&why))?;
+        let connector = access
+            .connector(timeouts.connect)
+            .map_err(|why| refuse(&why))?;
         let http =
             hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
         Ok(Self {
             hears: Hears::default(),
             base,
+            access,
             timeouts,
             largest: LARGEST_ANSWER,
             http,
@@ -164,7 +168,7 @@ impl Client {
     }
 
     async fn exchange(&self, path: &str, form: &[(&str, String)]) -> Result<Bytes, PromError> {
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(Method::POST)
             .uri(format!("{}{path}", self.base))
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -174,6 +178,9 @@ impl Client {
                 url: self.base.clone(),
                 why: e.to_string(),
             })?;
+        if let Some(login) = self.access.authorization().await? {
+            request.headers_mut().insert(header::AUTHORIZATION, login);
+        }
         let response = self
             .http
             .request(request)
@@ -275,13 +282,14 @@ mod tests {
             "http://a/?b=c",
             "ftp://a",
         ] {
-            let error = Client::new(bad, Timeouts::default()).unwrap_err();
+            let error = Client::new(bad, Access::default(), Timeouts::default()).unwrap_err();
             assert_eq!(error.category(), "InvalidPrometheusAddress", "{bad}");
             assert!(!error.retry());
         }
         assert!(
             Client::new(
                 "http://prometheus.monitoring:9090/prom/",
+                Access::default(),
                 Timeouts::default()
             )
             .is_ok()

@@ -1,15 +1,24 @@
 //! Why Prometheus gave no usable answer.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A query without a usable answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PromError {
-    /// The base URL is no plain `http://host[:port][/prefix]`.
+    /// The base URL is no `http[s]://host[:port][/prefix]`, or what TLS needs for it is missing or unreadable.
     #[error("{url:?} is no Prometheus address: {why}")]
     BaseUrl {
         /// What was configured.
         url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The token of the login can't be had.
+    #[error("the token {path} for Prometheus can't be read: {why}")]
+    Token {
+        /// Its file.
+        path: PathBuf,
         /// What is wrong with it.
         why: String,
     },
@@ -51,6 +60,7 @@ impl PromError {
     pub fn category(&self) -> &'static str {
         match self {
             Self::BaseUrl { .. } => "InvalidPrometheusAddress",
+            Self::Token { .. } => "PrometheusToken",
             Self::Unreachable(_) => "PrometheusUnreachable",
             Self::Timeout(_) => "PrometheusTimeout",
             Self::Status { .. } => "PrometheusStatus",
@@ -64,7 +74,8 @@ impl PromError {
     /// Whether the same query may succeed later without a change of configuration.
     pub fn retry(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::Timeout(_) | Self::BrokenOff(_) => true,
+            // It is mounted, and exchanged, while the program runs.
+            Self::Token { .. } | Self::Unreachable(_) | Self::Timeout(_) | Self::BrokenOff(_) => true,
             Self::Status { code, .. } => *code >= 500 || *code == 429,
             Self::Refused { kind, .. } => {
                 matches!(

@@ -1,12 +1,13 @@
 //! Prometheus to observations: queries, decoding, staleness.
 //!
-//! What this crate does **not** do: it decides nothing, caches nothing, retries nothing and reads no clock; it speaks
-//! plain HTTP only (no TLS, no credentials), reads classic histograms only (a native histogram in an answer counts as
+//! What this crate does **not** do: it decides nothing, caches nothing, retries nothing and reads no clock; it knows
+//! no login but a bearer token, trusts no authority unasked, reads classic histograms only (a native histogram in an answer counts as
 //! a partial answer), and knows no Kubernetes API: which pods serve is told by the caller.
 //!
 //! The number of queries of one call does not depend on the number of workloads. Texts of queries and the meaning of
 //! their answers are pure ([`signal_queries`], [`assemble`]); [`Observer`] only carries one to the other.
 
+mod access;
 mod answer;
 pub mod cadvisor;
 mod client;
@@ -22,6 +23,7 @@ mod promql;
 mod scope;
 mod signals;
 
+pub use access::Access;
 pub use answer::{Answer, RangeAnswer, Sample, Series};
 pub use client::{Client, Hear, Hears, Timeouts};
 pub use entry::{

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use msars_domain::{ObjectKey, Percentile, Reading, Unknown};
-use msars_observe::{Client, Hears, Observer, Preset, PromError, Scope, Timeouts, Windows};
+use msars_observe::{Access, Client, Hears, Observer, Preset, PromError, Scope, Timeouts, Windows};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -60,7 +60,7 @@ fn client(url: &str, query: Duration) -> Client {
         query,
         ..Timeouts::default()
     };
-    Client::new(url, timeouts).unwrap().at_most(1 << 20)
+    Client::new(url, Access::default(), timeouts).unwrap().at_most(1 << 20)
 }
 
 fn now() -> Timestamp {

@@ -64,7 +64,13 @@ impl Bed {
             cluster,
             ours: true,
         };
-        bed.install(shop).map(|()| bed)
+        match bed.install(shop) {
+            Ok(()) => Ok(bed),
+            Err(error) => Err(match bed.leave(false) {
+                Ok(()) => error,
+                Err(then) => error.context(format!("and then, taking it down: {then:#}")),
+            }),
+        }
     }
 
     fn install(&self, shop: &Shop) -> Result<()> {

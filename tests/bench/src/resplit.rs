@@ -212,15 +212,20 @@ fn told(
 
 /// Whether the leader that runs now has split.
 fn has_split(bed: &Bed) -> Result<bool> {
-    let log = bed.cluster.ask([
-        "-n",
-        SYSTEM,
-        "logs",
-        "-l",
-        "app.kubernetes.io/name=msars-autoscaler",
-        "--tail=-1",
-    ])?;
-    Ok(log.lines().any(|line| line.contains("took_ms")))
+    let selector = "app.kubernetes.io/name=msars-autoscaler";
+    let pods = bed.get(&["-n", SYSTEM, "pods", "-l", selector])?;
+    for pod in pods["items"].as_array().into_iter().flatten() {
+        // The leader before is there for some seconds yet, with its own splits in its log.
+        if pod.pointer("/metadata/deletionTimestamp").is_some() {
+            continue;
+        }
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        let log = bed.cluster.ask(["-n", SYSTEM, "logs", name])?;
+        if log.lines().any(|line| line.contains("took_ms")) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The slower version, as a revision that nobody has seen: `mark` makes its template another than any before.

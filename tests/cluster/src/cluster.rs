@@ -40,8 +40,15 @@ impl Cluster {
     pub fn up(options: Options, say: &dyn Fn(&str)) -> Result<Self> {
         let paths = Paths::from_env()?;
         let lock = paths.lock(say)?;
+        let fresh = process::processes(&paths).is_empty();
         let tools = prepare(&paths, options.scrape.is_some(), say)?;
-        up::up(&paths, &tools, options, say)?;
+        if let Err(error) = up::up(&paths, &tools, options, say) {
+            // What did not run before is not left half-way; the error carries the ends of the logs.
+            return Err(match fresh.then(|| down::down(&paths)) {
+                Some(Err(then)) => error.context(format!("and then, taking it down: {then:#}")),
+                _ => error,
+            });
+        }
         Ok(Self {
             kubeconfig: paths.kubeconfig(),
             paths,

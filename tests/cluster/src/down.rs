@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
-use crate::network::NAMESPACE;
+use crate::network::{BRIDGE_FILTER, NAMESPACE, filters_bridges};
 use crate::paths::{CRI_FOLDER, Paths, put};
-use crate::process::{all, end, signal};
+use crate::process::{all, end, signal, succeeds};
 
 /// Machine-wide settings that the kubelet overwrites.
 const SYSCTLS: &[&str] = &[
@@ -57,6 +57,10 @@ pub fn save_machine(paths: &Paths) -> Result<()> {
         let absent = FOLDERS.iter().filter(|folder| !Path::new(folder).exists());
         Ok(absent.copied().collect::<Vec<_>>().join("\n"))
     })?;
+    once("modules", &|| {
+        let loaded = filters_bridges();
+        Ok(if loaded { "" } else { BRIDGE_FILTER }.to_owned())
+    })?;
     once("sysctls", &|| {
         let mut text = String::new();
         for key in SYSCTLS {
@@ -91,6 +95,14 @@ fn restore_sysctls(paths: &Paths) -> Result<()> {
     Ok(())
 }
 
+/// Unloads what was loaded for the cluster; what somebody else needs by now stays.
+fn restore_modules(paths: &Paths) {
+    let loaded = read_to_string(paths.run.join("cfg/modules")).unwrap_or_default();
+    if !loaded.is_empty() {
+        succeeds(Command::new("/sbin/modprobe").args(["-r", &loaded]));
+    }
+}
+
 /// Stops every program, then removes mounts, namespaces, cgroups and state. Fine when nothing is up, and after a run
 /// that was killed at any point.
 ///
@@ -107,6 +119,7 @@ pub fn down(paths: &Paths) -> Result<()> {
     remove_namespaces(paths)?;
     remove_all_cgroups()?;
     restore_sysctls(paths)?;
+    restore_modules(paths);
     remove_strays(paths, &bundles)?;
     detach(&[&paths.run.display().to_string()]);
     for folder in [paths.run.as_path(), Path::new(CRI_FOLDER)] {
@@ -217,6 +230,8 @@ fn remove_all_cgroups() -> Result<()> {
     let roots: Vec<PathBuf> = controllers
         .flatten()
         .map(|controller| controller.path().join("kubepods"))
+        // With cgroup v2 there is one tree, and the pods' group is its child.
+        .chain([PathBuf::from("/sys/fs/cgroup/kubepods")])
         .collect();
     let deadline = Instant::now() + BUSY;
     loop {

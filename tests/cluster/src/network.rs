@@ -9,12 +9,28 @@ use crate::process::{run, succeeds};
 
 /// The namespace's name.
 pub const NAMESPACE: &str = "msars";
+/// The kernel's module that lets bridged packets meet iptables: built in, or loaded by nothing else.
+pub const BRIDGE_FILTER: &str = "br_netfilter";
+/// Where it shows that it is there.
+const BRIDGE_SETTINGS: &str = "/proc/sys/net/bridge";
+/// Variables by which Go's clients would ask a proxy of the machine for the node itself, which it cannot reach.
+pub(crate) const PROXIES: [&str; 6] = [
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+];
 /// The node's address, on a bridge inside the namespace.
 pub const NODE_ADDRESS: &str = "172.31.0.1";
 
 /// A command that runs inside the namespace. `nsenter`, not `ip netns exec`, which would hide the cgroups.
 pub fn inside(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new("nsenter");
+    for name in PROXIES {
+        command.env_remove(name);
+    }
     command
         .arg(format!("--net=/run/netns/{NAMESPACE}"))
         .arg("--")
@@ -22,8 +38,16 @@ pub fn inside(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
+/// Whether bridged packets can meet iptables already.
+pub fn filters_bridges() -> bool {
+    Path::new(BRIDGE_SETTINGS).exists()
+}
+
 /// Makes the namespace with bridge, address and default route; does nothing if its last step is already done.
 pub fn make() -> Result<()> {
+    if !filters_bridges() {
+        run(Command::new("/sbin/modprobe").arg(BRIDGE_FILTER))?;
+    }
     if !succeeds(&mut inside("true")) {
         // A name without a namespace behind it is what `ip` leaves when it is killed half-way.
         if Path::new("/run/netns").join(NAMESPACE).exists() {

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::paths::Paths;
-use crate::process::run;
+use crate::process::{run, succeeds};
 
 const KUBERNETES: &str = "1.35.4";
 const PACKAGES: &[(&str, &str)] = &[
@@ -127,7 +127,11 @@ pub fn podinfo(paths: &Paths, say: &dyn Fn(&str)) -> Result<PathBuf> {
 fn packages(say: &dyn Fn(&str)) -> Result<()> {
     let missing: Vec<&str> = PACKAGES
         .iter()
-        .filter(|(file, _)| !Path::new(file).exists())
+        // Docker's containerd.io, for one, has runc in /usr/bin.
+        .filter(|(file, _)| {
+            let elsewhere = file.replace("/sbin/", "/bin/");
+            !Path::new(file).exists() && !Path::new(&elsewhere).exists()
+        })
         .map(|p| p.1)
         .collect();
     if missing.is_empty() {
@@ -147,9 +151,17 @@ fn packages(say: &dyn Fn(&str)) -> Result<()> {
     let mut install = Command::new("apt-get");
     install
         .args(["install", "-y", "-qq", "--no-install-recommends"])
+        // Never at the cost of what is there, and after whoever installs something now.
+        .args(["--no-remove", "-o", "DPkg::Lock::Timeout=600"])
         .args(&missing);
     install.env("DEBIAN_FRONTEND", "noninteractive");
     run(&mut install).with_context(by_hand)?;
+    // Debian starts a service of each; ours are processes of our own.
+    for (package, unit) in [("containerd", "containerd"), ("etcd-server", "etcd")] {
+        if missing.contains(&package) {
+            succeeds(Command::new("systemctl").args(["disable", "--now", unit]));
+        }
+    }
     Ok(())
 }
 

@@ -299,7 +299,7 @@ fn apiserver(paths: &Paths) -> String {
          --requestheader-allowed-names=front-proxy-client --requestheader-extra-headers-prefix=X-Remote-Extra- \
          --requestheader-group-headers=X-Remote-Group --requestheader-username-headers=X-Remote-User \
          --proxy-client-cert-file={pki}/front-proxy-client.crt --proxy-client-key-file={pki}/front-proxy-client.key \
-         --audit-policy-file={} --audit-log-path={} --allow-privileged=true",
+         --audit-policy-file={} --audit-log-path={} --audit-log-maxsize=10000 --allow-privileged=true",
         paths.text("cfg/audit.yaml"),
         paths.text("audit/audit.log"),
     )

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM as a question that every wait asks, so that what was started is stopped.
+//! SIGINT, SIGTERM and SIGHUP as a question that every wait asks, so that what was started is stopped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,11 +21,12 @@ impl Interrupt {
             .enable_io()
             .build()
             .context("signals")?;
-        let (mut int, mut term) = {
+        let (mut int, mut term, mut hup) = {
             let _entered = runtime.enter();
             (
                 signal(SignalKind::interrupt()).context("SIGINT")?,
                 signal(SignalKind::terminate()).context("SIGTERM")?,
+                signal(SignalKind::hangup()).context("SIGHUP")?,
             )
         };
         let flag = told.clone();
@@ -34,6 +35,7 @@ impl Interrupt {
                 tokio::select! {
                     _ = int.recv() => {}
                     _ = term.recv() => {}
+                    _ = hup.recv() => {}
                 }
                 flag.tell();
                 // Further signals are swallowed: the way down must not be cut short.
@@ -41,6 +43,7 @@ impl Interrupt {
                     tokio::select! {
                         _ = int.recv() => {}
                         _ = term.recv() => {}
+                        _ = hup.recv() => {}
                     }
                 }
             });

@@ -178,15 +178,21 @@ pub fn seen(parts: &[RunResult], zero: Timestamp) -> (Requests, Vec<Seen>) {
             rate: window.tally.sent as f64 / seconds.max(0.001),
             p99_ms: window.tally.latency.map(|latency| latency.p99.get()),
             failed: window.tally.failed,
+            asked: window.tally.sent + window.tally.dropped,
+            lost: window.tally.failed + window.tally.dropped,
         }
     });
     (requests, windows.collect())
 }
 
-/// Share of the windows with requests whose p99 is over `target_ms`; one without any answer counts as over.
+/// Share of the windows with requests whose p99 is over `target_ms`, that have no answer, or that lost a larger share of
+/// their requests than the percentile leaves.
 pub fn violation_rate(windows: &[Seen], target_ms: f64) -> f64 {
-    let asked = || windows.iter().filter(|window| window.rate > 0.0);
-    let over = asked().filter(|window| window.p99_ms.is_none_or(|p99| p99 > target_ms));
+    let asked = || windows.iter().filter(|window| window.asked > 0);
+    let over = asked().filter(|window| {
+        let spared = window.asked as f64 * (1.0 - PERCENTILE / 100.0);
+        window.lost as f64 > spared || window.p99_ms.is_none_or(|p99| p99 > target_ms)
+    });
     over.count() as f64 / asked().count().max(1) as f64
 }
 
@@ -278,20 +284,25 @@ mod tests {
 
     #[test]
     fn a_window_over_the_objective_or_without_an_answer_violates_it() {
-        let window = |rate, p99_ms| Seen {
+        let window = |asked, lost, p99_ms| Seen {
             at_s: 0.0,
-            rate,
+            rate: 5.0,
             p99_ms,
             failed: 0,
+            asked,
+            lost,
         };
         let windows = [
-            window(5.0, Some(400.0)),
-            window(5.0, Some(400.1)),
-            window(5.0, None),
-            window(0.0, None),
-            window(5.0, Some(1.0)),
+            window(200, 2, Some(400.0)),
+            window(200, 0, Some(400.1)),
+            window(200, 0, None),
+            window(0, 0, None),
+            window(200, 3, Some(1.0)),
+            // All of them were dropped.
+            window(200, 200, None),
+            window(200, 0, Some(1.0)),
         ];
-        assert!((violation_rate(&windows, 400.0) - 0.5).abs() < 1e-9);
+        assert!((violation_rate(&windows, 400.0) - 4.0 / 6.0).abs() < 1e-9);
         assert!(violation_rate(&[], 400.0).abs() < 1e-9);
     }
 }

@@ -9,7 +9,12 @@ use crate::report::{Report, Revision, Undo};
 /// Puts what the API server's log says of a revision's pods in place of what kubectl showed. A pod that kubectl showed
 /// and that the log has no size for was born without the webhook, which no wish allows.
 pub fn born_by(revision: &mut Revision, logged: Vec<Birth>) {
-    let unsized_pods = revision.sizes_born.len().saturating_sub(logged.len());
+    // Those of the rollout itself: a later one would stand in for a pod without a size.
+    let rolled = logged
+        .iter()
+        .filter(|birth| birth.at_s <= revision.complete_s + AGREE_S)
+        .count();
+    let unsized_pods = revision.sizes_born.len().saturating_sub(rolled);
     revision.births = logged;
     revision
         .births

@@ -149,6 +149,12 @@ pub struct Seen {
     pub p99_ms: Option<f64>,
     /// Failed requests.
     pub failed: u64,
+    /// Requests that were to be sent.
+    #[serde(default)]
+    pub asked: u64,
+    /// Of those, failed or never sent.
+    #[serde(default)]
+    pub lost: u64,
 }
 
 /// One demand and what was found.

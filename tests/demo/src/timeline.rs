@@ -1,5 +1,6 @@
 //! What happened when: live on the terminal, and kept for the page.
 
+use std::io::Write as _;
 use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
@@ -45,7 +46,8 @@ impl Timeline {
 
     /// Shows a line, without keeping it.
     pub fn show(&self, text: &str) {
-        println!("[{:7.1} s] {text}", self.seconds());
+        // Whoever read it may be gone: the way down must not end here.
+        let _ = writeln!(std::io::stdout(), "[{:7.1} s] {text}", self.seconds());
     }
 
     /// Shows a line and keeps it.

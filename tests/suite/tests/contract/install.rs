@@ -78,6 +78,7 @@ fn grants(bed: &Bed) -> Result<()> {
         ("namespace", vec!["-n", OTHER, dry]),
         ("overlays/cluster-wide", vec![dry]),
         ("overlays/preset", vec![dry]),
+        ("overlays/prometheus-tls", vec![dry]),
         ("overlays/shop", vec![dry]),
         ("drain", vec![dry]),
     ] {

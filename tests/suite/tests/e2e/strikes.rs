@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, read, read_dir};
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use msars_cluster::NAMESPACE;
 
 use crate::bed::{Bed, SYSTEM, until};
+use crate::clock::Watch;
 
 fn environment(pid: u32) -> BTreeMap<String, String> {
     let bytes = read(format!("/proc/{pid}/environ")).unwrap_or_default();
@@ -60,6 +63,9 @@ pub fn kill_leader(bed: &Bed) -> Result<String> {
     kill(process(&pod, "msars-autoscaler")?)?;
     Ok(pod)
 }
+
+/// Between two starts of a program that ends by itself.
+const BETWEEN_STARTS: Duration = Duration::from_secs(3);
 
 /// Waits until somebody renews the lease `times` times from now on.
 pub fn until_led(bed: &Bed, times: u32, seconds: u64) -> Result<()> {
@@ -123,13 +129,28 @@ impl Struck {
     }
 }
 
-/// Kills the API server without warning and starts it again as it was; waits until it is ready.
+/// Kills the API server without warning and starts it again as it was, as often as it ends by itself, which a node's
+/// supervisor does as well; waits until it is ready.
 pub fn restart_api_server(bed: &Bed) -> Result<()> {
-    Struck::down(bed, "kube-apiserver")?.back(bed)?;
+    const NAME: &str = "kube-apiserver";
+    let struck = Struck::down(bed, NAME)?;
+    struck.back(bed)?;
+    let mut started = Watch::start();
     until("the API server is ready", 60, || {
         let said = bed.kubectl(&["get", "--raw", "/readyz"])?;
+        if !said.good && bed.cluster.pid(NAME).is_none() && started.elapsed() > BETWEEN_STARTS {
+            println!("      {NAME} ended and starts again: {}", last_lines(&bed.cluster.log(NAME), 5));
+            struck.back(bed)?;
+            started = Watch::start();
+        }
         Ok(said.good.then_some(()).ok_or(said.err))
     })
+}
+
+fn last_lines(log: &Path, count: usize) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().rev().take(count).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
 }
 
 /// Sets the replicas of a program of ours and waits until there are so many.
