@@ -37,12 +37,14 @@ impl Item {
         self.choices[0].budget
     }
 
-    /// Leaves out choices above the ceiling; the fastest stays, which is all that the service can do.
+    /// Leaves out choices above the ceiling; those about as fast as the fastest stay, which is all that the service can do:
+    /// the last hundredth of a budget may cost twice the pods.
     fn keep_below(&mut self, ceiling: f64) {
+        let ceiling = ceiling.max(self.fastest() * BEST_EFFORT);
         let fitting = self.choices.iter().take_while(|c| c.budget <= ceiling);
         let count = fitting.count().max(1);
         self.choices.truncate(count);
-        self.ceiling = ceiling.max(self.fastest());
+        self.ceiling = ceiling;
     }
 }
 
@@ -201,24 +203,32 @@ fn loads(chains: &[ChainRequest]) -> BTreeMap<&str, f64> {
     loads
 }
 
-/// The largest budget per visit that each service may get, ms.
-fn ceilings(chains: &[ChainRequest]) -> BTreeMap<&str, f64> {
-    fn walk<'a>(call: &'a Call, most: f64, ceilings: &mut BTreeMap<&'a str, f64>) {
-        let most = most / f64::from(call.max_visits.max(1));
-        let ceiling = ceilings.entry(&call.service).or_insert(most);
-        *ceiling = ceiling.min(most);
-        for child in call.children.iter().filter(|c| c.kind != EdgeKind::Async) {
-            walk(child, most, ceilings);
+/// How often a request pays for each service below a call, parallel calls counted as sequential.
+fn paid(call: &Call) -> BTreeMap<&str, f64> {
+    let mut sum = BTreeMap::from([(call.service.as_str(), 1.0)]);
+    for child in call.children.iter().filter(|c| c.kind != EdgeKind::Async) {
+        for (service, times) in paid(child) {
+            *sum.entry(service).or_insert(0.0) += times;
         }
     }
+    let visits = f64::from(call.max_visits.max(1));
+    for times in sum.values_mut() {
+        *times *= visits;
+    }
+    sum
+}
+
+/// The largest budget per visit that each service may get, ms: all visits of a request together keep its share.
+fn ceilings(chains: &[ChainRequest]) -> BTreeMap<&str, f64> {
     let mut all = BTreeMap::new();
     for request in chains {
-        if let Some(share) = request.alone {
-            walk(
-                &request.chain.root,
-                request.objective.get() * share,
-                &mut all,
-            );
+        let Some(share) = request.alone else {
+            continue;
+        };
+        for (service, times) in paid(&request.chain.root) {
+            let most = request.objective.get() * share / times;
+            let ceiling = all.entry(service).or_insert(most);
+            *ceiling = f64::min(*ceiling, most);
         }
     }
     all

@@ -102,6 +102,15 @@ pub fn ours(autoscaler: &SloAutoscaler, workload: &Workload) -> bool {
     owners.into_iter().any(|owner| owner.uid == workload.uid)
 }
 
+/// Sizes that a workload's annotations ask for.
+pub fn cpu(workload: &Workload) -> Option<CpuBounds> {
+    workload.settings.cpu.map(|bounds| CpuBounds {
+        min_milli: bounds.min_m,
+        max_milli: bounds.max_m,
+        step_milli: 50,
+    })
+}
+
 /// What a workload's annotations ask for, with its stored autoscaler.
 fn asked(workload: &Workload, stored: Option<&SloAutoscaler>) -> SloAutoscaler {
     let settings = &workload.settings;
@@ -122,11 +131,7 @@ fn asked(workload: &Workload, stored: Option<&SloAutoscaler>) -> SloAutoscaler {
             .into(),
             min_replicas,
             max_replicas,
-            cpu: settings.cpu.map(|bounds| CpuBounds {
-                min_milli: bounds.min_m,
-                max_milli: bounds.max_m,
-                step_milli: 50,
-            }),
+            cpu: cpu(workload),
             behavior: None,
         },
     );
@@ -236,7 +241,7 @@ pub async fn want(own: &Own, workload: &Workload, budgets: &[&ServiceBudget]) ->
 }
 
 #[cfg(test)]
-pub mod tests {
+mod tests {
     use http::{Request, Response};
     use kube::client::Body;
     use serde_json::json;
@@ -260,7 +265,7 @@ pub mod tests {
         assert_eq!(sizes(&many, &[size("new", 1)]).len(), 10);
     }
 
-    pub fn workload(place: &str) -> Workload {
+    pub(super) fn workload(place: &str) -> Workload {
         let object = json!({
             "metadata": {"namespace": "shop", "name": "carts", "uid": "d1", "annotations": {"msars.io/mode": "auto"}},
             "spec": {"template": {"spec": {"containers": [{"name": "app", "image": "i"}]}}},
@@ -271,7 +276,7 @@ pub mod tests {
     }
 
     /// One of a name and a target, made here or at an hour of the day by a team.
-    pub fn stored(name: &str, target: &str, hour: Option<u8>) -> Arc<SloAutoscaler> {
+    pub(super) fn stored(name: &str, target: &str, hour: Option<u8>) -> Arc<SloAutoscaler> {
         let mut autoscaler: SloAutoscaler = serde_json::from_value(json!({
             "apiVersion": "msars.io/v1alpha1", "kind": "SloAutoscaler",
             "metadata": {"namespace": "shop", "name": name},

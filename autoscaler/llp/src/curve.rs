@@ -2,7 +2,7 @@
 
 use msars_domain::{Curve, CurveError, Knot, MilliCpu, Millis, Percentile, Rate, SizeCurve};
 
-use crate::{Fitted, point::run};
+use crate::{Fitted, Point, Times, point::run};
 
 /// Loads (share of the quota) at which the table has a point.
 const LOADS: [f64; 16] = [
@@ -29,7 +29,9 @@ pub struct Profile {
 /// Sum of weights, shrunk mean and variance of the logarithms measured ÷ simulated.
 fn corrected(fitted: &Fitted, p: f64, seed: u64) -> (f64, f64) {
     let mut ratios = Vec::new();
-    for point in &fitted.points {
+    // Waits' tails are in those that are reduced, or no p99 at all: as in the fit, it does not count.
+    let counted = |point: &&Point| point.times != Times::Reduced;
+    for point in fitted.points.iter().filter(counted) {
         let wire = point.wire_ms(fitted.wire_ms);
         let mut runs = point.predict(&fitted.mechanism, [p.clamp(0.5, 0.99)], seed);
         runs.sort_by(|a, b| a[0].total_cmp(&b[0]));
@@ -82,4 +84,43 @@ pub fn curve(
         correction,
         half_width: (1.96 * error).exp() - 1.0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use msars_sim::Mechanism;
+
+    #[test]
+    fn a_p99_with_the_waits_tail_in_it_corrects_nothing() {
+        let point = |times| Point {
+            size: MilliCpu(400),
+            rate: Rate::new(60.0).unwrap(),
+            window_seconds: 60.0,
+            requests: 3600,
+            errors: 0,
+            cpu_seconds: 10.8,
+            times,
+            waits: None,
+            p50_ms: 3.0,
+            p90_ms: 8.0,
+            p99_ms: 212.0,
+            callee_in_trouble: false,
+        };
+        let fitted = |times| Fitted {
+            mechanism: Mechanism {
+                work_ms: 3.0,
+                sigma: 0.6,
+                workers: 4,
+                cores: 2.0,
+                callee: None,
+            },
+            wire_ms: 0.0,
+            waits: None,
+            work_error: 0.0,
+            points: vec![point(times)],
+        };
+        assert!(corrected(&fitted(Times::Own), 0.99, 1).0 > 1.0);
+        assert_eq!(corrected(&fitted(Times::Reduced), 0.99, 1), (0.0, 0.0));
+    }
 }

@@ -3,6 +3,7 @@
 use msars_sim::Mechanism;
 
 use crate::likely::likely;
+use crate::point::ERRORS;
 use crate::{Point, Waits};
 
 /// What is known without measuring.
@@ -44,13 +45,19 @@ impl FitError {
     }
 }
 
-/// Mean CPU work per request in ms over all points, weighted by requests.
+/// Mean CPU work per request in ms over all points, weighted by requests. Windows in which many failed count only where
+/// there are no others: what is given up half-way, or refused, takes less.
 pub(crate) fn work_ms(points: &[Point]) -> Option<f64> {
-    let usable = points.iter().filter(|p| p.usable());
-    let (cpu, requests) = usable.fold((0.0, 0.0), |(cpu, n), p| {
-        (cpu + p.cpu_seconds, n + p.requests as f64)
-    });
-    (requests > 0.0).then(|| cpu * 1000.0 / requests)
+    let mean = |most: f64| {
+        let counted = points
+            .iter()
+            .filter(|p| p.usable() && p.error_share() < most);
+        let (cpu, requests) = counted.fold((0.0, 0.0), |(cpu, n), p| {
+            (cpu + p.cpu_seconds, n + p.requests as f64)
+        });
+        (requests > 0.0).then(|| cpu * 1000.0 / requests)
+    };
+    mean(ERRORS).or_else(|| mean(f64::INFINITY))
 }
 
 /// Fits the mechanism to the measured points. Deterministic in `seed`.
@@ -78,4 +85,42 @@ pub fn fit(measured: &[Point], setting: &Setting, seed: u64) -> Result<Fitted, F
         work_error: deviation / requests.sqrt(),
         points,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use msars_domain::{MilliCpu, Rate};
+
+    use super::*;
+    use crate::Times;
+
+    fn window(requests: u64, errors: u64, cpu_seconds: f64) -> Point {
+        Point {
+            size: MilliCpu(200),
+            rate: Rate::new(10.0).unwrap(),
+            window_seconds: 10.0,
+            requests,
+            errors,
+            cpu_seconds,
+            times: Times::Client,
+            waits: None,
+            p50_ms: 10.0,
+            p90_ms: 20.0,
+            p99_ms: 40.0,
+            callee_in_trouble: false,
+        }
+    }
+
+    #[test]
+    fn what_was_given_up_half_way_is_no_measure_of_the_work() {
+        let (sound, failing) = (window(100, 0, 1.0), window(300, 60, 1.0));
+        let near = |found: Option<f64>, wanted: f64| {
+            let found = found.unwrap();
+            assert!((found - wanted).abs() < 1e-9, "{found}");
+        };
+        near(work_ms(&[sound, failing]), 10.0);
+        // Where nothing else is known, it is better than nothing.
+        near(work_ms(&[failing]), 1000.0 / 300.0);
+        assert_eq!(work_ms(&[]), None);
+    }
 }

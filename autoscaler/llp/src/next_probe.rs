@@ -4,7 +4,7 @@
 
 use msars_domain::{MilliCpu, Rate};
 
-use crate::{Point, fit::work_ms};
+use crate::{Point, fit::work_ms, point::ERRORS};
 
 /// Loads (share of the quota) visited at each size, all sizes at one load before the next load.
 const LOADS: [f64; 3] = [0.2, 0.6, 0.85];
@@ -24,8 +24,6 @@ const LONGER: f64 = 1.75;
 /// Share of the most that may be offered from which a window counts as measured there: arrivals are random, so that a
 /// window has now more, now less than it was to have.
 const AT_MOST: f64 = 0.8;
-/// Share of errors that ends a size.
-const ERRORS: f64 = 0.05;
 
 /// What may be probed and for how long.
 #[derive(Debug, Clone, PartialEq)]

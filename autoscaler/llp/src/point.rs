@@ -5,6 +5,9 @@ use msars_sim::{Demand, Mechanism, Run, lognormal, serve, stream};
 
 use crate::Waits;
 
+/// Share of errors from which a window tells of failing, not of the work, and ends its size.
+pub(crate) const ERRORS: f64 = 0.05;
+
 /// Requests simulated per point and candidate, about.
 const SIMULATED: u64 = 2_500;
 /// Windows simulated per point and candidate: at least, at most. A long window varies less.

@@ -33,7 +33,7 @@ pub struct Entry {
 pub struct EntryReading {
     /// The Deployment.
     pub workload: ObjectKey,
-    /// Latency at the objective's percentile; the largest finite bound where the quantile lies above it.
+    /// Latency at the objective's percentile; unknown but for the largest finite bound where it lies above that.
     pub quantile: Reading<Millis>,
     /// Share of requests within the target, 0 to 1, failed ones included like any other.
     pub attainment: Reading<f64>,
@@ -155,7 +155,13 @@ pub fn assemble_entries(
             let quantile = h
                 .quantile(entry.percentile)
                 .filter(|_| enough(h.count(), entry.percentile));
-            Ok(quantile.ok_or(Unknown::TooFewSamples)?.value * ms)
+            let quantile = quantile.ok_or(Unknown::TooFewSamples)?;
+            let value = quantile.value * ms;
+            if quantile.saturated {
+                let least = Millis::new(value).map_err(|_negative| Unknown::NotANumber)?;
+                return Err(Unknown::Saturated { least });
+            }
+            Ok(value)
         });
         let within = found.and_then(|h| {
             h.share_within(entry.target.get() / ms)

@@ -75,7 +75,9 @@ impl PromError {
     pub fn retry(&self) -> bool {
         match self {
             // It is mounted, and exchanged, while the program runs.
-            Self::Token { .. } | Self::Unreachable(_) | Self::Timeout(_) | Self::BrokenOff(_) => true,
+            Self::Token { .. } | Self::Unreachable(_) | Self::Timeout(_) | Self::BrokenOff(_) => {
+                true
+            }
             Self::Status { code, .. } => *code >= 500 || *code == 429,
             Self::Refused { kind, .. } => {
                 matches!(

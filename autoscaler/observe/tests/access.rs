@@ -110,13 +110,55 @@ async fn what_is_not_trusted_or_not_there_has_its_name() {
     let plain = "http://127.0.0.1:1".to_owned();
     for (what, url, authorities, token, wanted) in [
         ("no login", &url, &good, &None, Ok(())),
-        ("a stranger", &url, &stranger, &None, Err("PrometheusUnreachable")),
-        ("no authority", &url, &None, &None, Err("InvalidPrometheusAddress")),
-        ("no certificate", &url, &none, &None, Err("InvalidPrometheusAddress")),
-        ("no such file", &url, &missing, &None, Err("InvalidPrometheusAddress")),
-        ("no such token", &url, &good, &missing, Err("PrometheusToken")),
-        ("an empty token", &url, &good, &empty, Err("PrometheusToken")),
-        ("a token for all to read", &plain, &None, &empty, Err("InvalidPrometheusAddress")),
+        (
+            "a stranger",
+            &url,
+            &stranger,
+            &None,
+            Err("PrometheusUnreachable"),
+        ),
+        (
+            "no authority",
+            &url,
+            &None,
+            &None,
+            Err("InvalidPrometheusAddress"),
+        ),
+        (
+            "no certificate",
+            &url,
+            &none,
+            &None,
+            Err("InvalidPrometheusAddress"),
+        ),
+        (
+            "no such file",
+            &url,
+            &missing,
+            &None,
+            Err("InvalidPrometheusAddress"),
+        ),
+        (
+            "no such token",
+            &url,
+            &good,
+            &missing,
+            Err("PrometheusToken"),
+        ),
+        (
+            "an empty token",
+            &url,
+            &good,
+            &empty,
+            Err("PrometheusToken"),
+        ),
+        (
+            "a token for all to read",
+            &plain,
+            &None,
+            &empty,
+            Err("InvalidPrometheusAddress"),
+        ),
     ] {
         let access = Access {
             authorities: authorities.clone(),

@@ -60,7 +60,9 @@ fn client(url: &str, query: Duration) -> Client {
         query,
         ..Timeouts::default()
     };
-    Client::new(url, Access::default(), timeouts).unwrap().at_most(1 << 20)
+    Client::new(url, Access::default(), timeouts)
+        .unwrap()
+        .at_most(1 << 20)
 }
 
 fn now() -> Timestamp {

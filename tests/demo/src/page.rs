@@ -318,6 +318,8 @@ mod tests {
                 rate: 20.0,
                 p99_ms: Some(p99),
                 failed: 0,
+                asked: 100,
+                lost: 0,
             })
             .to_vec();
         report.fleet = [(20.0, 0, 1, 100), (60.0, 860, 2, 100), (150.0, 960, 3, 100)]

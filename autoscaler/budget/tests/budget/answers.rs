@@ -108,6 +108,51 @@ fn no_service_alone_gets_more_of_the_objective_than_it_may_take_by_itself() {
 }
 
 #[test]
+fn the_last_hundredth_of_a_budget_is_not_bought_at_any_price() {
+    // A pod is as fast as ten, but for a hundredth.
+    let mut slow = line(100.0, 300.0);
+    slow.chains[0].tail = TailFactor::new(0.25).unwrap();
+    slow.chains[0].alone = Some(0.5);
+    let table = |size: u32, ms_: f64| msars_domain::SizeCurve {
+        size: MilliCpu(size),
+        knots: [1.0, 900.0]
+            .map(|rate| msars_domain::Knot {
+                rate: msars_domain::Rate::new(rate).unwrap(),
+                quantile: ms(ms_),
+            })
+            .to_vec(),
+    };
+    let service = slow.services.get_mut("b").unwrap();
+    service.latency = Latency::Profiled {
+        curve: Curve::new(vec![table(100, 180.9), table(1000, 180.0)]).unwrap(),
+        percentile: Percentile::new(0.99).unwrap(),
+    };
+    let found = split(&slow);
+    let pods = found.service("b").unwrap().pods.unwrap();
+    assert_eq!((pods.size, pods.replicas), (MilliCpu(100), 1), "{found:?}");
+}
+
+#[test]
+fn a_service_that_recurs_gets_no_more_of_the_objective_over_all_its_visits() {
+    // b is called by a and by c, one after the other.
+    let tree = seq(
+        "a",
+        vec![seq("b", vec![]), seq("c", vec![seq("b", vec![])])],
+    );
+    let mut request = line(100.0, 10.0);
+    request.chains = vec![chain("browse", 5.0, 100.0, tree)];
+    request.chains[0].tail = TailFactor::new(0.25).unwrap();
+    request.chains[0].alone = Some(0.5);
+    let found = split(&request);
+    assert!(close(budget(&found, "b"), 25.0), "{:?}", found.services);
+    // The first at its ceiling ends what is shared out.
+    for once in ["a", "c"] {
+        let found = budget(&found, once);
+        assert!((20.0..50.0).contains(&found), "{once} {found}");
+    }
+}
+
+#[test]
 fn refusals_name_their_reason() {
     let refused = |change: &dyn Fn(&mut SplitRequest)| {
         let mut request = line(100.0, 10.0);

@@ -16,6 +16,23 @@ fn waited_for(call: &Call, out: &mut Vec<String>) {
     }
 }
 
+/// How often a request pays for a service, one call after the other.
+fn paid(call: &Call, name: &str) -> f64 {
+    let children = call.children.iter().filter(|c| c.kind != EdgeKind::Async);
+    let below: f64 = children.map(|child| paid(child, name)).sum();
+    let own = if call.service == name { 1.0 } else { 0.0 };
+    f64::from(call.max_visits) * (own + below)
+}
+
+/// What a service may take of the objectives per visit.
+fn may_take(request: &SplitRequest, name: &str) -> f64 {
+    let each = request.chains.iter().filter_map(|chain| {
+        let most = chain.objective.get() * chain.alone?;
+        Some(most / paid(&chain.chain.root, name))
+    });
+    each.fold(f64::INFINITY, f64::min)
+}
+
 /// Self time of a pod at a rate, read off the points; none where none was measured.
 fn read_off(table: &SizeCurve, rate: f64) -> Option<f64> {
     let points: Vec<(f64, f64)> = (table.knots.iter())
@@ -55,6 +72,10 @@ pub fn brute_force(request: &SplitRequest) -> Option<u64> {
                 }
             }
         }
+        // Nothing above what it may take, but for what is about as fast as it can be.
+        let fastest = here.iter().map(|o| o.0).fold(f64::INFINITY, f64::min);
+        let most = may_take(request, name).max(fastest * 1.02);
+        here.retain(|(time, _)| *time <= most);
         options.push(here);
     }
     let mut best: Option<u64> = None;

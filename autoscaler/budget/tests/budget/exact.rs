@@ -18,6 +18,7 @@ struct Draw {
     rates: Vec<f64>,
     tightness: f64,
     tail: f64,
+    alone: Option<f64>,
 }
 
 fn draw() -> impl Strategy<Value = Draw> {
@@ -28,15 +29,19 @@ fn draw() -> impl Strategy<Value = Draw> {
         prop::collection::vec(5.0..60.0_f64, 3),
         prop_oneof![0.35..1.2_f64, 1.2..5.0_f64],
         0.5..1.2_f64,
+        prop::option::of(0.2..1.0_f64),
     )
-        .prop_map(|(bases, knees, steep, rates, tightness, tail)| Draw {
-            bases,
-            knees,
-            steep,
-            rates,
-            tightness,
-            tail,
-        })
+        .prop_map(
+            |(bases, knees, steep, rates, tightness, tail, alone)| Draw {
+                bases,
+                knees,
+                steep,
+                rates,
+                tightness,
+                tail,
+                alone,
+            },
+        )
 }
 
 /// Shapes of trees over services a, b, c, d; `objective` per chain grows with what its tree takes at base.
@@ -104,6 +109,7 @@ fn build(shape: usize, draw: &Draw) -> SplitRequest {
             let objective = takes(&root, &bases) * draw.tightness * (1.0 + 0.3 * i as f64);
             let mut request = chain(&format!("chain-{i}"), draw.rates[i], objective, root);
             request.tail = draw.tail.try_into().unwrap();
+            request.alone = draw.alone;
             request
         })
         .collect();

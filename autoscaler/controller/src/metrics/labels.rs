@@ -70,7 +70,9 @@ impl QueryOutcome {
     pub(super) fn of(error: Option<&PromError>) -> Self {
         match error {
             None => Self::Answered,
-            Some(PromError::BaseUrl { .. } | PromError::Token { .. } | PromError::Unreachable(_)) => Self::Unreachable,
+            Some(
+                PromError::BaseUrl { .. } | PromError::Token { .. } | PromError::Unreachable(_),
+            ) => Self::Unreachable,
             Some(PromError::Timeout(_)) => Self::Late,
             Some(PromError::Status { .. } | PromError::Refused { .. }) => Self::Refused,
             Some(PromError::TooLarge(_) | PromError::BrokenOff(_) | PromError::Malformed(_)) => {

@@ -184,11 +184,23 @@ impl Board {
 
     /// The most that a copy of a workload may be offered before one of its callees fills up, and which; none when no
     /// callee's room is known.
+    /// Copies that run at once share a callee's room by what they wish of it.
     pub fn most(&self, workload: &ObjectKey) -> Option<(Rate, ObjectKey)> {
         self.with(|posted| {
+            let brings = |from: &ObjectKey, to: &ObjectKey| {
+                let wished = posted.profiling.get(from)?.wished?.get();
+                let visits = posted.callees.get(from)?.get(to)?;
+                Some(wished * visits).filter(|rate| *rate > 0.0)
+            };
+            let share = |key: &ObjectKey| {
+                let all = posted.profiling.keys();
+                let all: f64 = all.filter_map(|from| brings(from, key)).sum();
+                brings(workload, key).map_or(1.0, |own| own / all)
+            };
             let room = |key: &ObjectKey| {
                 let served = posted.served.get(key)?;
-                Some(room::room(*served, *posted.limits.get(key)?))
+                let whole = room::room(*served, *posted.limits.get(key)?);
+                Some(whole * share(key))
             };
             most(posted.callees.get(workload)?, room)
         })

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use msars_api::crd::{LoadLatencyProfile, PhaseSeconds, ProfileSource};
-use msars_domain::{ObjectKey, Percentile};
+use msars_domain::{MilliCpu, ObjectKey, Percentile};
 
 use super::application::Application;
-use super::known::Profiles;
+use super::known::{Profiles, Standing};
 use super::passive::{self, NEEDED, Window};
 use super::{Objectives, SignalMap};
 use crate::pods::{self, Serving};
@@ -15,7 +15,34 @@ use crate::profiles::{self, Found};
 use crate::world::Workload;
 
 /// A workload whose running revision is to be learnt, with its serving pods.
-type Wanted<'a> = (&'a Application, &'a Workload, u32);
+type Wanted<'a> = (&'a Application, &'a Workload, Fleet);
+
+/// Serving pods that may be learnt from.
+#[derive(Debug, Clone, Copy)]
+struct Fleet {
+    pods: u32,
+    /// What each of them has: they are born with, and resized to, other sizes than their template's.
+    size: MilliCpu,
+}
+
+/// The time for learning in one look, after which splits go on; what is left comes with the next.
+const LEARNING_S: f64 = 5.0;
+
+/// The fleet where all pods have one size, none while they differ. Pure.
+fn fleet(workload: &Workload, serving: &[Serving]) -> Option<Fleet> {
+    let (container, _template) = workload.serving.as_ref()?;
+    let mut sizes = serving
+        .iter()
+        .map(|found| Some(pods::actual(&found.pod, container)?.size()));
+    let size = sizes.next()??;
+    sizes.all(|other| other == Some(size)).then_some(Fleet {
+        pods: u32::try_from(serving.len()).unwrap_or(u32::MAX),
+        size,
+    })
+}
+
+/// Percentiles closer than this are the same.
+const ROUNDING: f64 = 1e-6;
 
 /// Whether all pods run the running revision, and did over the whole window. Pure.
 fn settled(workload: &Workload, pods: &[Serving], window_s: f64, now: Timestamp) -> bool {
@@ -28,10 +55,13 @@ fn settled(workload: &Workload, pods: &[Serving], window_s: f64, now: Timestamp)
             .all(|pod| ours(&pod.pod_template_hash) && pod.ready_since.is_some_and(old))
 }
 
-/// Whether a running revision is to be learnt: no profile counts for it, neither its own nor one that stands in. Pure.
-pub(super) fn unknown(workload: &Workload, known: &Profiles) -> bool {
+/// Whether a running revision is to be learnt: no profile counts for it, neither its own nor one that stands in, or only
+/// one of a looser percentile than is asked for by now. Pure.
+pub(super) fn unknown(workload: &Workload, known: &Profiles, asked: Percentile) -> bool {
     let key = (workload.key.clone(), workload.running().to_owned());
-    !known.contains_key(&key) && !workload.held() && workload.serving.is_some()
+    let strict = |standing: &Standing| standing.known.percentile.get() >= asked.get() - ROUNDING;
+    let enough = known.get(&key).is_some_and(strict);
+    !enough && !workload.held() && workload.serving.is_some()
 }
 
 impl Objectives {
@@ -50,15 +80,17 @@ impl Objectives {
         let Some(at) = self.quantiles(applications, workloads, &wanted).await else {
             return;
         };
-        for (application, workload, pods) in wanted {
+        let began = (self.now)();
+        for (application, workload, fleet) in wanted {
+            // A held revision of another application waits for its split meanwhile.
+            if (self.now)().duration_since(began).as_secs_f64() >= LEARNING_S {
+                break;
+            }
             let found: Vec<_> = at.iter().filter_map(|map| map.get(&workload.key)).collect();
             let [p50, p90, p99] = found[..] else { continue };
-            let Some((_, cpu)) = &workload.serving else {
-                continue;
-            };
             let window = Window {
-                size: cpu.size(),
-                pods,
+                size: fleet.size,
+                pods: fleet.pods,
                 seconds: self.windows.tail().as_secs_f64(),
             };
             let Some(point) = passive::point([p50, p90, p99], window) else {
@@ -92,12 +124,23 @@ impl Objectives {
             let members = application.members.iter();
             for workload in members.filter_map(|key| workloads.get(key)) {
                 let pods = serving.get(&workload.key).map_or(&[][..], Vec::as_slice);
-                if unknown(workload, known) && settled(workload, pods, window_s, now) {
-                    wanted.push((application, workload, pods.len() as u32));
+                let asked = self.strictest(application, workload);
+                if unknown(workload, known, asked)
+                    && settled(workload, pods, window_s, now)
+                    && let Some(fleet) = fleet(workload, pods)
+                {
+                    wanted.push((application, workload, fleet));
                 }
             }
         }
         wanted
+    }
+
+    /// The strictest percentile of all objectives that a workload is part of.
+    fn strictest(&self, application: &Application, workload: &Workload) -> Percentile {
+        let posted = self.board.percentile(&workload.key);
+        let posted = posted.and_then(|share| Percentile::new(share).ok());
+        posted.unwrap_or(application.percentile)
     }
 
     /// Their signals at each percentile that a fit needs.
@@ -137,7 +180,7 @@ impl Objectives {
             return;
         };
         let grid = profiles::grid(workload, Some(node));
-        let (cores, percentile) = (node.cores(), application.percentile);
+        let (cores, percentile) = (node.cores(), self.strictest(application, workload));
         let sizes = grid.clone();
         let learnt =
             tokio::task::spawn_blocking(move || passive::learn(point, cores, percentile, &sizes));

@@ -113,7 +113,7 @@ impl Objectives {
             classes,
             times: times(application, around.signals),
             live: lives(application, around),
-            quantile_ms: entry.as_ref().and_then(|entry| entry.quantile_ms),
+            quantile_ms: reading.quantile.value().map(|ms| ms.get()),
         };
         // What is assumed of others, and what stood before a profile, is no sign of strain.
         let measured = seen.times.clone();
@@ -235,7 +235,7 @@ fn observed(reading: &EntryReading, now: Timestamp) -> Option<Observed> {
     let requests = *reading.requests.value()?;
     let attainment = reading.attainment.value().copied();
     Some(Observed {
-        quantile_ms: reading.quantile.value().map(|ms| round(ms.get(), 1)),
+        quantile_ms: reading.quantile.least().map(|ms| round(ms.get(), 1)),
         attainment: attainment.map(|share| round(share, 5)),
         requests: requests.round(),
         at: now.to_string(),

@@ -78,7 +78,8 @@ impl Memory {
         let stays = loaded && !self.classes.is_empty();
         if !stays {
             self.observed = seen.times;
-            self.live = seen.live;
+            // What one look does not show stays; that of another revision does not count.
+            self.live.extend(seen.live);
         }
         let mut classes = match seen.classes {
             Ok(classes) => classes,
@@ -102,9 +103,14 @@ impl Memory {
         for class in &classes {
             fill_unmeasured(&class.chain, &mut self.observed);
         }
-        let last = self.classes.first().map(|class| class.tail);
+        let last = match (&self.classes[..], &classes[..]) {
+            ([last], [_]) => Some(last.tail),
+            _ => None,
+        };
+        // Too few requests, or a latency past the histogram's bounds, tell nothing new of the tail.
+        let untold = seen.quantile_ms.is_none();
         let tail = last
-            .filter(|_| stays)
+            .filter(|_| stays || untold)
             .unwrap_or_else(|| tail_factor(&classes, seen.quantile_ms, &self.observed));
         for class in &mut classes {
             class.tail = tail;

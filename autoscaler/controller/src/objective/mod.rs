@@ -215,9 +215,9 @@ impl Objectives {
                 memory.profiled = Some(now);
             }
             for member in &application.members {
-                percentiles
-                    .entry(member.clone())
-                    .or_insert(application.percentile.get());
+                // A profile serves all objectives that its workload is part of.
+                let strictest: &mut f64 = percentiles.entry(member.clone()).or_default();
+                *strictest = strictest.max(application.percentile.get());
             }
         }
         self.board.with(|posted| posted.percentile = percentiles);

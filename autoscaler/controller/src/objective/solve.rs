@@ -75,6 +75,8 @@ enum Measured {
     Work(String),
     /// Size in force of a service, in thousandths of a core.
     Size(String),
+    /// Self time of a service without a profile, as a share of the objective.
+    Time(String),
 }
 
 impl Basis {
@@ -101,6 +103,10 @@ impl Basis {
         }
         for (name, member) in members {
             measured.insert(Measured::Work(name.clone()), member.work_ratio);
+            if let (None, None, Some(time)) = (member.profile, member.earlier, member.observed) {
+                let share = time.get() / application.objective.get();
+                measured.insert(Measured::Time(name.clone()), share);
+            }
             if let Some(force) = sizes.get(&member.workload.key) {
                 measured.insert(Measured::Size(name.clone()), f64::from(force.size.0));
             }

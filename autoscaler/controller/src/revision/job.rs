@@ -106,7 +106,11 @@ async fn measure(
             let full = run.most.as_ref().map(|(_, callee)| callee.name.clone());
             return Err(JobError::CalleeFull(full.unwrap_or_default()));
         }
-        Done::Enough | Done::TimeBudget | Done::Errors => {}
+        Done::Errors => {
+            let why = "at least one in twenty requests failed at the lowest load of every size";
+            return Err(JobError::Nothing(why.to_owned()));
+        }
+        Done::Enough | Done::TimeBudget => {}
     }
     progress.send_replace(Progress::Fitting);
     let probed = (bench.now)();

@@ -13,7 +13,8 @@ use crate::objective::Health;
 use crate::profiles;
 use crate::world::Workload;
 
-/// Mean work assumed when nothing is known, ms: low, so that the first window cannot overload the copy by much.
+/// Mean work assumed when nothing is known, ms: that of a usual service; the first windows of one that takes five times as
+/// much are full, and come again.
 pub const WORK_GUESS_MS: f64 = 5.0;
 
 /// Everything that bounds a job.

@@ -234,7 +234,7 @@ pub fn acts(workload: &Workload, autoscaler: &SloAutoscaler) -> bool {
 /// written there: whoever lowers the most and scales in one go is not taken for a stranger.
 fn replicas(workload: &Workload, autoscaler: &SloAutoscaler) -> (u32, u32) {
     if autoscalers::ours(autoscaler, workload) {
-        return autoscalers::bounds(workload);
+        return autoscalers::bounds(workload, Some(autoscaler));
     }
     let spec = &autoscaler.spec;
     let least = spec.min_replicas.max(1);
@@ -273,7 +273,7 @@ fn cpu_bounds(
     node: Option<MilliCpu>,
 ) -> CpuBounds {
     let asked = if autoscalers::ours(autoscaler, workload) {
-        autoscalers::asked(workload).spec.cpu
+        autoscalers::cpu(workload)
     } else {
         autoscaler.spec.cpu
     };

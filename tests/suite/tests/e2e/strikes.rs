@@ -139,7 +139,10 @@ pub fn restart_api_server(bed: &Bed) -> Result<()> {
     until("the API server is ready", 60, || {
         let said = bed.kubectl(&["get", "--raw", "/readyz"])?;
         if !said.good && bed.cluster.pid(NAME).is_none() && started.elapsed() > BETWEEN_STARTS {
-            println!("      {NAME} ended and starts again: {}", last_lines(&bed.cluster.log(NAME), 5));
+            println!(
+                "      {NAME} ended and starts again: {}",
+                last_lines(&bed.cluster.log(NAME), 5)
+            );
             struck.back(bed)?;
             started = Watch::start();
         }

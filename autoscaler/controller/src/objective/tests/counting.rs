@@ -52,7 +52,17 @@ fn a_template_of_another_size_keeps_its_profile_and_is_not_learnt() {
             "{image} {cpu}"
         );
         let workload = &shop.workloads[&key("catalogue")];
-        assert_eq!(unknown(workload, &shop.known), !counts, "{image} {cpu}");
+        let asked = |share| msars_domain::Percentile::new(share).unwrap();
+        assert_eq!(
+            unknown(workload, &shop.known, asked(0.99)),
+            !counts,
+            "{image} {cpu}"
+        );
+        // A profile for p99 tells nothing of p99.9.
+        assert!(
+            unknown(workload, &shop.known, asked(0.999)),
+            "{image} {cpu}"
+        );
     }
 }
 

@@ -75,3 +75,28 @@ fn two_profiles_bring_what_both_bring() {
     let guests = board.guests(&key("db"), 20.0).unwrap().get();
     assert!((guests - (90.0 / 0.7 - 20.0)).abs() < 1e-9, "{guests}");
 }
+
+#[test]
+fn two_copies_share_the_room_of_a_callee_by_what_they_wish_of_it() {
+    let board = hosted_board();
+    board.with(|posted| {
+        let callees = BTreeMap::from([(key("db"), 1.0)]);
+        posted.callees.insert(key("orders"), callees);
+    });
+    let most = |name: &str| board.most(&key(name)).unwrap().0.get();
+    let near = |found: f64, wanted: f64| assert!((found - wanted).abs() < 1e-9, "{found}");
+    let profile = |wishes: &[(&str, f64)]| {
+        let wishes = wishes.iter();
+        let profiling = wishes.map(|(name, wished)| (key(name), Some(rate(*wished))));
+        board.set_profiling(profiling.collect(), at(0));
+        // Room for 50/s.
+        board.set_limits(|found| (*found == key("db")).then_some(MilliCpu(100)));
+    };
+    profile(&[("catalogue", 20.0)]);
+    near(most("catalogue"), 25.0);
+    profile(&[("catalogue", 20.0), ("orders", 10.0)]);
+    // Four fifths of what both bring are the catalogue's.
+    near(most("catalogue"), 20.0);
+    near(most("orders"), 10.0);
+    near(most("catalogue") * 2.0 + most("orders"), 50.0);
+}

@@ -99,6 +99,24 @@ fn a_copys_load_moves_nothing_but_the_users_rate() {
 }
 
 #[test]
+fn what_one_look_does_not_show_stays() {
+    let front = application("front", &["front", "db"]);
+    let mut memory = Memory::default();
+    memory.take(look(40.0, 10.0), &front, false);
+    // Too few requests at night for a quantile, and no CPU read.
+    let night = Look {
+        quantile_ms: None,
+        live: BTreeMap::new(),
+        ..look(2.0, 10.0)
+    };
+    memory.take(night, &front, false);
+    assert_eq!(
+        taken(&memory),
+        "2/s 1 calls factor 0.5 10.0 ms of 10 ms work"
+    );
+}
+
+#[test]
 fn a_leader_that_remembers_nothing_takes_what_it_sees() {
     let front = application("front", &["front", "db"]);
     let mut memory = Memory::default();

@@ -212,7 +212,7 @@ fn its_limits_hold_and_annotations_win() {
             }
             let mut workload = Workload::read(object, true, &[]).unwrap().0;
             workload.limit(found, stored);
-            let bounds = crate::autoscalers::bounds(&workload);
+            let bounds = crate::autoscalers::bounds(&workload, None);
             assert_eq!(bounds, wanted.unwrap_or((1, 10)), "{annotations:?}");
             let behavior = workload.behavior.and_then(|behavior| behavior.scale_down);
             let window = behavior.and_then(|rules| rules.stabilization_window_seconds);

@@ -276,7 +276,11 @@ impl Server {
             world.changed.notified().await;
         }
         // Nobody listens there.
-        let prometheus = msars_observe::Client::new("http://127.0.0.1:9", Timeouts::default());
+        let prometheus = msars_observe::Client::new(
+            "http://127.0.0.1:9",
+            msars_observe::Access::default(),
+            Timeouts::default(),
+        );
         let preset = Preset::named("shop").unwrap();
         let means = Means {
             observer: Observer::new(prometheus.unwrap(), preset).unwrap(),
