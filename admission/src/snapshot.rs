@@ -76,6 +76,8 @@ impl Source {
             let snapshot = build(&self.copies.seen(), &self.grants(), &self.namespace, now());
             synced.set(snapshot.synced.is_some());
             *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
+            // A lone change is known at once.
+            let next = tokio::time::Instant::now() + AT_MOST_EVERY;
             let ended = async {
                 // An error says that the sender is gone: the end, too.
                 drop(stop.wait_for(|stop| *stop).await);
@@ -85,7 +87,7 @@ impl Source {
                 () = tokio::time::sleep(AT_LEAST_EVERY) => {}
                 () = async {
                     self.copies.changed.notified().await;
-                    tokio::time::sleep(AT_MOST_EVERY).await;
+                    tokio::time::sleep_until(next).await;
                 } => {}
             }
         }

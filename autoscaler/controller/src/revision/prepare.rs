@@ -18,6 +18,10 @@ use crate::world::Workload;
 /// Decisions older than this, in seconds, say nothing about now: ticks have stopped.
 const OLD_S: f64 = 60.0;
 
+/// Within so many seconds the webhook's replicas know what a split wants: they look at changes ten times a second. A pod
+/// that is born before has the template's size.
+const KNOWN_S: f64 = 0.5;
+
 /// How far the preparation of a profiled revision's release is.
 #[derive(Debug, Default)]
 pub(super) struct Preparing {
@@ -26,6 +30,17 @@ pub(super) struct Preparing {
     grew: BTreeMap<String, Fleet>,
     /// A tick was asked for, and has not come.
     asked: bool,
+    /// Since when nothing else is to be waited for.
+    since: Option<Timestamp>,
+}
+
+impl Preparing {
+    /// Whether it was done long enough, too, for who sizes new pods to know.
+    fn known(&mut self, done: bool, now: Timestamp) -> bool {
+        self.since = if done { self.since.or(Some(now)) } else { None };
+        let known = |since: Timestamp| now.duration_since(since).as_secs_f64() >= KNOWN_S;
+        self.last == Preparation::Nothing || self.since.is_some_and(known)
+    }
 }
 
 impl Revisions {
@@ -47,7 +62,7 @@ impl Revisions {
         preparing.grew.extend(last.growing());
         let done = last.done();
         preparing.last = last;
-        done
+        preparing.known(done, now) && done
     }
 
     /// What a release says of the preparation, after its reason.
@@ -125,6 +140,31 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_release_waits_until_the_webhook_knows_the_new_sizes() {
+        let at = |ms: i64| Timestamp::from_millisecond(1_769_000_000_000 + ms).unwrap();
+        let mut preparing = Preparing {
+            last: Preparation::Services(BTreeMap::new()),
+            ..Preparing::default()
+        };
+        for (ms, done, known) in [
+            (0, true, false),
+            (400, true, false),
+            // Something grows again.
+            (500, false, false),
+            (600, true, false),
+            (1100, true, true),
+        ] {
+            assert_eq!(preparing.known(done, at(ms)), known, "{ms}");
+        }
+        // Nothing follows from the profile: nobody has to know.
+        let mut nothing = Preparing {
+            last: Preparation::Nothing,
+            ..Preparing::default()
+        };
+        assert!(nothing.known(true, at(0)));
+    }
 
     #[test]
     fn pods_that_are_refused_are_told_by_the_deployments_condition() {
