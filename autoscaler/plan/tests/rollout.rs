@@ -10,7 +10,7 @@
 mod world;
 
 use msars_domain::{Curve, Knot, MilliCpu, Rate, SizeCurve};
-use msars_plan::State;
+use msars_plan::{Guard, State};
 use world::{ms, plain, single, start};
 
 #[test]
@@ -65,4 +65,21 @@ fn a_slower_version_needs_not_keep_the_budget_of_the_fast_one_before_it() {
     assert_eq!(rolling.wanted, rolling.current, "{}", rolling.explain());
     assert_eq!(rolling.numbers.budget, Some(ms(4.0)));
     assert_eq!(rolling.numbers.carries_now, Some(120.0));
+}
+
+#[test]
+fn an_older_profile_stands_in_for_growth_and_not_for_shrinking() {
+    let now = start();
+    let mut seen = plain(now, 3, 180.0);
+    seen.behavior.scale_down.stabilization_window_seconds = 0;
+    let mut new = seen.revisions[0].clone();
+    seen.revisions[0].current = false;
+    new.curve = None;
+    seen.revisions.push(new);
+    let up = single(now, &seen, &State::default());
+    assert!(up.wanted.grows_from(up.current), "{}", up.explain());
+    seen.signals = plain(now, 3, 5.0).signals;
+    let down = single(now, &seen, &State::default());
+    assert_eq!(down.wanted, down.current, "{}", down.explain());
+    assert!(down.guards.contains(&Guard::Borrowed));
 }

@@ -390,20 +390,3 @@ fn a_profile_that_promises_too_much_is_corrected_by_live_self_time() {
     assert!(sizes[19] <= 7, "bounded by twice the load: {sizes:?}");
     assert!(sizes.windows(2).all(|w| w[1] >= w[0]), "{sizes:?}");
 }
-
-#[test]
-fn an_older_profile_stands_in_for_growth_and_not_for_shrinking() {
-    let now = start();
-    let mut seen = plain(now, 3, 180.0);
-    seen.behavior.scale_down.stabilization_window_seconds = 0;
-    let mut new = seen.revisions[0].clone();
-    seen.revisions[0].current = false;
-    new.curve = None;
-    seen.revisions.push(new);
-    let up = single(now, &seen, &State::default());
-    assert!(up.wanted.grows_from(up.current), "{}", up.explain());
-    seen.signals = plain(now, 3, 5.0).signals;
-    let down = single(now, &seen, &State::default());
-    assert_eq!(down.wanted, down.current, "{}", down.explain());
-    assert!(down.guards.contains(&Guard::Borrowed));
-}

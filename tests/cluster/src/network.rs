@@ -14,7 +14,7 @@ pub const BRIDGE_FILTER: &str = "br_netfilter";
 /// Where it shows that it is there.
 const BRIDGE_SETTINGS: &str = "/proc/sys/net/bridge";
 /// Variables by which Go's clients would ask a proxy of the machine for the node itself, which it cannot reach.
-pub(crate) const PROXIES: [&str; 6] = [
+const PROXIES: [&str; 6] = [
     "HTTP_PROXY",
     "http_proxy",
     "HTTPS_PROXY",
@@ -28,13 +28,18 @@ pub const NODE_ADDRESS: &str = "172.31.0.1";
 /// A command that runs inside the namespace. `nsenter`, not `ip netns exec`, which would hide the cgroups.
 pub fn inside(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new("nsenter");
-    for name in PROXIES {
-        command.env_remove(name);
-    }
-    command
+    past_proxies(&mut command)
         .arg(format!("--net=/run/netns/{NAMESPACE}"))
         .arg("--")
         .arg(program);
+    command
+}
+
+/// Lets a command know no proxy of the machine.
+pub(crate) fn past_proxies(command: &mut Command) -> &mut Command {
+    for name in PROXIES {
+        command.env_remove(name);
+    }
     command
 }
 

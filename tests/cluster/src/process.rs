@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::network::{NAMESPACE, PROXIES};
+use crate::network::{NAMESPACE, past_proxies};
 use crate::paths::Paths;
 
 /// Names the cluster, by its state folder, in the environment of each of its processes.
@@ -158,11 +158,8 @@ pub fn start(paths: &Paths, name: &str, inner: &Command) -> Result<bool> {
         .arg(format!("--net=/run/netns/{NAMESPACE}"))
         .arg("--");
     wrap(&mut command, inner);
-    for name in PROXIES {
-        command.env_remove(name);
-    }
     // setsid and nsenter replace themselves, so that the process is the program's own.
-    let started = command
+    let started = past_proxies(&mut command)
         .env(OWNER, paths.text(""))
         .env(PROGRAM, name)
         .stdin(Stdio::null())

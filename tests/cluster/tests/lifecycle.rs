@@ -73,6 +73,10 @@ fn kill_up_after(step: &str, lock: &Path) {
 #[test]
 fn a_cluster_comes_up_recovers_and_leaves_nothing() {
     let paths = Paths::from_env().unwrap();
+    assert!(
+        Cluster::attach().is_err(),
+        "a cluster is up, which this would take down: cargo xtask cluster down"
+    );
     Cluster::clear(&say).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let before = traces();
