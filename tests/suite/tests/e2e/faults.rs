@@ -76,8 +76,9 @@ fn leader_killed(bed: &Bed) -> Result<()> {
             .then_some(())
             .ok_or(format!("{pod} leads, {restarts:?} restarts of {killed}")))
     })?;
+    // Read first: the hold may end between the two.
+    let sets = bed.sets("user")?.len();
     if bed.deployment("user")?.held() {
-        let sets = bed.sets("user")?.len();
         ensure!(
             sets == before,
             "expected: {before} ReplicaSets while held; found: {sets}"
