@@ -42,7 +42,13 @@ fn ends_well(bed: &Bed, name: &str, hold: &Hold, lost: u64) -> Result<()> {
         late <= GRACE,
         "expected: an end within {GRACE} s of the deadline; found: {late:.1} s after it"
     );
-    println!("      ended {:.0} s before its deadline", -late);
+    let told = bed.notes(name, "RevisionReleased")?;
+    let told = told.iter().find(|note| note.contains(&hold.hash));
+    println!(
+        "      ended {:.0} s before its deadline; told: {}",
+        -late,
+        told.map_or("nothing by now", String::as_str)
+    );
     bed.no_shadows(name, 40)?;
     bed.rolled(name)?;
     let (_, found) = bed.requests()?;
