@@ -178,8 +178,8 @@ fn slow(bed: &Bed) -> Result<()> {
         .map(drop)
 }
 
-/// Waits for two decisions on late answers, and shows that what is under load did not shrink by them. Others may: late
-/// answers are known readings.
+/// Waits for two decisions on late answers. A fleet that is larger than its load needs may shrink by them: they are known
+/// readings, and what they must show is the same load.
 fn through(bed: &Bed) -> Result<Vec<Decided>> {
     let log = bed.cluster.log(NAME);
     let held =
@@ -192,21 +192,10 @@ fn through(bed: &Bed) -> Result<Vec<Decided>> {
             .then_some(())
             .ok_or(format!("{count} late answers")))
     })?;
-    let loaded = || -> Result<Fleets> {
-        let mut fleets = bed.fleets(YARD)?;
-        fleets.retain(|name, _fleet| name == WAVE.name());
-        Ok(fleets)
-    };
-    let (since, fleets) = (now(), loaded()?);
+    let since = now();
     let late = bed.decided(&WAVE, since, 90, |found| {
         found.iter().filter(|decided| decided.known).count() >= 2
     })?;
-    let less = shrunk(&fleets, &loaded()?);
-    ensure!(
-        less.is_empty(),
-        "expected: what is under load does not shrink; found: {}",
-        less.join("; ")
-    );
     println!("      {} answers held back", held()? - before);
     Ok(late.into_iter().filter(|decided| decided.known).collect())
 }
