@@ -128,7 +128,9 @@ pub fn dying(name: &str) -> bool {
     all().into_iter().any(|pid| {
         stat(pid).is_some_and(|stat| stat.name == shown)
             && !read(format!("/proc/{pid}/environ")).is_ok_and(|marks| !marks.is_empty())
-            && read_dir(format!("/proc/{pid}/fd")).is_ok_and(|mut open| open.next().is_some())
+            && (read_dir(format!("/proc/{pid}/fd")).is_ok_and(|mut open| open.next().is_some())
+                // The first thread shows no files once it ended; others still hold them.
+                || read_dir(format!("/proc/{pid}/task")).is_ok_and(|all| all.count() > 1))
     })
 }
 
