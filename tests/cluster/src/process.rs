@@ -122,14 +122,14 @@ pub fn running(paths: &Paths, name: &str) -> Option<u32> {
 }
 
 /// Whether a program of this name was killed and has threads left, which may hold its sockets: the kernel takes the
-/// memory of a process first, and with it the mark, then its threads one by one, and closes its files with the last.
+/// memory of a process first, and with it the mark, then its threads one by one, the first of which shows no
+/// files any more, and closes them with the last.
 pub fn dying(name: &str) -> bool {
     let shown = name.get(..name.len().min(SHOWN)).unwrap_or(name);
     all().into_iter().any(|pid| {
         stat(pid).is_some_and(|stat| stat.name == shown)
             && !read(format!("/proc/{pid}/environ")).is_ok_and(|marks| !marks.is_empty())
             && (read_dir(format!("/proc/{pid}/fd")).is_ok_and(|mut open| open.next().is_some())
-                // The first thread shows no files once it ended; others still hold them.
                 || read_dir(format!("/proc/{pid}/task")).is_ok_and(|all| all.count() > 1))
     })
 }
