@@ -121,9 +121,8 @@ pub fn running(paths: &Paths, name: &str) -> Option<u32> {
         .map(|process| process.pid)
 }
 
-/// Whether a program of this name was killed and has threads left, which may hold its sockets: the kernel takes the
-/// memory of a process first, and with it the mark, then its threads one by one, the first of which shows no
-/// files any more, and closes them with the last.
+/// Whether a killed program of this name has threads left, which may hold its sockets: the kernel takes its memory first,
+/// and with it the mark, then one thread after the other, and closes its files with the last; the first shows none before.
 pub fn dying(name: &str) -> bool {
     let shown = name.get(..name.len().min(SHOWN)).unwrap_or(name);
     all().into_iter().any(|pid| {
