@@ -38,7 +38,7 @@ impl Item {
     }
 
     /// Leaves out choices above the ceiling; those about as fast as the fastest stay, which is all that the service can do:
-    /// the last hundredth of a budget may cost twice the pods.
+    /// the last hundredth of a budget may cost all pods there may be.
     fn keep_below(&mut self, ceiling: f64) {
         let ceiling = ceiling.max(self.fastest() * BEST_EFFORT);
         let fitting = self.choices.iter().take_while(|c| c.budget <= ceiling);

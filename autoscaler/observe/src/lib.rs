@@ -1,8 +1,8 @@
 //! Prometheus to observations: queries, decoding, staleness.
 //!
-//! What this crate does **not** do: it decides nothing, caches nothing, retries nothing and reads no clock; it knows
-//! no login but a bearer token, trusts no authority unasked, reads classic histograms only (a native histogram in an answer counts as
-//! a partial answer), and knows no Kubernetes API: which pods serve is told by the caller.
+//! What this crate does **not** do: it decides nothing, caches nothing, retries nothing and reads no clock; it knows no
+//! login but a bearer token and trusts no authority unasked, reads classic histograms only (a native histogram in an
+//! answer counts as a partial answer), and knows no Kubernetes API: which pods serve is told by the caller.
 //!
 //! The number of queries of one call does not depend on the number of workloads. Texts of queries and the meaning of
 //! their answers are pure ([`signal_queries`], [`assemble`]); [`Observer`] only carries one to the other.

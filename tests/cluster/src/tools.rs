@@ -21,6 +21,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("/usr/sbin/ipset", "ipset"),
     ("/usr/sbin/conntrack", "conntrack"),
     ("/sbin/ip", "iproute2"),
+    ("/usr/bin/kill", "procps"),
     ("/usr/bin/openssl", "openssl"),
     ("/usr/bin/gcc", "gcc"),
     // pause is linked statically.

@@ -183,8 +183,7 @@ impl Board {
     }
 
     /// The most that a copy of a workload may be offered before one of its callees fills up, and which; none when no
-    /// callee's room is known.
-    /// Copies that run at once share a callee's room by what they wish of it.
+    /// callee's room is known. Copies that run at once share a callee's room by what they wish of it.
     pub fn most(&self, workload: &ObjectKey) -> Option<(Rate, ObjectKey)> {
         self.with(|posted| {
             let brings = |from: &ObjectKey, to: &ObjectKey| {

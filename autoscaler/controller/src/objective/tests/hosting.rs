@@ -29,6 +29,16 @@ pub(crate) fn hosted_board() -> Board {
     board
 }
 
+/// The same, whose database the orders call once per request as well.
+fn two_callers() -> Board {
+    let board = hosted_board();
+    board.with(|posted| {
+        let callees = BTreeMap::from([(key("db"), 1.0)]);
+        posted.callees.insert(key("orders"), callees);
+    });
+    board
+}
+
 #[tokio::test]
 async fn callees_are_asked_to_grow_for_a_new_profile_once_and_have_room_when_they_did() {
     let board = hosted_board();
@@ -60,11 +70,7 @@ async fn callees_are_asked_to_grow_for_a_new_profile_once_and_have_room_when_the
 
 #[test]
 fn two_profiles_bring_what_both_bring() {
-    let board = hosted_board();
-    board.with(|posted| {
-        let callees = BTreeMap::from([(key("db"), 1.0)]);
-        posted.callees.insert(key("orders"), callees);
-    });
+    let board = two_callers();
     let profiling = [
         ("catalogue", Some(20.0)),
         ("orders", Some(30.0)),
@@ -78,11 +84,7 @@ fn two_profiles_bring_what_both_bring() {
 
 #[test]
 fn two_copies_share_the_room_of_a_callee_by_what_they_wish_of_it() {
-    let board = hosted_board();
-    board.with(|posted| {
-        let callees = BTreeMap::from([(key("db"), 1.0)]);
-        posted.callees.insert(key("orders"), callees);
-    });
+    let board = two_callers();
     let most = |name: &str| board.most(&key(name)).unwrap().0.get();
     let near = |found: f64, wanted: f64| assert!((found - wanted).abs() < 1e-9, "{found}");
     let profile = |wishes: &[(&str, f64)]| {
