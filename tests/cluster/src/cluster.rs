@@ -57,6 +57,14 @@ impl Cluster {
         })
     }
 
+    /// Waits until no other run works on the cluster, as long as `check` has nothing against it.
+    ///
+    /// # Errors
+    /// What `check` answers; when the lock cannot be opened.
+    pub fn until_free(say: &dyn Fn(&str), check: &dyn Fn() -> Result<()>) -> Result<()> {
+        Paths::from_env()?.until_free(say, check)
+    }
+
     /// The cluster that another run brought up; others may take it down meanwhile.
     ///
     /// # Errors

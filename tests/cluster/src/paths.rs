@@ -2,8 +2,13 @@
 
 use std::fs::{File, create_dir_all, read_to_string, rename, write};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+
+/// Between two looks at the lock.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// The folders of one cluster.
 #[derive(Debug, Clone)]
@@ -68,21 +73,43 @@ impl Paths {
         self.run.join("logs").join(format!("{program}.log"))
     }
 
+    /// Waits until nobody else works on the cluster, without taking it, and asks meanwhile whether to go on waiting.
+    ///
+    /// # Errors
+    /// What `check` answers; when the lock file cannot be opened.
+    pub fn until_free(&self, say: &dyn Fn(&str), check: &dyn Fn() -> Result<()>) -> Result<()> {
+        let file = self.lock_file()?;
+        let mut told = false;
+        while file.try_lock().is_err() {
+            if !told {
+                say(&self.held());
+                told = true;
+            }
+            check()?;
+            sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    fn lock_file(&self) -> Result<File> {
+        if let Some(folder) = self.lock.parent() {
+            create_dir_all(folder)?;
+        }
+        File::create(&self.lock).with_context(|| format!("opening {}", self.lock.display()))
+    }
+
+    fn held(&self) -> String {
+        format!("another run holds {}; waiting for it", self.lock.display())
+    }
+
     /// Waits until nobody else works on the cluster; held until dropped or the process ends, however it ends.
     ///
     /// # Errors
     /// When the lock file cannot be opened.
     pub fn lock(&self, say: &dyn Fn(&str)) -> Result<File> {
-        if let Some(folder) = self.lock.parent() {
-            create_dir_all(folder)?;
-        }
-        let file =
-            File::create(&self.lock).with_context(|| format!("opening {}", self.lock.display()))?;
+        let file = self.lock_file()?;
         if file.try_lock().is_err() {
-            say(&format!(
-                "another run holds {}; waiting for it",
-                self.lock.display()
-            ));
+            say(&self.held());
             file.lock()?;
         }
         Ok(file)
@@ -154,5 +181,27 @@ mod tests {
         drop(paths.lock(&say).unwrap());
         drop(paths.lock(&say).unwrap());
         assert_eq!(said.get(), 0);
+    }
+
+    #[test]
+    fn who_waits_for_the_lock_can_be_told_to_stop() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths {
+            run: folder.path().into(),
+            cache: folder.path().into(),
+            lock: folder.path().join("lock"),
+        };
+        let held = paths.lock(&|_| {}).unwrap();
+        let (said, asked) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+        let stopped = paths.until_free(&|_| said.set(said.get() + 1), &|| {
+            asked.set(asked.get() + 1);
+            anyhow::ensure!(asked.get() < 3, "interrupted");
+            Ok(())
+        });
+        assert_eq!(stopped.unwrap_err().to_string(), "interrupted");
+        assert_eq!((said.get(), asked.get()), (1, 3));
+        drop(held);
+        let never = || anyhow::bail!("nobody holds it");
+        paths.until_free(&|_| {}, &never).unwrap();
     }
 }

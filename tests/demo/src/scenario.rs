@@ -46,6 +46,8 @@ pub fn run(wish: &Wish) -> Result<Report> {
     let programs = images::folder()?;
     images::check(&programs)?;
     std::fs::create_dir_all(&wish.out).with_context(|| format!("making {}", wish.out.display()))?;
+    // Until then nothing is up that would have to be taken down.
+    Cluster::until_free(&|line| coming.show(line), &|| interrupt.check())?;
     coming.show("the cluster comes up");
     let up = Cluster::up(Options::default(), &|line| {
         coming.show(&format!("  {line}"));

@@ -32,6 +32,22 @@ pub(super) enum Why {
     Drains,
 }
 
+impl Why {
+    /// What the status says from then on; `short` says why the pods are too few.
+    pub(super) fn told(self, short: Option<&Short>) -> String {
+        let why = match self {
+            Self::Returns => "its own autoscaler scales the workload again",
+            Self::StepsBack => "the workload only asks for recommendations from now on",
+            Self::OptedOut => "the workload opted out",
+            Self::Drains => "MSARS is drained",
+        };
+        match short {
+            None => format!("{why}; pods of the template's size carry the load"),
+            Some(short) => format!("{why}; {short}"),
+        }
+    }
+}
+
 /// A workload that is to be left.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parting<'a> {
@@ -225,7 +241,7 @@ impl Workloads {
             return Ok(false);
         }
         led()?;
-        self.forget(autoscaler, leaving.short.as_ref(), now).await?;
+        self.forget(parting, leaving.short.as_ref()).await?;
         Ok(whole)
     }
 
@@ -284,19 +300,20 @@ impl Workloads {
         })
     }
 
-    async fn forget(
-        &self,
-        autoscaler: &SloAutoscaler,
-        short: Option<&Short>,
-        now: Timestamp,
-    ) -> Result<(), String> {
+    async fn forget(&self, parting: Parting<'_>, short: Option<&Short>) -> Result<(), String> {
+        let Parting {
+            autoscaler,
+            why,
+            now,
+            ..
+        } = parting;
         let written = self
             .hands
             .own
             .status::<SloAutoscaler>(&autoscalers::key(autoscaler), |autoscaler| {
                 let generation = autoscaler.metadata.generation;
                 let status = autoscaler.status.get_or_insert_default();
-                status::leave(status, short, generation, now);
+                status::leave(status, &why.told(short), generation, now);
             })
             .await;
         written.map_err(|error| {

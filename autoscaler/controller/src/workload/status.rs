@@ -9,7 +9,7 @@ use msars_api::crd::{
     AdoptedAutoscaler, LastChange, SloAutoscaler, SloAutoscalerStatus, WantedSize,
 };
 use msars_domain::{MilliCpu, Observation};
-use msars_plan::{ConditionReason, Decision, Fleet, Reason, Short, State};
+use msars_plan::{ConditionReason, Decision, Fleet, Reason, State};
 
 use super::adopt::{self, Told};
 use super::rivals::{self, Keeper};
@@ -285,19 +285,14 @@ pub fn born_with(
     out
 }
 
-/// A workload that opted out: nothing is remembered, and new pods are born as their template says; `short` says why
-/// they are too few.
+/// A workload that is left: nothing is remembered, and new pods are born as their template says.
 pub fn leave(
     status: &mut SloAutoscalerStatus,
-    short: Option<&Short>,
+    message: &str,
     generation: Option<i64>,
     now: Timestamp,
 ) {
-    let message = match short {
-        None => "the workload opted out; pods of the template's size carry the load".to_owned(),
-        Some(short) => format!("the workload opted out; {short}"),
-    };
-    rest(status, "ScalingDisabled", &message, generation, now);
+    rest(status, "ScalingDisabled", message, generation, now);
 }
 
 /// Another autoscaler of the same Deployment counts: this one remembers nothing, and no pod is born by it.

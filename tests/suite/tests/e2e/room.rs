@@ -31,6 +31,8 @@ pub const BESIDE: &[Case] = &[
 const FILLER: &str = "e2e-filler";
 /// What is left of the node beside it, thousandths of a core: less than any resize of the burst asks for.
 const LEFT: u32 = 2;
+/// So many decisions without a write are rest.
+const REST: usize = 3;
 /// A pod that is not ready after so long counts as lost; a tick later its loss would have been answered.
 const LOST: u64 = 60 + TICK;
 
@@ -104,11 +106,20 @@ fn still(bed: &Bed, pair: &str) -> Result<()> {
     bed.annotate(&WAVE, &["msars.io/pause-"])
 }
 
+/// Waits until the plot keeps what it has: how many pods of which size that is depends on what it learnt before.
+fn at_rest(bed: &Bed) -> Result<()> {
+    let from = now();
+    bed.decided(&WAVE, from, 180, |found| {
+        let last = found.iter().rev().take(REST);
+        last.len() == REST && last.into_iter().all(|decided| decided.actions == 0)
+    })?;
+    bed.settled(&WAVE)
+}
+
 fn full(bed: &Bed) -> Result<()> {
     bed.yard()?;
     bed.calm(&WAVE)?;
-    bed.until_replicas(&WAVE, 2, 180)?;
-    bed.settled(&WAVE)?;
+    at_rest(bed)?;
     still(bed, "msars.io/pause=true")?;
     let burst = too_much(bed, &WAVE)?;
     let outcome = fill(bed)

@@ -6,6 +6,7 @@ use msars_domain::Rival;
 use msars_plan::{Decision, Limits, Recommendation, State, Tick, decide};
 
 use super::super::explain::explain;
+use super::super::leaving::Why;
 use super::super::rivals::{Claim, Keeper};
 use super::super::status::{self, Said, news, remembered, write};
 use super::super::tell::Missing;
@@ -279,13 +280,20 @@ fn pods_of_what_runs_are_born_with_the_size_in_force() {
 }
 
 #[test]
-fn an_opted_out_workload_is_forgotten() {
+fn a_workload_that_is_left_is_forgotten_and_told_why() {
     let (_workload, busy) = seen(500.0);
     let decision = decided(&busy, &State::default());
     let mut status = SloAutoscalerStatus::default();
     write(&mut status, None, &said(&decision, &busy));
     assert!(status.memory.is_some() && !status.sizes.is_empty());
-    status::leave(&mut status, None, Some(2), now());
+    status::leave(&mut status, &Why::OptedOut.told(None), Some(2), now());
     assert!(status.memory.is_none() && status.sizes.is_empty());
     assert_eq!(told(&status, "Ready"), pair("False", "ScalingDisabled"));
+    assert!(
+        Why::OptedOut
+            .told(None)
+            .starts_with("the workload opted out; ")
+    );
+    let recommends = "the workload only asks for recommendations from now on; pods of the template's size carry the load";
+    assert_eq!(Why::StepsBack.told(None), recommends);
 }
