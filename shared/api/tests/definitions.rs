@@ -56,6 +56,41 @@ fn every_kind_has_a_status_columns_and_rules() {
     }
 }
 
+/// Paths of whole numbers whose range is not within what the type holds.
+fn unbounded(schema: &serde_json::Value, path: &str, out: &mut Vec<String>) {
+    let number = |name: &str| schema.get(name).and_then(serde_json::Value::as_f64);
+    let (least, most) = match schema["format"].as_str() {
+        Some("int32") => (f64::from(i32::MIN), f64::from(i32::MAX)),
+        Some("uint32") => (0.0, f64::from(u32::MAX)),
+        Some("uint64") => (0.0, f64::INFINITY),
+        _ => (f64::NEG_INFINITY, f64::INFINITY),
+    };
+    let within = number("minimum").unwrap_or(f64::NEG_INFINITY) >= least
+        && number("maximum").unwrap_or(f64::INFINITY) <= most;
+    if schema["type"] == "integer" && !within {
+        out.push(path.to_owned());
+    }
+    for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+        unbounded(inner, &format!("{path}.{name}"), out);
+    }
+    if let Some(inner) = schema.get("items") {
+        unbounded(inner, &format!("{path}[]"), out);
+    }
+}
+
+#[test]
+fn no_stored_number_is_outside_of_its_type() {
+    let (mut out, mut seen) = (Vec::new(), 0);
+    for definition in crd::all() {
+        let value = serde_json::to_value(&definition).unwrap();
+        let schema = &value["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        seen += schema.to_string().matches("int32").count();
+        unbounded(schema, &definition.spec.names.kind, &mut out);
+    }
+    assert!(seen > 20, "{seen}");
+    assert_eq!(out, Vec::<String>::new());
+}
+
 #[test]
 fn short_names_are_those_of_the_documentation() {
     let short: Vec<String> = crd::all()

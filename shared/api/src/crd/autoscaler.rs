@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference};
 use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Bounds and behaviour of one workload's scaling.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -54,7 +54,46 @@ pub struct SloAutoscalerSpec {
     pub cpu: Option<CpuBounds>,
     /// HPA v2 behaviour; HPA's defaults unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "behavior")]
     pub behavior: Option<HorizontalPodAutoscalerBehavior>,
+}
+
+/// With the ranges and words that HPA's own validation asks for, which its published schema lacks.
+fn behavior(_generator: &mut SchemaGenerator) -> Schema {
+    let policies = json!({
+        "description": "What one step may change; HPA's defaults unless given.",
+        "type": "array", "maxItems": 16,
+        "items": {
+            "type": "object", "required": ["type", "value", "periodSeconds"],
+            "properties": {
+                "type": {"type": "string", "enum": ["Pods", "Percent"]},
+                "value": {"type": "integer", "format": "int32", "minimum": 1},
+                "periodSeconds": {"type": "integer", "format": "int32", "minimum": 1, "maximum": 1800},
+            },
+        },
+    });
+    let rules = json!({
+        "type": "object",
+        "properties": {
+            "stabilizationWindowSeconds": {
+                "description": "The safest recommendation of so many seconds counts: 0 upward, 300 downward unless given.",
+                "type": "integer", "format": "int32", "minimum": 0, "maximum": 3600,
+            },
+            "selectPolicy": {
+                "description": "Which policy counts; Max unless given, Disabled for no step at all.",
+                "type": "string", "enum": ["Max", "Min", "Disabled"],
+            },
+            "policies": policies,
+            "tolerance": {
+                "description": "Share of the load that changes nothing, as a quantity; 100m unless given.",
+                "x-kubernetes-int-or-string": true,
+            },
+        },
+    });
+    json_schema!({
+        "type": "object", "nullable": true,
+        "properties": {"scaleUp": rules, "scaleDown": rules},
+    })
 }
 
 fn recommend() -> String {
@@ -88,8 +127,10 @@ pub struct TargetRef {
 #[x_kube(validation = Rule::new("self.minMilli <= self.maxMilli").message("cpu.minMilli must not be above cpu.maxMilli"))]
 pub struct CpuBounds {
     /// Smallest limit, in thousandths of a core.
+    #[x_kube(validation = Rule::new("self >= 1").message("cpu.minMilli must be at least 1"))]
     pub min_milli: u32,
     /// Largest limit, in thousandths of a core.
+    #[x_kube(validation = Rule::new("self <= 1000000").message("cpu.maxMilli must be at most 1000000: a thousand cores"))]
     pub max_milli: u32,
     /// Grid of sizes, in thousandths of a core.
     #[serde(default = "step")]

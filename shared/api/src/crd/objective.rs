@@ -115,6 +115,7 @@ pub struct EdgeSpec {
     pub visits: f64,
     /// Most sequential calls of one request; the mean rounded up unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 10000").message("maxVisits must be from 1 to 10000"))]
     pub max_visits: Option<u32>,
     /// How it is called relative to the caller's other calls.
     #[serde(default)]

@@ -85,6 +85,9 @@ const MAX: Option<&str> = Some("maxReplicas must be from 1 to 10000");
 const MIN_MAX: Option<&str> = Some("minReplicas must not be above maxReplicas");
 const CPU: Option<&str> = Some("cpu.minMilli must not be above cpu.maxMilli");
 const STEP: Option<&str> = Some("cpu.stepMilli must be at least 1");
+const SMALL: Option<&str> = Some("cpu.minMilli must be at least 1");
+const LARGE: Option<&str> = Some("cpu.maxMilli must be at most 1000000: a thousand cores");
+const MOST_VISITS: Option<&str> = Some("maxVisits must be from 1 to 10000");
 const TARGET_VERSION: Option<&str> = Some("targetRef.apiVersion must be apps/v1");
 const TARGET_KIND: Option<&str> = Some("targetRef.kind must be Deployment");
 /// Refused by the schema, before any rule is asked; the schema's own words.
@@ -95,6 +98,10 @@ const EMPTY: Option<&str> = Some("should be at least 1 chars long");
 const NONE_SUCH: Option<&str> = Some("Unsupported value");
 /// Likewise.
 const TYPE: Option<&str> = Some("must be of type");
+/// Likewise.
+const MOST: Option<&str> = Some("should be less than or equal to");
+/// Likewise.
+const LEAST: Option<&str> = Some("should be greater than or equal to");
 
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
@@ -132,6 +139,9 @@ const ROWS: &[Row] = &[
     (Slo, "chains", r#"[{"name":"a","share":1,"calls":[{"caller":"a","callee":"b","visits":0.001}]}]"#, None),
     (Slo, "chains", r#"[{"name":"a","share":1,"calls":[{"caller":"a","callee":"b","visits":0}]}]"#, VISITS),
     (Slo, "chains", r#"[{"name":"a","share":1,"calls":[{"caller":"a","callee":"b","visits":-1}]}]"#, VISITS),
+    (Slo, "chains", r#"[{"name":"a","share":1,"calls":[{"caller":"a","callee":"b","visits":1,"maxVisits":10000}]}]"#, None),
+    (Slo, "chains", r#"[{"name":"a","share":1,"calls":[{"caller":"a","callee":"b","visits":1,"maxVisits":10001}]}]"#, MOST_VISITS),
+    (Slo, "chains", r#"[{"name":"a","share":1,"calls":[{"caller":"a","callee":"b","visits":1,"maxVisits":5000000000}]}]"#, MOST),
     (Llp, "workload", r#""w""#, None),
     (Llp, "workload", r#""""#, WORKLOAD),
     (Llp, "revision", r#""fedcba9876543210fedc""#, None),
@@ -158,6 +168,21 @@ const ROWS: &[Row] = &[
     (Slas, "cpu", r#"{"minMilli":101,"maxMilli":100}"#, CPU),
     (Slas, "cpu", r#"{"minMilli":100,"maxMilli":200,"stepMilli":1}"#, None),
     (Slas, "cpu", r#"{"minMilli":100,"maxMilli":200,"stepMilli":0}"#, STEP),
+    (Slas, "cpu", r#"{"minMilli":0,"maxMilli":100}"#, SMALL),
+    (Slas, "cpu", r#"{"minMilli":1,"maxMilli":1000000}"#, None),
+    (Slas, "cpu", r#"{"minMilli":1,"maxMilli":1000001}"#, LARGE),
+    // Past what the type holds: one such object would make the kind unreadable.
+    (Slas, "cpu", r#"{"minMilli":1,"maxMilli":5000000000}"#, MOST),
+    (Slas, "maxReplicas", "5000000000", MOST),
+    (Slas, "minReplicas", "-1", LEAST),
+    (Slas, "behavior", r#"{"scaleUp":{"policies":[{"type":"Pods","value":1,"periodSeconds":1800}],"tolerance":"50m"}}"#, None),
+    (Slas, "behavior", r#"{"scaleDown":{"selectPolicy":"Disabled","stabilizationWindowSeconds":3600}}"#, None),
+    (Slas, "behavior", r#"{"scaleDown":{"selectPolicy":"disabled"}}"#, NONE_SUCH),
+    (Slas, "behavior", r#"{"scaleDown":{"policies":[{"type":"pods","value":1,"periodSeconds":15}]}}"#, NONE_SUCH),
+    (Slas, "behavior", r#"{"scaleDown":{"stabilizationWindowSeconds":3000000000}}"#, MOST),
+    (Slas, "behavior", r#"{"scaleDown":{"stabilizationWindowSeconds":-1}}"#, LEAST),
+    (Slas, "behavior", r#"{"scaleUp":{"policies":[{"type":"Percent","value":0,"periodSeconds":15}]}}"#, LEAST),
+    (Slas, "behavior", r#"{"scaleUp":{"policies":[{"type":"Percent","value":1,"periodSeconds":1801}]}}"#, MOST),
     (Slas, "targetRef", r#"{"apiVersion":"apps/v1","kind":"Deployment","name":"x"}"#, None),
     (Slas, "targetRef", r#"{"apiVersion":"apps/v1beta1","kind":"Deployment","name":"x"}"#, TARGET_VERSION),
     (Slas, "targetRef", r#"{"apiVersion":"apps/v1","kind":"StatefulSet","name":"x"}"#, TARGET_KIND),
