@@ -68,7 +68,7 @@ struct RunArgs {
     /// Stop after so many requests.
     #[arg(long, default_value_t = u64::MAX, hide_default_value = true)]
     max_requests: u64,
-    /// Requests waiting for their answer at once; arrivals above it are dropped and counted.
+    /// Requests waiting for their answer at once; arrivals above it are dropped and counted, and in no latency.
     #[arg(long, default_value_t = 200)]
     in_flight: usize,
     /// Same seed, same arrivals and same choices.
@@ -179,6 +179,12 @@ impl RunArgs {
             None => print!("{json}"),
         }
         let (total, driver) = (result.total, result.driver);
+        if total.dropped > 0 {
+            eprintln!(
+                "{} requests were never sent, since too many waited for their answer: no latency holds them",
+                total.dropped
+            );
+        }
         eprintln!(
             "{:.1}/s offered, {} sent, {} failed, {} dropped; driver: {:.0} µs CPU per request, lag p99 {}",
             result.offered.get(),
