@@ -6,10 +6,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::{Client, Config};
+use msars_domain::authority;
 use msars_observe::exposition;
+use tokio::time::Instant;
 
+/// Where a kubelet answers.
+const PORT: u16 = 10_250;
 /// Longest time of one read.
 const WITHIN: Duration = Duration::from_secs(3);
+/// How long a client is kept after it was asked for: nodes come and go.
+const KEPT: Duration = Duration::from_mins(5);
 
 /// Why a kubelet gave nothing.
 #[derive(Debug, thiserror::Error)]
@@ -41,11 +47,29 @@ impl KubeletError {
     }
 }
 
+/// What is kept by the address of a node, each with when it was last asked for.
+struct Kept<T>(BTreeMap<String, (T, Instant)>);
+
+impl<T: Clone> Kept<T> {
+    fn get(&mut self, node: &str, now: Instant) -> Option<T> {
+        let (kept, asked) = self.0.get_mut(node)?;
+        *asked = now;
+        Some(kept.clone())
+    }
+
+    /// Keeps one more; what nobody has asked for in the meantime goes.
+    fn put(&mut self, node: &str, new: T, now: Instant) {
+        self.0
+            .retain(|_, (_, asked)| now.duration_since(*asked) < KEPT);
+        self.0.insert(node.to_owned(), (new, now));
+    }
+}
+
 /// Clients of kubelets by the address of their node; cheap to clone.
 #[derive(Clone)]
 pub struct Kubelets {
     config: Config,
-    clients: Arc<Mutex<BTreeMap<String, Client>>>,
+    clients: Arc<Mutex<Kept<Client>>>,
 }
 
 impl std::fmt::Debug for Kubelets {
@@ -59,29 +83,25 @@ impl Kubelets {
     pub fn new(config: Config) -> Self {
         Self {
             config,
-            clients: Arc::default(),
+            clients: Arc::new(Mutex::new(Kept(BTreeMap::new()))),
         }
     }
 
     fn client(&self, node: &str) -> Result<Client, KubeletError> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(node) {
-            return Ok(client.clone());
+        let now = Instant::now();
+        if let Some(client) = clients.get(node, now) {
+            return Ok(client);
         }
         let mut config = self.config.clone();
-        let host = if node.contains(':') {
-            format!("[{node}]")
-        } else {
-            node.to_owned()
-        };
-        config.cluster_url = format!("https://{host}:10250")
+        config.cluster_url = format!("https://{}", authority(node, PORT))
             .parse()
             .map_err(|_no_url| KubeletError::Address(node.to_owned()))?;
         let client = Client::try_from(config).map_err(|source| KubeletError::Failed {
             node: node.to_owned(),
             source,
         })?;
-        clients.insert(node.to_owned(), client.clone());
+        clients.put(node, client.clone(), now);
         Ok(client)
     }
 
@@ -150,6 +170,26 @@ pub fn periods(text: &str) -> BTreeMap<Container, Periods> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nodes_that_are_gone_leave_nothing_behind() {
+        let begun = Instant::now();
+        let mut kept = Kept(BTreeMap::new());
+        kept.put("stays", 0, begun);
+        for minute in 1..=60 {
+            let now = begun + Duration::from_mins(1) * minute;
+            assert_eq!(kept.get("stays", now), Some(0));
+            kept.put(&format!("of minute {minute}"), minute, now);
+        }
+        let left: Vec<&str> = kept.0.keys().map(String::as_str).collect();
+        let [first, .., last, stays] = left[..] else {
+            panic!("{left:?}");
+        };
+        assert_eq!(
+            (first, last, stays),
+            ("of minute 56", "of minute 60", "stays")
+        );
+    }
 
     #[test]
     fn both_counters_of_one_read_make_periods() {

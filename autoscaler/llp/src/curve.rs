@@ -2,7 +2,10 @@
 
 use msars_domain::{Curve, CurveError, Knot, MilliCpu, Millis, Percentile, Rate, SizeCurve};
 
-use crate::{Fitted, Point, Times, point::run};
+use crate::{
+    Fitted, Point, Times,
+    point::{ERRORS, run},
+};
 
 /// Loads (share of the quota) at which the table has a point.
 const LOADS: [f64; 16] = [
@@ -39,7 +42,11 @@ fn corrected(fitted: &Fitted, p: f64, seed: u64) -> (f64, f64) {
         if let Some([simulated]) = runs.get(runs.len() / 2)
             && simulated + wire > 0.0
         {
-            ratios.push((tail, (point.quantile(p) / (simulated + wire)).ln()));
+            let ratio = (point.quantile(p) / (simulated + wire)).ln();
+            // Those that failed would have been the slowest: where there are many, the others make nothing faster.
+            if ratio >= 0.0 || point.error_share() < ERRORS {
+                ratios.push((tail, ratio));
+            }
         }
     }
     let weight: f64 = ratios.iter().map(|r| r.0).sum();
@@ -91,23 +98,23 @@ mod tests {
     use super::*;
     use msars_sim::Mechanism;
 
-    #[test]
-    fn a_p99_with_the_waits_tail_in_it_corrects_nothing() {
-        let point = |times| Point {
+    /// A window of 3600 requests at 400m with these times, and what it is compared with.
+    fn fitted(times: Times, [p50_ms, p90_ms, p99_ms]: [f64; 3], errors: u64) -> Fitted {
+        let point = Point {
             size: MilliCpu(400),
             rate: Rate::new(60.0).unwrap(),
             window_seconds: 60.0,
             requests: 3600,
-            errors: 0,
+            errors,
             cpu_seconds: 10.8,
             times,
             waits: None,
-            p50_ms: 3.0,
-            p90_ms: 8.0,
-            p99_ms: 212.0,
+            p50_ms,
+            p90_ms,
+            p99_ms,
             callee_in_trouble: false,
         };
-        let fitted = |times| Fitted {
+        Fitted {
             mechanism: Mechanism {
                 work_ms: 3.0,
                 sigma: 0.6,
@@ -118,9 +125,26 @@ mod tests {
             wire_ms: 0.0,
             waits: None,
             work_error: 0.0,
-            points: vec![point(times)],
-        };
-        assert!(corrected(&fitted(Times::Own), 0.99, 1).0 > 1.0);
-        assert_eq!(corrected(&fitted(Times::Reduced), 0.99, 1), (0.0, 0.0));
+            points: vec![point],
+        }
+    }
+
+    #[test]
+    fn a_p99_with_the_waits_tail_in_it_corrects_nothing() {
+        let found = |times| corrected(&fitted(times, [3.0, 8.0, 212.0], 0), 0.99, 1);
+        assert!(found(Times::Own).0 > 1.0);
+        assert_eq!(found(Times::Reduced), (0.0, 0.0));
+    }
+
+    #[test]
+    fn where_many_failed_the_rest_make_no_curve_faster() {
+        let found = |times, errors| corrected(&fitted(Times::Client, times, errors), 0.99, 1).0;
+        let (fast, slow) = ([0.3, 0.4, 0.5], [3.0, 8.0, 212.0]);
+        for (errors, faster) in [(0, true), (170, true), (190, false)] {
+            let log = found(fast, errors);
+            assert_eq!(log < -0.5, faster, "{errors}: {log}");
+            assert_eq!(log < 0.0, faster, "{errors}: {log}");
+            assert!(found(slow, errors) > 0.5, "{errors}");
+        }
     }
 }

@@ -36,11 +36,11 @@ pub struct Point {
     pub rate: Rate,
     /// Length of the window in seconds.
     pub window_seconds: f64,
-    /// Requests sent in the window, errors included.
+    /// Requests that were to be sent in the window, errors included.
     pub requests: u64,
-    /// Requests that failed.
+    /// Requests that failed, or were not sent since too many waited for their answer.
     pub errors: u64,
-    /// CPU used by the container in the window, in seconds.
+    /// CPU that the container uses for so many requests, in seconds.
     pub cpu_seconds: f64,
     /// Which times the quantiles are of.
     pub times: Times,

@@ -3,7 +3,7 @@
 //! What it does **not** do: see the library; this file only reads arguments and writes results.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -33,8 +33,8 @@ enum Command {
     Run(Box<RunArgs>),
     /// Run on request: POST /run with the bearer token that is in MSARS_RUN_TOKEN, GET /healthz.
     Serve {
-        /// Where to listen.
-        #[arg(long, default_value = "0.0.0.0:9900")]
+        /// Where to listen; `[::]` is every address, IPv4 ones too.
+        #[arg(long, default_value = "[::]:9900")]
         listen: SocketAddr,
     },
 }
@@ -68,7 +68,7 @@ struct RunArgs {
     /// Stop after so many requests.
     #[arg(long, default_value_t = u64::MAX, hide_default_value = true)]
     max_requests: u64,
-    /// Requests waiting for their answer at once; arrivals above it are dropped and counted.
+    /// Requests waiting for their answer at once; arrivals above it are dropped and counted, and in no latency.
     #[arg(long, default_value_t = 200)]
     in_flight: usize,
     /// Same seed, same arrivals and same choices.
@@ -115,6 +115,15 @@ fn timeout(text: &str) -> Result<Duration, String> {
         fits.then_some(span)
             .ok_or_else(|| format!("`{text}`, expected at most 60s"))
     })
+}
+
+/// The addresses to try, one after the other: a machine without IPv6 has only `0.0.0.0` for all of its own.
+fn places(listen: SocketAddr) -> Vec<SocketAddr> {
+    let mut places = vec![listen];
+    if listen.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        places.push((Ipv4Addr::UNSPECIFIED, listen.port()).into());
+    }
+    places
 }
 
 fn rate(text: &str) -> Result<Rate, String> {
@@ -170,6 +179,12 @@ impl RunArgs {
             None => print!("{json}"),
         }
         let (total, driver) = (result.total, result.driver);
+        if total.dropped > 0 {
+            eprintln!(
+                "{} requests were never sent, since too many waited for their answer: no latency holds them",
+                total.dropped
+            );
+        }
         eprintln!(
             "{:.1}/s offered, {} sent, {} failed, {} dropped; driver: {:.0} µs CPU per request, lag p99 {}",
             result.offered.get(),
@@ -233,7 +248,7 @@ async fn execute(command: Command) -> anyhow::Result<()> {
             // Not a flag: everybody on the machine reads those.
             let token = std::env::var(TOKEN_ENV).ok().and_then(Token::new);
             let token = token.context("MSARS_RUN_TOKEN is not set or empty")?;
-            let listener = TcpListener::bind(listen)
+            let listener = TcpListener::bind(&places(listen)[..])
                 .await
                 .with_context(|| format!("listening on {listen}"))?;
             eprintln!("listening on {}", listener.local_addr()?);
@@ -262,6 +277,35 @@ mod tests {
             assert!(span(text).is_err(), "{text}");
         }
         assert!(timeout("61s").is_err());
+    }
+
+    #[tokio::test]
+    async fn where_nothing_is_said_ipv4_is_answered_too() {
+        let cli = Cli::try_parse_from(["msars-profile", "serve"]).unwrap();
+        let Command::Serve { mut listen } = cli.command else {
+            panic!("not the command that was asked for");
+        };
+        assert_eq!(listen.port(), 9900);
+        listen.set_port(0);
+        let listener = TcpListener::bind(&places(listen)[..]).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let calling = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+        let (answered, called) = tokio::join!(listener.accept(), calling);
+        let from = answered.unwrap().1;
+        assert_eq!(from.port(), called.unwrap().local_addr().unwrap().port());
+    }
+
+    #[test]
+    fn only_every_address_has_a_second_place() {
+        for (listen, wanted) in [
+            ("[::]:9900", &["[::]:9900", "0.0.0.0:9900"][..]),
+            ("[::1]:9900", &["[::1]:9900"]),
+            ("0.0.0.0:9900", &["0.0.0.0:9900"]),
+        ] {
+            let found = places(listen.parse().unwrap());
+            let found: Vec<String> = found.iter().map(SocketAddr::to_string).collect();
+            assert_eq!(found, wanted, "{listen}");
+        }
     }
 
     #[test]

@@ -27,6 +27,27 @@ fn help_teaches_and_a_wrong_argument_is_named() {
 }
 
 #[test]
+fn what_was_dropped_is_told_and_in_no_latency() {
+    // Takes connections and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = format!("http://{}", silent.local_addr().unwrap());
+    let load = ["--rate", "200", "--duration", "300ms"];
+    let bounds = ["--in-flight", "5", "--timeout", "600ms"];
+    let told = run(&[&["run", "--target", &target][..], &load, &bounds].concat());
+    assert!(told.status.success());
+    let report: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    let total = &report["total"];
+    let dropped = total["dropped"].as_u64().unwrap();
+    assert!(dropped > 0, "{total}");
+    assert_eq!(total["latency"]["count"], total["sent"], "{total}");
+    let text = String::from_utf8(told.stderr).unwrap();
+    let first = format!("{dropped} requests were never sent");
+    for words in [first, format!("{dropped} dropped; driver")] {
+        assert!(text.contains(&words), "{words} is missing:\n{text}");
+    }
+}
+
+#[test]
 fn nothing_is_served_without_a_token() {
     let refused = run(&["serve", "--listen", "127.0.0.1:0"]);
     assert_eq!(refused.status.code(), Some(1));

@@ -4,6 +4,7 @@
 //! Kubernetes type. API types become these types once, at validation; from there on only these travel.
 
 mod action;
+mod address;
 mod behavior;
 mod chain;
 mod curve;
@@ -17,6 +18,7 @@ mod token;
 mod units;
 
 pub use action::Action;
+pub use address::authority;
 pub use behavior::{Behavior, PolicyType, ScalingPolicy, ScalingRules, SelectPolicy};
 pub use chain::{Call, Chain, ChainError, EdgeKind};
 pub use curve::{Curve, CurveError, Knot, SizeCurve};

@@ -2,7 +2,8 @@
 //!
 //! Latency counts from the *intended* send time, so a stall of the target shows in every request that should have
 //! been sent during it. Latencies hold all requests answered with a status below 500, and timed out ones with the
-//! time they waited (an overload never makes the tail better); other failures are counted only.
+//! time they waited; other failures are counted only. Arrivals that were dropped have none: where there are any, the
+//! slowest are missing, and whoever judges by the latencies counts them as lost.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -196,7 +197,7 @@ pub struct Tally {
     pub dropped: u64,
     /// The sent ones by outcome.
     pub outcomes: Outcomes,
-    /// Latencies; none without an answer.
+    /// Latencies, without what was dropped; none without an answer.
     pub latency: Option<Latency>,
 }
 

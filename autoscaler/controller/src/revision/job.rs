@@ -6,12 +6,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use msars_api::crd::PhaseSeconds;
 use msars_client::apply::Applied;
-use msars_domain::Action;
+use msars_domain::{Action, authority};
 use msars_llp::{Done, Setting, curve, fit};
 use tokio::sync::watch;
 
 use super::again;
 use super::cpu::CpuLog;
+use super::driven::counted;
 use super::measure::Bench;
 use super::probe::Run;
 use super::shadow::{Blueprint, LOAD_PORT};
@@ -91,12 +92,13 @@ async fn measure(
         bench,
         job,
         subject,
-        load_url: format!("http://{}:{LOAD_PORT}/run", load.ip),
+        load_url: format!("http://{}/run", authority(&load.ip, LOAD_PORT)),
         size: job.blueprint.size,
         most,
         log: CpuLog::default(),
         own_cpu: false,
         guessed: BTreeSet::new(),
+        late: BTreeSet::new(),
         points: Vec::new(),
     };
     let done = run.probe(progress).await?;
@@ -107,7 +109,7 @@ async fn measure(
             return Err(JobError::CalleeFull(full.unwrap_or_default()));
         }
         Done::Errors => {
-            let why = "at least one in twenty requests failed at the lowest load of every size";
+            let why = "at least one in twenty requests failed, or was dropped since too many waited, at the lowest load of every size";
             return Err(JobError::Nothing(why.to_owned()));
         }
         Done::Enough | Done::TimeBudget => {}
@@ -118,12 +120,12 @@ async fn measure(
     if let Some(why) = run.unread_cpu() {
         return Err(JobError::Nothing(why));
     }
+    let measured = counted(&run.points, &run.late);
     let points = run.points;
     let setting = Setting {
         cores: job.node.cores(),
     };
     let (percentile, grid) = (job.percentile, job.grid.clone());
-    let measured = points.clone();
     let fitting = tokio::task::spawn_blocking(move || {
         let fitted = fit(&measured, &setting, SEED).map_err(|error| error.to_string())?;
         let profile = curve(&fitted, percentile, &grid, SEED).map_err(|error| error.to_string())?;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::{Api, Client};
 use msars_client::apply::{Applied, ApplyError};
-use msars_domain::{Action, ObjectKey};
+use msars_domain::{Action, ObjectKey, authority};
 use msars_gate::READY_LIMIT;
 use msars_observe::{Preset, Program, cadvisor};
 
@@ -244,7 +244,7 @@ impl Bench {
     ) -> Option<Counters> {
         let mut counters = Counters::default();
         if let Some((port, path)) = own {
-            let url = format!("http://{}:{port}{path}", subject.ip);
+            let url = format!("http://{}{path}", authority(&subject.ip, *port));
             match self.plain.get(&url, Duration::from_secs(2)).await {
                 Ok(text) => {
                     let read = Program::read(&self.preset, &text);

@@ -4,6 +4,7 @@ mod again;
 mod answers;
 pub mod counters;
 pub mod cpu;
+mod driven;
 pub mod growth;
 mod hosting;
 pub mod job;

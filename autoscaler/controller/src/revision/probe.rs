@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use msars_domain::load::{RunRequest, RunResult};
-use msars_domain::{MilliCpu, Millis, ObjectKey, Rate};
+use msars_domain::{MilliCpu, Millis, ObjectKey, Rate, authority};
 use msars_llp::{Done, Next, Plan, Point, next_probe};
 use tokio::sync::watch;
 
 use super::answers::turned_away;
 use super::counters::{Counters, Waited, times};
 use super::cpu::CpuLog;
+use super::driven::{Verdict, in_flight, intended_and_lost, stable, verdict};
 use super::measure::{Bench, Subject};
 use super::size::{Resized, resize, without};
 use super::task::{Job, JobError, Progress};
@@ -23,13 +24,6 @@ const WARM_S: f64 = 1.8;
 const WARM_SPANS: f64 = 3.0;
 /// Warm-ups before a window, at most.
 const WARM_UPS: u64 = 2;
-/// p50 of three spans in a row closer than this share is stable.
-const STABLE: f64 = 0.2;
-/// By so much over the square root of their requests three medians of one distribution differ: the range of three, 1.7
-/// standard errors of 1.25 σ/√n, of times that spread like usual work (σ 0.6). Without it no span of a low rate is stable.
-const NOISE: f64 = 1.3;
-/// Later than this in its 99th percentile, the driver says little about the subject.
-const DRIVER_LATE_MS: f64 = 40.0;
 /// Share of the requests that CPU samples must cover before the fit: the mean work of that many is about as sure as
 /// that of all, and samples come up to 15 s late.
 const COVERED: f64 = 0.6;
@@ -37,29 +31,6 @@ const COVERED: f64 = 0.6;
 const KNOW_S: f64 = 12.0;
 /// What is kept of the time budget for the fit, in seconds.
 const FIT_S: f64 = 6.0;
-
-/// Whether the medians of a warm-up's spans agree, as far as medians of so few requests can.
-fn stable(result: &RunResult) -> bool {
-    let spans = result.windows.iter();
-    let medians = spans.filter_map(|window| Some((window.tally.sent, window.tally.latency?.p50)));
-    agree(
-        &medians
-            .map(|(sent, p50)| (sent, p50.get()))
-            .collect::<Vec<_>>(),
-    )
-}
-
-/// Whether medians in ms, each of so many requests, lie within a share of the least of them.
-fn agree(medians: &[(u64, f64)]) -> bool {
-    let fewest = medians.iter().map(|one| one.0).min().unwrap_or(0);
-    let low = medians
-        .iter()
-        .map(|one| one.1)
-        .fold(f64::INFINITY, f64::min);
-    let high = medians.iter().map(|one| one.1).fold(0.0, f64::max);
-    let share = STABLE.max(NOISE / (fewest.max(1) as f64).sqrt());
-    medians.len() >= 3 && high - low <= share * low.max(0.1)
-}
 
 /// How long probing may wait for samples of CPU with so many seconds left, of which a window needs some.
 fn patience(left: f64, needed: f64) -> Duration {
@@ -90,6 +61,8 @@ pub(super) struct Run<'a> {
     pub own_cpu: bool,
     /// The points whose CPU is the guess: good enough for the plan, never for the fit.
     pub guessed: BTreeSet<usize>,
+    /// The points for which the driver was late: good enough for the plan, for the fit only where nothing else is.
+    pub late: BTreeSet<usize>,
     pub points: Vec<Point>,
 }
 
@@ -165,13 +138,13 @@ impl Run<'_> {
         seed: u64,
     ) -> Result<RunResult, JobError> {
         let request = RunRequest {
-            target: format!("http://{}:{}", self.subject.ip, self.job.port),
+            target: format!("http://{}", authority(&self.subject.ip, self.job.port)),
             requests: self.job.mix.clone(),
             rate: Rate::new(rate).map_err(|error| JobError::Nothing(error.to_string()))?,
             duration_s: seconds,
             windows_s: span,
             max_requests: 20_000,
-            in_flight: 256,
+            in_flight: in_flight(rate),
             seed,
             timeout_ms: 4_000.0,
         };
@@ -205,37 +178,67 @@ impl Run<'_> {
                 .drive(rate, WARM_S, WARM_S / WARM_SPANS, 100 + round)
                 .await?;
             // A failing copy does not get better by being warmed.
-            if stable(&result) || result.total.failed * 2 > result.total.sent {
+            let (intended, lost) = intended_and_lost(&result.total);
+            if stable(&result) || lost * 2 > intended {
                 return Ok(());
             }
         }
         Ok(())
     }
 
+    /// Drives one window, and once more where the driver was late; one that was late again does not count.
     async fn window(&mut self, rate: f64, seconds: f64) -> Result<Point, JobError> {
-        let mut before = self.read_cpu().await;
         let seed = 1 + self.points.len() as u64;
-        let mut result = self.drive(rate, seconds, seconds, seed).await?;
-        let late = |result: &RunResult| result.driver.lag_p99.get() > DRIVER_LATE_MS;
-        if late(&result) {
-            tracing::info!(
-                lag = result.driver.lag_p99.get(),
-                "driver was late: the window is measured again"
-            );
-            before = self.read_cpu().await;
-            result = self.drive(rate, seconds, seconds, seed).await?;
+        let mut tried = false;
+        loop {
+            let before = self.read_cpu().await;
+            let result = self.drive(rate, seconds, seconds, seed).await?;
+            let after = self.read_cpu().await;
+            if let Some(why) = turned_away(&result.total.outcomes) {
+                return Err(JobError::Nothing(why));
+            }
+            let mut point = self.point(&result, seconds, (before.as_ref(), after.as_ref()));
+            let again = !tried && self.left() >= seconds;
+            let lag = result.driver.lag_p99.get();
+            match verdict(&point, lag, again) {
+                Verdict::Counts => return Ok(point),
+                Verdict::Again => {
+                    tracing::info!(lag, "driver was late: the window is measured again");
+                    tried = true;
+                }
+                Verdict::Late => {
+                    tracing::warn!(
+                        lag,
+                        p99 = point.p99_ms,
+                        "driver was late: the window does not count"
+                    );
+                    self.late.insert(self.points.len());
+                    // What a late driver dropped is its own doing.
+                    point.errors = result.total.failed;
+                    return Ok(point);
+                }
+            }
         }
-        let after = self.read_cpu().await;
-        if let Some(why) = turned_away(&result.total.outcomes) {
-            return Err(JobError::Nothing(why));
-        }
+    }
+
+    /// What a run showed between two readings of the copy's counters.
+    fn point(
+        &mut self,
+        result: &RunResult,
+        seconds: f64,
+        (before, after): (Option<&Counters>, Option<&Counters>),
+    ) -> Point {
         let sent = result.total.sent;
+        let (requests, errors) = intended_and_lost(&result.total);
         let per_request = self
             .log
             .per_request_between(result.started, result.ended)
             .or_else(|| self.log.per_request());
+        let place = self.points.len();
         if per_request.is_none() {
-            self.guessed.insert(self.points.len());
+            self.guessed.insert(place);
+        } else {
+            self.guessed.remove(&place);
         }
         let per_request = per_request.unwrap_or(self.job.work_guess_ms / 1000.0);
         let latency = result.total.latency;
@@ -245,23 +248,22 @@ impl Run<'_> {
                 .map_or(f64::NAN, |latency| pick(latency).get())
         };
         let latencies = [read(|l| l.p50), read(|l| l.p90), read(|l| l.p99)];
-        let (before, after) = (before.as_ref(), after.as_ref());
         let waited = Waited::between(before, after);
         let (times, waits, [p50_ms, p90_ms, p99_ms]) = times(before, after, sent, latencies);
-        Ok(Point {
+        Point {
             size: self.size,
             rate: result.offered,
             window_seconds: seconds,
-            requests: sent,
-            errors: result.total.failed,
-            cpu_seconds: per_request * sent as f64,
+            requests,
+            errors,
+            cpu_seconds: per_request * requests as f64,
             times,
             waits,
             p50_ms,
             p90_ms,
             p99_ms,
             callee_in_trouble: waited.errors_rose(sent) || self.bench.strained(&self.job.spared),
-        })
+        }
     }
 
     /// After the first, low round over all sizes, higher loads need the work per request: a guess from another version
@@ -331,7 +333,7 @@ impl Run<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{agree, patience, unread};
+    use super::{patience, unread};
 
     #[test]
     fn the_wait_for_cpu_leaves_time_for_a_window() {
@@ -354,23 +356,5 @@ mod tests {
                 "{told}"
             );
         }
-    }
-
-    #[test]
-    fn medians_of_few_requests_may_differ_by_chance() {
-        for (sent, medians, wanted) in [
-            (400, [2.0, 2.1, 2.3], true),
-            (400, [2.0, 2.1, 2.5], false),
-            (10, [2.0, 2.1, 2.5], true),
-            (10, [2.0, 2.6, 2.9], false),
-            (1, [2.0, 3.0, 4.5], true),
-        ] {
-            assert_eq!(
-                agree(&medians.map(|p50| (sent, p50))),
-                wanted,
-                "{sent} {medians:?}"
-            );
-        }
-        assert!(!agree(&[(400, 2.0), (400, 2.0)]), "two spans say nothing");
     }
 }

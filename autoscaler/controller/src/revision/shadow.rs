@@ -177,7 +177,7 @@ impl Blueprint {
                 "name": "load",
                 "image": image,
                 "imagePullPolicy": "IfNotPresent",
-                "args": ["serve", "--listen", format!("0.0.0.0:{LOAD_PORT}")],
+                "args": ["serve", "--listen", format!("[::]:{LOAD_PORT}")],
                 "env": [{"name": TOKEN_ENV, "value": self.token.reveal()}],
                 "ports": [{"containerPort": LOAD_PORT}],
                 "readinessProbe": {
@@ -333,6 +333,13 @@ mod tests {
         let copy = blueprint.subject();
         assert!(!manifest(&copy).to_string().contains("t0ken"));
         assert!(!format!("{blueprint:?}").contains("t0ken"));
+    }
+
+    #[test]
+    fn the_load_pod_is_reached_by_ipv4_and_ipv6() {
+        let load = blueprint().load("msars/profile:dev");
+        let container = &manifest(&load)["spec"]["containers"][0];
+        assert_eq!(container["args"], json!(["serve", "--listen", "[::]:9900"]));
     }
 
     #[test]

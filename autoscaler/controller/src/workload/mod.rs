@@ -8,6 +8,7 @@ pub mod act;
 pub mod adopt;
 mod around;
 pub mod behavior;
+mod deaf;
 pub mod drain;
 pub mod explain;
 pub mod gather;
@@ -34,7 +35,7 @@ pub mod tell;
 mod tests;
 mod tick;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,7 @@ use msars_plan::{Limits, State};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use self::deaf::Deaf;
 use self::hands::Hands;
 use self::history::History;
 use self::kept::Kept;
@@ -98,8 +100,8 @@ pub struct Workloads {
     memory: BTreeMap<ObjectKey, Memory>,
     pods: reflex_input::Pods,
     resizable: Option<(bool, Timestamp)>,
-    /// Nodes whose kubelet did not answer: told once.
-    deaf: BTreeSet<String>,
+    /// Nodes whose kubelet did not answer.
+    deaf: Deaf,
     grants: reach::Grants,
     misread: tell::Misread,
 }
@@ -143,7 +145,7 @@ impl Workloads {
             memory: BTreeMap::new(),
             pods: reflex_input::Pods::default(),
             resizable: None,
-            deaf: BTreeSet::new(),
+            deaf: Deaf::default(),
             grants: reach::Grants::default(),
             misread: tell::Misread::default(),
         })

@@ -1,6 +1,6 @@
 //! The reflex's looks at kubelets and its writes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -13,9 +13,9 @@ use msars_plan::reflex;
 use tokio::sync::watch;
 
 use super::act::refusal;
+use super::deaf::read;
 use super::reflex_input::{self, Subject};
 use super::{Last, Memory, Workloads, gather, room, status};
-use crate::kubelet::{self, Container, Periods};
 use crate::pods::{self, Serving};
 
 /// An observation older than this is no ground for a reflex, seconds: ticks have stopped.
@@ -58,7 +58,7 @@ impl Workloads {
                 profiling.contains(&key.namespace),
             ));
         }
-        let periods = read(&self.means.kubelets, nodes, &mut self.deaf).await;
+        let periods = read(&self.means.kubelets, nodes, &mut self.deaf, now).await;
         let input = reflex_input::input(now, &subjects, &periods, &mut self.pods);
         let actions = reflex(&input, self.engine.limits());
         for (key, (size, actions)) in reflex_input::by_workload(&input, actions) {
@@ -160,31 +160,4 @@ fn subject<'a>(
         state: &memory.state,
         hands_off: last.seen.rival.is_some() || profiling,
     }
-}
-
-/// Reads all nodes at once. One that does not answer is told once, until it answers again.
-async fn read(
-    kubelets: &kubelet::Kubelets,
-    nodes: BTreeSet<String>,
-    deaf: &mut BTreeSet<String>,
-) -> BTreeMap<Container, Periods> {
-    let reads = nodes.into_iter().map(|node| async move {
-        let text = kubelets.cadvisor(&node).await;
-        (node, text)
-    });
-    let mut out = BTreeMap::new();
-    for (node, text) in futures::future::join_all(reads).await {
-        match text {
-            Ok(text) => {
-                deaf.remove(&node);
-                out.extend(kubelet::periods(&text));
-            }
-            Err(error) => {
-                if deaf.insert(node) {
-                    tracing::warn!(%error, category = error.category(), "no reflex on this node: its kubelet's metrics cannot be read");
-                }
-            }
-        }
-    }
-    out
 }

@@ -242,7 +242,7 @@ fn sizes(stored: &[WantedSize], said: &Said<'_>) -> Vec<WantedSize> {
 }
 
 /// The same list with the size in force, where there is one, for every revision that has pods or is the newest; and
-/// none that a LimitRange or quota would refuse a new pod.
+/// none that a LimitRange or quota would refuse a new pod, or that a pod of what runs finds no node for.
 pub fn born_with(
     stored: &[WantedSize],
     workload: &Workload,
@@ -275,12 +275,14 @@ pub fn born_with(
     let whole = !seen.rolling && seen.pods.len() >= seen.replicas as usize;
     for entry in &mut out {
         let size = MilliCpu(entry.size_milli);
-        let size = if whole && runs(&entry.revision) {
+        let running = runs(&entry.revision);
+        let size = if whole && running {
             workload.allowed.fit(size)
         } else {
             workload.born(size)
         };
-        entry.size_milli = size.0;
+        let pods = if running { &seen.pods[..] } else { &[] };
+        entry.size_milli = workload.placed(size, pods).0;
     }
     out
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
-use msars_domain::MilliCpu;
+use msars_domain::{MilliCpu, PodState};
 
 use super::ranges::{self, Allowed};
 use super::{Workload, template};
@@ -45,6 +45,20 @@ impl Workload {
             wanted
         } else {
             wanted.min(self.allowed.fit(template.size()))
+        }
+    }
+
+    /// That size, but no larger than the template's while a larger one of these pods finds no node: the next of its size
+    /// would wait beside it, and a rollout with it.
+    pub fn placed(&self, size: MilliCpu, pods: &[PodState]) -> MilliCpu {
+        let Some((_, template)) = &self.serving else {
+            return size;
+        };
+        let waits = |pod: &PodState| pod.unschedulable && pod.asked.size() > template.size();
+        if pods.iter().any(waits) {
+            size.min(self.allowed.fit(template.size()))
+        } else {
+            size
         }
     }
 }
