@@ -30,7 +30,7 @@ use crate::snapshot::Source;
 #[command(name = "msars-admission", version)]
 struct Cli {
     /// Address of the webhook.
-    #[arg(long, env = "MSARS_LISTEN", default_value = "0.0.0.0:9443")]
+    #[arg(long, env = "MSARS_LISTEN", value_parser = msars_ops::flags::listening, default_value = "[::]:9443")]
     listen: SocketAddr,
     /// Folder with tls.crt and tls.key; it may be empty at first, and is read again every few seconds.
     #[arg(long, env = "MSARS_CERT_DIR", default_value = "/etc/msars/tls")]
