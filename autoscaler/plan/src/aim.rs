@@ -239,14 +239,17 @@ impl Case<'_> {
         if plan.saturated {
             guards.push(Guard::Saturated);
         }
-        if plan.replaced > 0 {
-            guards.push(Guard::Unready {
-                pods: plan.replaced,
-            });
+        if plan.replaced > 0 || facts.down() {
+            guards.push(Guard::Unready { pods: facts.lost });
         }
         if facts.uncreated > 0 {
             guards.push(Guard::Uncreated {
                 pods: facts.uncreated,
+            });
+        }
+        if facts.waiting > 0 {
+            guards.push(Guard::Waiting {
+                pods: facts.waiting,
             });
         }
         if plan.unmet {
@@ -255,7 +258,8 @@ impl Case<'_> {
         if let Some(planned) = facts.profile.relaxed {
             guards.push(Guard::Unreachable { planned });
         }
-        let Some(wished) = self.proposal.fleet else {
+        // While no pod is there, a policy knows no more than the size in force.
+        let Some(wished) = self.proposal.fleet.filter(|_| !facts.absent()) else {
             return plan.fleet;
         };
         let (least, most) = facts.bounds();
@@ -281,7 +285,8 @@ impl Case<'_> {
                 return plan.fleet;
             }
         }
-        if proven || (facts.capacity(fleet) >= plan.need && plan.replaced == 0) {
+        let whole = plan.replaced == 0 && !facts.down();
+        if proven || (facts.capacity(fleet) >= plan.need && whole) {
             return fleet;
         }
         if facts.capacity(fleet) < plan.asks && !plan.fits && fleet != plan.fleet {

@@ -66,6 +66,7 @@ fn one(
     limits: &Limits,
 ) -> Decision {
     let mut state = remembered.clone();
+    state.behind(now, limits);
     state.prune(now, &seen.behavior);
     resize::remember(now, seen, &mut state, limits);
     state.uncreated(now, seen.uncreated);
@@ -88,7 +89,8 @@ fn one(
     let demand = demand(&rate, at_least(now, seen, limits), forecast);
     let peak = demand.map(|demand| demand.peak);
     if let (Reading::Known { value, .. }, Ok(facts)) = (&rate, &facts) {
-        let carries = facts.capacity(current).max(f64::MIN_POSITIVE);
+        // With pods that wait for a node: an emergency would only add to them.
+        let carries = facts.coming(current).max(f64::MIN_POSITIVE);
         state.load = Some(Load {
             at: now,
             rate: *value,

@@ -42,6 +42,8 @@ pub(crate) struct Facts<'a> {
     pub lost: u32,
     /// Replicas that have had no pod for so long that more would get none either.
     pub uncreated: u32,
+    /// Replicas whose pods no node has room for, once that has lasted so long that they count for nothing.
+    pub waiting: u32,
     /// Factor on the load, from live self time over the budget.
     pub pressure: f64,
     stuck: Option<f64>,
@@ -114,6 +116,12 @@ impl<'a> Facts<'a> {
         let profile = Profile::of(seen)?;
         let current = current(seen, state);
         let old = |pod: &&PodState| elapsed(now, pod.born) > f64::from(limits.startup_s);
+        let nowhere = || seen.pods.iter().filter(|p| p.unschedulable);
+        // Where one has waited for long, those that came since wait for the same.
+        let long = nowhere().any(|pod| old(&pod));
+        let waiting = if long { nowhere().count() } else { 0 };
+        // Pods beyond the replicas are a rollout's: as many others serve.
+        let beyond = seen.pods.len().saturating_sub(seen.replicas as usize);
         let mut facts = Self {
             seen,
             limits,
@@ -130,10 +138,15 @@ impl<'a> Facts<'a> {
                 .filter(old)
                 .count() as u32,
             uncreated: state.never_created(now, limits),
+            waiting: waiting.saturating_sub(beyond) as u32,
             pressure: state.pressure.unwrap_or(1.0).clamp(1.0, MOST_PRESSURE),
             stuck: None,
         };
         let stuck = seen.pods.iter().filter(|pod| {
+            if pod.unschedulable {
+                // No request reaches it.
+                return false;
+            }
             if pod.foreign {
                 // It stays as it is, whatever the others get.
                 return pod.resize != Resize::InProgress;
@@ -215,8 +228,34 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// How many of so many replicas have a pod that is not waiting for a node: these serve.
+    pub fn placed(&self, replicas: u32) -> u32 {
+        let none = self.uncreated.saturating_add(self.waiting);
+        let created = self.created(replicas);
+        match self.waiting {
+            0 => created,
+            _ => created.min(self.seen.replicas.saturating_sub(none)),
+        }
+    }
+
+    /// No replica has a pod on a node. A larger size would help nobody, and what fits no node then would wait for ever.
+    pub fn absent(&self) -> bool {
+        self.placed(self.seen.replicas) == 0
+    }
+
+    /// Pods should be ready, and none is: what is measured is not what users want.
+    pub fn down(&self) -> bool {
+        self.lost > 0 && self.ready == 0
+    }
+
     /// What a fleet carries.
     pub fn capacity(&self, fleet: Fleet) -> f64 {
+        f64::from(self.placed(fleet.replicas)) * self.carries(fleet.size)
+    }
+
+    /// What a fleet carries once the pods that wait for a node have one. Replicas are counted by it: more of them would
+    /// wait as well.
+    pub fn coming(&self, fleet: Fleet) -> f64 {
         f64::from(self.created(fleet.replicas)) * self.carries(fleet.size)
     }
 
@@ -235,11 +274,15 @@ impl<'a> Facts<'a> {
         f64::from(fleet.replicas) * f64::from(each)
     }
 
-    /// Unready pods under a load that the ready ones barely carry: they do not serve, and waiting would not help.
+    /// Unready pods under a load that the ready ones barely carry: they do not serve, and waiting would not help. Where
+    /// none is ready, only a load that all together should not carry did that; below it something else fails them all,
+    /// such as a database that their probes ask for.
     pub fn overloaded(&self, peak: f64) -> bool {
-        self.lost > 0
-            && peak > 0.0
-            && peak >= OVERLOAD * f64::from(self.ready) * self.carries(self.current.size)
+        let bears = match self.ready {
+            0 => self.capacity(self.current),
+            ready => OVERLOAD * f64::from(ready) * self.carries(self.current.size),
+        };
+        self.lost > 0 && peak > 0.0 && peak >= bears
     }
 
     /// The measured rate is what gets through, and the CPU is used up: more was offered.
@@ -255,7 +298,7 @@ impl<'a> Facts<'a> {
             .cpu_cores
             .value()
             .is_some_and(|used| cores > 0.0 && *used >= BUSY * cores);
-        (throttled || busy) && peak >= OVERLOAD * self.capacity(self.current)
+        (throttled || busy) && peak >= OVERLOAD * self.coming(self.current)
     }
 
     /// Self time at the objective's percentile, where it is measured or request time stands for it. One above the largest

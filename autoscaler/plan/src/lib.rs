@@ -16,6 +16,7 @@ mod facts;
 mod forecast;
 mod leave;
 mod limits;
+mod numbers;
 mod policy;
 mod quota;
 mod reason;
@@ -34,8 +35,9 @@ pub use decide::decide;
 pub use forecast::{Forecast, Forecaster, LastPeak, Window};
 pub use leave::{Blind, Hindrance, Leaving, Short, leave};
 pub use limits::{Limits, ReflexLimits};
+pub use numbers::Numbers;
 pub use policy::{Analytic, Policy, Proposal};
-pub use reason::{Guard, Numbers, Reason, Signal};
+pub use reason::{Guard, Reason, Signal};
 pub use reflex::{ReflexInput, ReflexPod, ReflexWorkload, bearable, reflex};
 pub use state::{
     Emergency, Lacking, Load, Recommendation, Refused, Refuser, ScaleEvent, Shrink, State,

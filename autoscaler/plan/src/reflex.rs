@@ -186,7 +186,9 @@ fn grown(
     let size = if let Some(from) = rollback {
         from.min(workload.cpu.max)
     } else {
-        if throttled <= trigger || within(now, pod.grown, settings.rest_s) {
+        // One ahead is of before the clock was set back.
+        let grown = pod.grown.filter(|at| *at <= now);
+        if throttled <= trigger || within(now, grown, settings.rest_s) {
             return None;
         }
         let factor = (1.0 + throttled - trigger).clamp(1.0, settings.step.max(1.0));

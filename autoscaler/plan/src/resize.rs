@@ -144,7 +144,8 @@ pub(crate) fn resizes<'a>(
             ranked.push((0, action(seen, pod, pod.actual)));
             continue;
         }
-        if asked == size {
+        // Made larger while it waits for a node, a pod would find one even later.
+        if asked == size || pod.unschedulable && asked < size {
             continue;
         }
         if refuses(&firm, pod, size) {

@@ -52,19 +52,25 @@ pub(crate) struct Plan {
 impl Facts<'_> {
     /// The smallest size from `from` on at which `pods` carry `need`.
     pub fn smallest(&self, from: MilliCpu, pods: u32, need: f64) -> Option<MilliCpu> {
+        self.least(from, self.placed(pods), need)
+    }
+
+    /// The same where all of `serving` serve.
+    fn least(&self, from: MilliCpu, serving: u32, need: f64) -> Option<MilliCpu> {
         self.choices
             .iter()
-            .find(|c| c.size >= from && f64::from(self.created(pods)) * c.carries >= need)
+            .find(|c| c.size >= from && f64::from(serving) * c.carries >= need)
             .map(|c| c.size)
     }
 
-    /// The cheapest fleet with replicas and size in the ranges (both ends included), `extra` pods added to what the
-    /// load needs; of nearly equal ones that with `prefer` replicas.
+    /// The cheapest fleet with replicas and size in the ranges (both ends included) of which no more than `serving` pods
+    /// carry the load, `extra` pods added to what the load needs; of nearly equal ones that with `prefer` replicas.
     fn cheapest(
         &self,
         need: f64,
         (least, most): (u32, u32),
         (small, large): (MilliCpu, MilliCpu),
+        serving: u32,
         extra: u32,
         prefer: u32,
     ) -> Option<Fleet> {
@@ -75,7 +81,7 @@ impl Facts<'_> {
                 continue;
             }
             let pods = (need / choice.carries).ceil();
-            if pods > f64::from(self.created(most)) {
+            if pods > f64::from(serving) {
                 continue;
             }
             let replicas = (pods as u32).saturating_add(extra).max(least);
@@ -146,7 +152,7 @@ impl Facts<'_> {
             };
         let room = 1.0 + self.limits.headroom.max(0.0);
         let (asks, need) = (load * factor * room, peak * factor * room);
-        let serving = self.created(base.replicas).saturating_sub(lost);
+        let serving = self.placed(base.replicas).saturating_sub(lost);
         let have = f64::from(serving) * self.carries(base.size);
         let ratio = need / have.max(f64::MIN_POSITIVE);
         let behavior = &self.seen.behavior;
@@ -164,13 +170,16 @@ impl Facts<'_> {
             saturated,
         };
         if !fits {
-            let grown = self.grow(base, asks, serving, lost);
-            plan.unmet = grown.is_none();
+            let grown = self.grow(base, asks, lost);
+            plan.unmet = grown.is_none() && !self.absent();
             let (_, most) = self.bounds();
             plan.fleet = grown.unwrap_or(Fleet {
                 replicas: most,
                 size: self.strongest(base.size),
             });
+            return plan;
+        }
+        if self.down() {
             return plan;
         }
         let (least, most) = self.bounds();
@@ -179,7 +188,7 @@ impl Facts<'_> {
         let cost = self.cost(base);
         if lost == 0 && !within_tolerance(ratio, behavior) {
             let ranges = ((least, base.replicas), (small, base.size));
-            let found = self.cheapest(need, ranges.0, ranges.1, 0, base.replicas);
+            let found = self.cheapest(need, ranges.0, ranges.1, serving, 0, base.replicas);
             plan.fleet = found
                 .filter(|f| self.cost(*f) < cost * save)
                 .unwrap_or(base);
@@ -199,7 +208,8 @@ impl Facts<'_> {
                 .unwrap_or(base.size);
             let most = most.min((f64::from(base.replicas) * DETOUR) as u32);
             let ranges = ((least, most), (small, large));
-            let found = self.cheapest(need, ranges.0, ranges.1, 0, base.replicas);
+            let serving = self.placed(most);
+            let found = self.cheapest(need, ranges.0, ranges.1, serving, 0, base.replicas);
             let pays = |fleet: &Fleet| self.pays_back(base, *fleet, cost * RESHAPE);
             if let Some(fleet) = found.filter(pays) {
                 plan.fleet = base.at_least(fleet);
@@ -220,14 +230,24 @@ impl Facts<'_> {
     }
 
     /// Vertical first: a resize acts in a tenth of a second, a new pod in tens.
-    fn grow(&self, base: Fleet, need: f64, serving: u32, lost: u32) -> Option<Fleet> {
-        if let Some(size) = self.smallest(base.size, serving, need) {
+    fn grow(&self, base: Fleet, need: f64, lost: u32) -> Option<Fleet> {
+        let serving = self.placed(base.replicas).saturating_sub(lost);
+        if let Some(size) = self.least(base.size, serving, need) {
             return Some(Fleet { size, ..base });
         }
         let (_, most) = self.bounds();
         let (_, large) = self.sizes();
-        let ranges = ((base.replicas, most), (base.size, large));
-        let mut fleet = self.cheapest(need, ranges.0, ranges.1, lost, base.replicas)?;
+        let large = if self.absent() { base.size } else { large };
+        // More pods would wait beside those that wait for a node, so that these count for the number of replicas.
+        let coming = self.created(base.replicas).saturating_sub(lost);
+        let size = self.least(base.size, coming, need);
+        let mut fleet = if let Some(size) = size.filter(|size| *size <= large) {
+            Fleet { size, ..base }
+        } else {
+            let ranges = ((base.replicas, most), (base.size, large));
+            let serving = self.created(most);
+            self.cheapest(need, ranges.0, ranges.1, serving, lost, base.replicas)?
+        };
         // Until the new pods serve, the ready ones bridge with all they can get.
         if f64::from(serving.min(self.ready))
             * self.carries(fleet.size)
@@ -254,8 +274,11 @@ impl Facts<'_> {
         }
     }
 
-    /// The smallest of the sizes from `from` on that carry the most.
+    /// The smallest of the sizes from `from` on that carry the most; while no pod is there to have it, none but `from`.
     pub fn strongest(&self, from: MilliCpu) -> MilliCpu {
+        if self.absent() {
+            return from;
+        }
         let upward = self.choices.iter().filter(|c| c.size >= from);
         upward
             .reduce(|a, b| if b.carries > a.carries { b } else { a })

@@ -143,7 +143,7 @@ impl Shield<'_> {
                 if let Some(measured) = time.filter(|t| *t > facts.profile.budget) {
                     out.push(Guard::Breach { measured });
                 }
-                if self.peak.is_some_and(|peak| facts.overloaded(peak)) {
+                if facts.down() || self.peak.is_some_and(|peak| facts.overloaded(peak)) {
                     out.push(Guard::Unready { pods: facts.lost });
                 }
             }

@@ -176,12 +176,62 @@ pub(crate) fn elapsed(now: Timestamp, at: Timestamp) -> f64 {
     now.duration_since(at).as_secs_f64()
 }
 
-/// Whether `at` lies within the last `seconds`; a time ahead of `now` (clocks differ) does.
+/// Whether `at` lies within the last `seconds`; a time ahead of `now` (clocks differ) does. Of what is remembered none is
+/// ahead: [`State::behind`].
 pub(crate) fn within(now: Timestamp, at: Option<Timestamp>, seconds: u32) -> bool {
     at.is_some_and(|at| elapsed(now, at) < f64::from(seconds))
 }
 
 impl State {
+    /// Nothing remembered lies ahead of `now`: what was stored by a clock that ran ahead, or by this one before it was set
+    /// back, counts as of now, and a calm lasts no longer than one that begins now. A time ahead would hold growth back
+    /// until the clock has caught up; as of now it keeps from shrinking for as long as it ever did.
+    pub(crate) fn behind(&mut self, now: Timestamp, limits: &Limits) {
+        // Every field is named, so that a new time is not forgotten here.
+        let Self {
+            size: _,
+            replicas: _,
+            recommendations,
+            events,
+            last_up,
+            last_more,
+            last_larger,
+            last_down,
+            shrink,
+            calm_until,
+            reshaped,
+            refused,
+            refusal: _,
+            lacking,
+            uncreated,
+            load,
+            pressure: _,
+            emergency: _,
+            drops,
+            conflict,
+            wrote,
+        } = self;
+        let moves = [last_up, last_more, last_larger, last_down];
+        let times = moves.into_iter().chain([reshaped, conflict, wrote]);
+        let times = times
+            .flatten()
+            .chain(recommendations.iter_mut().map(|r| &mut r.at))
+            .chain(events.iter_mut().map(|e| &mut e.at))
+            .chain(shrink.as_mut().map(|s| &mut s.at))
+            .chain(refused.iter_mut().map(|r| &mut r.at))
+            .chain(lacking.iter_mut().map(|l| &mut l.since))
+            .chain(uncreated.iter_mut().map(|u| &mut u.since))
+            .chain(load.as_mut().map(|l| &mut l.at))
+            .chain(drops.iter_mut());
+        for at in times {
+            *at = (*at).min(now);
+        }
+        let calm = SignedDuration::from_secs(i64::from(limits.calm_s));
+        if let (Some(until), Ok(longest)) = (calm_until.as_mut(), now.checked_add(calm)) {
+            *until = (*until).min(longest);
+        }
+    }
+
     /// After the reflex grew pods to `size`: the size in force follows, and nothing shrinks for its window; after a shrink
     /// that it rolled back, not for the calm that follows one which hurt.
     pub fn grown_by_reflex(&mut self, now: Timestamp, size: MilliCpu, limits: &Limits) {
@@ -223,9 +273,10 @@ impl State {
         self.refusal = Some(words.chars().take(WORDS).collect());
     }
 
-    /// Follows which pods of ours have less than `size`.
+    /// Follows which pods of ours have less than `size`. One that waits for a node is not asked to grow before it has one.
     pub(crate) fn lack(&mut self, now: Timestamp, seen: &Observation, size: MilliCpu) {
-        let lacks = |pod: &&PodState| !pod.foreign && pod.actual.size() < size;
+        let lacks =
+            |pod: &&PodState| !pod.foreign && !pod.unschedulable && pod.actual.size() < size;
         let since = |pod: &PodState| {
             let known = self.lacking.iter().find(|l| l.uid == pod.uid);
             Lacking {

@@ -10,7 +10,7 @@
 mod world;
 
 use msars_domain::{MilliCpu, Rate, RateSample, Reading, ScalingPolicy, SelectPolicy, Unknown};
-use msars_plan::{Fleet, Reason, Recommendation, State};
+use msars_plan::{Fleet, Reason, Recommendation, ScaleEvent, State};
 use world::{Run, after, ms, plain, single, sizes, start};
 
 /// Windows and policies that let nothing move, after a move of either direction just now.
@@ -141,6 +141,57 @@ fn a_growth_of_the_size_alone_rests_replicas_no_longer_than_the_size() {
         let found = made.wanted.replicas < 8;
         assert_eq!(found, shrinks, "{more} {larger} {ago}: {}", made.explain());
     }
+}
+
+/// What an idle workload is recommended.
+fn little(at: jiff::Timestamp) -> Recommendation {
+    let (replicas, size) = (1, MilliCpu(100));
+    let fleet = Fleet { replicas, size };
+    Recommendation { at, fleet }
+}
+
+#[test]
+fn what_a_clock_ahead_has_left_holds_no_growth_back() {
+    let ahead = after(start(), 300);
+    let state = State {
+        recommendations: vec![little(ahead)],
+        last_down: Some(ahead),
+        ..State::default()
+    };
+    let made = single(start(), &plain(start(), 3, 180.0), &state);
+    let grown = (made.wanted.replicas, made.wanted.size);
+    assert_eq!(grown, (3, MilliCpu(300)), "{}", made.explain());
+    // Growth of before counts for a whole period of the rate policies, and no longer.
+    let mut run = Run::new(3, 180.0);
+    run.seen.resizable = Some(false);
+    run.state.events = vec![ScaleEvent {
+        at: ahead,
+        change: 10,
+    }];
+    let wanted: Vec<u32> = (0..2).map(|_| run.tick(180.0).wanted.replicas).collect();
+    assert_eq!(wanted, [3, 6]);
+}
+
+#[test]
+fn what_a_clock_ahead_has_left_keeps_from_shrinking_as_what_is_of_now() {
+    let mut run = Run::new(8, 60.0);
+    run.seen.resizable = Some(false);
+    let ahead = Some(after(run.now, 3600));
+    run.state = State {
+        recommendations: vec![little(after(run.now, -200))],
+        last_up: ahead,
+        last_more: ahead,
+        ..State::default()
+    };
+    let wanted: Vec<u32> = (0..21).map(|_| run.tick(60.0).wanted.replicas).collect();
+    assert_eq!(wanted[..20], [8; 20], "five minutes");
+    assert!(wanted[20] < 8, "{wanted:?}");
+    // A calm lasts ten minutes, however far ahead its end is.
+    let mut run = Run::at_once(6, 60.0);
+    run.state.calm_until = Some(after(run.now, 7200));
+    let wanted: Vec<u32> = (0..41).map(|_| run.tick(60.0).wanted.replicas).collect();
+    assert_eq!(wanted[..40], [6; 40]);
+    assert!(wanted[40] < 6, "{wanted:?}");
 }
 
 #[test]

@@ -77,6 +77,23 @@ proptest! {
     }
 
     #[test]
+    fn what_is_remembered_of_a_time_ahead_counts_as_of_now(seed: u64, ahead in 1..1_000_000i64) {
+        let (now, seen, state) = lived(seed);
+        let decided = |at: jiff::Timestamp| {
+            let mut state = state.clone();
+            (state.last_up, state.last_more, state.last_down) = (Some(at), Some(at), Some(at));
+            for recommendation in &mut state.recommendations {
+                recommendation.at = at;
+            }
+            for event in &mut state.events {
+                event.at = at;
+            }
+            serde_json::to_string(&single(now, &seen, &state)).unwrap()
+        };
+        prop_assert_eq!(decided(after(now, ahead)), decided(now));
+    }
+
+    #[test]
     fn pause_writes_nothing(seed: u64) {
         let (now, mut seen, state) = lived(seed);
         seen.wishes.pause = true;

@@ -142,6 +142,13 @@ fn a_harmful_shrink_is_rolled_back_at_once() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_holds_no_growth_back() {
+    let mut one = input(&[0.9]);
+    one.pods[0].grown = Some(after(one.now, 300));
+    assert_eq!(limits(&one), [("uid-0".into(), 350)]);
+}
+
+#[test]
 fn a_long_budget_bears_throttling() {
     for (budget, wanted) in [(50.0, 0.01), (120.0, 0.1), (250.0, 0.215), (2000.0, 0.5)] {
         let mut seen = plain(start(), 1, 10.0);

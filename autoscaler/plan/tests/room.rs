@@ -9,7 +9,9 @@
 #[path = "world/mod.rs"]
 mod world;
 
-use msars_domain::{Action, Beside, Bytes, Headroom, MilliCpu, ObjectKey, Observation, PodCost};
+use msars_domain::{
+    Action, Beside, Bytes, Headroom, MilliCpu, ObjectKey, Observation, PodCost, Rate, RateSample,
+};
 use msars_plan::{
     Condition, ConditionReason, ConditionType, Decision, Fleet, Guard, Limits, State, Tick, decide,
 };
@@ -70,6 +72,37 @@ fn sizes_grow_in_place_of_pods_that_are_not_created() {
     // A pod may take a minute to start.
     assert_eq!(made[..5], [fleet(200); 5]);
     assert_eq!(made[5..], [fleet(300); 3]);
+}
+
+#[test]
+fn while_no_replica_has_a_pod_the_size_in_force_stays() {
+    // A rollout that recreates its pods, or a webhook that refuses them; (who keeps replicas, load of a profile).
+    for (keeper, guests) in [
+        (None, None),
+        (Some("argocd-controller"), None),
+        (None, Some(90.0)),
+    ] {
+        let mut run = Run::new(4, 130.0);
+        let before = run.tick(130.0).wanted;
+        assert_eq!((before.replicas, before.size), (4, MilliCpu(200)));
+        run.seen.declared_by = keeper.map(Into::into);
+        // The load is that of the last two minutes.
+        run.seen.history = vec![RateSample {
+            at: start(),
+            rate: Rate::new(130.0).unwrap(),
+        }];
+        run.seen.pods.clear();
+        run.seen.uncreated = 4;
+        for second in (15..=120).step_by(15) {
+            let long = second > 15 + 60;
+            let profiled = guests.filter(|_| long);
+            run.seen.guests = profiled.map(|rate| Rate::new(rate).unwrap());
+            let made = run.blind();
+            assert_eq!(made.wanted, before, "{second}: {}", made.explain());
+            let told = made.guards.contains(&Guard::Uncreated { pods: 4 });
+            assert_eq!(told, long, "{second}: {}", made.explain());
+        }
+    }
 }
 
 #[test]
