@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::snapshot::heard::Heard;
 
 /// What the copies show, and which grants were answered: all that a hold needs, unless a row changes it.
 struct World {
@@ -131,9 +132,14 @@ fn world() -> World {
     }
 }
 
+fn built(w: &World, namespace: &str) -> Snapshot {
+    let heard = Heard::default().take(&w.seen.leases, now());
+    build(&w.seen, heard, &w.grants, namespace, now())
+}
+
 /// The verdict on the next image; `cpu` changes the limit instead.
 fn verdict(w: &World, cpu: Option<&str>) -> String {
-    let snapshot = build(&w.seen, &w.grants, "msars-system", now());
+    let snapshot = built(w, "msars-system");
     let old = &w.seen.deployments[0];
     let mut new = old.clone();
     let container = &mut new["spec"]["template"]["spec"]["containers"][0];
@@ -357,7 +363,7 @@ fn what_is_held_is_not_known_and_only_our_accounts_are_our_own() {
         json!(revision_hash(&template(1)).as_str());
     let mut world = world();
     world.seen.deployments = vec![held];
-    let snapshot = build(&world.seen, &world.grants, "platform", now());
+    let snapshot = built(&world, "platform");
     let workload = snapshot.workload(&ObjectKey::new("shop", "catalogue"));
     assert!(workload.unwrap().known.is_empty());
     let own: Vec<&str> = snapshot.own_users.iter().map(String::as_str).collect();
