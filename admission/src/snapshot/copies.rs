@@ -24,6 +24,8 @@ use msars_ops::shutdown::Tasks;
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use super::revisions;
+
 /// The copies.
 #[derive(Debug)]
 pub(super) struct Copies {
@@ -90,7 +92,7 @@ impl Copies {
             replica_sets: copy!(
                 "watch replicasets",
                 sets,
-                (replica_sets, slim::unmanaged),
+                (replica_sets, revisions::replica_set),
                 all()
             ),
             profiles: copy!(

@@ -33,7 +33,7 @@ use msars_gate::snapshot::Holds;
 use msars_ops::shutdown::Tasks;
 use tokio::sync::Notify;
 
-pub(crate) use self::deployment::Opted;
+pub(crate) use self::deployment::{Opted, replica_set};
 pub use self::deployment::{Owned, Workload};
 use self::optional::Optional;
 use crate::autoscalers::Targets;
@@ -90,12 +90,12 @@ impl World {
             deployments: copy!(
                 "watch deployments",
                 Api::all_with(client.clone(), &deployments),
-                (deployments, slim::whole)
+                (deployments, slim::left)
             ),
             replica_sets: copy!(
                 "watch replicasets",
                 Api::all_with(client.clone(), &replica_sets),
-                (replica_sets, slim::unmanaged)
+                (replica_sets, replica_set)
             ),
             pods: copy!("watch pods", Api::all(client.clone()), ((), slim::pod)),
             profiles: copy!(

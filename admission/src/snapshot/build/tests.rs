@@ -1,6 +1,7 @@
 //! What a snapshot is made of, told by the verdict on `kubectl set image` that follows from it.
 
 use jiff::SignedDuration;
+use kube::api::DynamicObject;
 use msars_domain::ObjectKey;
 use msars_gate::{Operation, Request, admit, revision_hash, shape_hash};
 use serde::de::DeserializeOwned;
@@ -71,15 +72,19 @@ fn objective(application: &str, attainment: f64) -> Value {
     })
 }
 
-fn replica_set(owner: &str, version: u32) -> Value {
-    json!({
+/// As its copy keeps it.
+fn replica_set(owner: &str, version: u32) -> Arc<DynamicObject> {
+    let mut set = serde_json::from_value(json!({
         "apiVersion": "apps/v1", "kind": "ReplicaSet",
         "metadata": {
             "name": "catalogue-5d4f", "namespace": "shop",
             "ownerReferences": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "catalogue", "uid": owner}],
         },
         "spec": {"replicas": 0, "template": template(version)},
-    })
+    }))
+    .unwrap();
+    revisions::replica_set(&mut set);
+    Arc::new(set)
 }
 
 fn profile(phase: &str, template: &Value, point: u32) -> Value {
@@ -310,12 +315,12 @@ fn revisions_are_known_by_their_replica_sets_and_profiles() {
     let rows: &[Row] = &[
         (
             "its ReplicaSet, without replicas",
-            |w| w.seen.replica_sets = vec![read(replica_set("u-1", 2))],
+            |w| w.seen.replica_sets = vec![replica_set("u-1", 2)],
             "Known",
         ),
         (
             "another Deployment's ReplicaSet",
-            |w| w.seen.replica_sets = vec![read(replica_set("u-2", 2))],
+            |w| w.seen.replica_sets = vec![replica_set("u-2", 2)],
             "NewRevision",
         ),
         (
