@@ -3,6 +3,7 @@
 mod build;
 mod copies;
 mod grants;
+mod heard;
 mod objectives;
 mod revisions;
 
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 use self::build::build;
 use self::copies::Copies;
 use self::grants::{Grants, ask};
+use self::heard::Heard;
 
 /// A burst of events makes one snapshot.
 const AT_MOST_EVERY: Duration = Duration::from_millis(100);
@@ -72,8 +74,11 @@ impl Source {
         mut stop: watch::Receiver<bool>,
         now: fn() -> Timestamp,
     ) {
+        let mut heard = Heard::default();
         loop {
-            let snapshot = build(&self.copies.seen(), &self.grants(), &self.namespace, now());
+            let (seen, at) = (self.copies.seen(), now());
+            let heard = heard.take(&seen.leases, at);
+            let snapshot = build(&seen, heard, &self.grants(), &self.namespace, at);
             synced.set(snapshot.synced.is_some());
             *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
             // A lone change is known at once.

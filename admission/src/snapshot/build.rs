@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use msars_gate::snapshot::{Holds, PodSelector, claim_is_writable};
@@ -14,13 +13,19 @@ use super::copies::Seen;
 use super::grants::Grants;
 use super::{objectives, revisions};
 
-/// What is known at `now`; `namespace` is the installation's.
-pub(super) fn build(seen: &Seen, grants: &Grants, namespace: &str, now: Timestamp) -> Snapshot {
+/// What is known at `now`; the leader was last `heard` of then, and `namespace` is the installation's.
+pub(super) fn build(
+    seen: &Seen,
+    heard: Option<Timestamp>,
+    grants: &Grants,
+    namespace: &str,
+    now: Timestamp,
+) -> Snapshot {
     let account = |name: &str| format!("system:serviceaccount:{namespace}:{name}");
     let switches = seen.switches.first();
     let mut snapshot = Snapshot {
         holds: Holds::read(switches.and_then(|map| map.data.as_ref())),
-        lease_renewed: renewed(&seen.leases),
+        lease_renewed: heard,
         synced: seen.healthy.then_some(now),
         own_users: BTreeSet::from([account("msars-autoscaler"), account("msars-admission")]),
         namespaces: BTreeMap::new(),
@@ -45,19 +50,6 @@ pub(super) fn build(seen: &Seen, grants: &Grants, namespace: &str, now: Timestam
         known.grant = grants.grant(name, now);
     }
     snapshot
-}
-
-/// When the leader last renewed its lease; one that was given up names nobody.
-fn renewed(leases: &[Arc<Lease>]) -> Option<Timestamp> {
-    leases
-        .iter()
-        .filter_map(|lease| lease.spec.as_ref())
-        .filter(|spec| {
-            spec.holder_identity
-                .as_ref()
-                .is_some_and(|me| !me.is_empty())
-        })
-        .find_map(|spec| spec.renew_time.as_ref().map(|time| time.0))
 }
 
 fn policies(snapshot: &mut Snapshot, policies: &[Arc<NetworkPolicy>]) {

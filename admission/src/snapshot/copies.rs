@@ -19,10 +19,12 @@ use msars_api::crd::{LoadLatencyProfile, ServiceLevelObjective, SloAutoscaler};
 use msars_api::names;
 use msars_client::connect::Clients;
 use msars_client::slim;
-use msars_client::watched::{Watched, watched};
+use msars_client::watched::{Watched, guarded, watched};
 use msars_ops::shutdown::Tasks;
 use serde_json::Value;
 use tokio::sync::Notify;
+
+use super::revisions;
 
 /// The copies.
 #[derive(Debug)]
@@ -63,8 +65,11 @@ impl Copies {
         let changed = Arc::new(Notify::new());
         let client = &clients.retrying;
         macro_rules! copy {
-            ($name:literal, $api:expr, $kept:expr, $config:expr) => {{
-                let (copy, task) = watched(
+            ($name:literal, $api:expr, $kept:expr, $config:expr) => {
+                copy!(watched, $name, $api, $kept, $config)
+            };
+            ($how:ident, $name:literal, $api:expr, $kept:expr, $config:expr) => {{
+                let (copy, task) = $how(
                     $name,
                     $api,
                     $kept,
@@ -87,22 +92,25 @@ impl Copies {
             replica_sets: copy!(
                 "watch replicasets",
                 sets,
-                (replica_sets, slim::unmanaged),
+                (replica_sets, revisions::replica_set),
                 all()
             ),
             profiles: copy!(
+                guarded,
                 "watch profiles",
                 Api::all(client.clone()),
                 ((), slim::unmanaged),
                 all()
             ),
             objectives: copy!(
+                guarded,
                 "watch objectives",
                 Api::all(client.clone()),
                 ((), slim::unmanaged),
                 all()
             ),
             autoscalers: copy!(
+                guarded,
                 "watch autoscalers",
                 Api::all(client.clone()),
                 ((), slim::unmanaged),

@@ -6,13 +6,19 @@ use std::sync::Arc;
 use kube::api::DynamicObject;
 use msars_api::annotations::Mode;
 use msars_api::crd::{LoadLatencyProfile, Phase, SloAutoscaler};
+use msars_client::slim;
 use msars_domain::{MilliCpu, ObjectKey};
 use msars_gate::snapshot::{SizeRange, Wanted};
-use msars_gate::{Facts, Snapshot, images, revision_hash};
+use msars_gate::{Facts, Running, Snapshot, images};
 use serde_json::Value;
 
 /// `pod-template-hash` of every ReplicaSet, by workload and revision.
 pub(super) type Hashes = BTreeMap<(ObjectKey, String), BTreeSet<String>>;
+
+/// What the copy of a ReplicaSet keeps.
+pub(super) fn replica_set(set: &mut DynamicObject) {
+    slim::only(set, Running::kept);
+}
 
 /// Revisions that a ReplicaSet of the workload runs are known.
 pub(super) fn running(
@@ -35,19 +41,15 @@ pub(super) fn running(
             .iter()
             .flatten()
             .find_map(|owner| owners.get(owner.uid.as_str()));
-        let (Some(owner), Some(template)) = (owner, set.data.pointer("/spec/template")) else {
+        let (Some(owner), Some(running)) = (owner, Running::read(&set.data)) else {
             continue;
         };
         let workload = snapshot.workload_mut(owner);
-        workload.know(template);
-        let hash = template
-            .pointer("/metadata/labels/pod-template-hash")
-            .and_then(Value::as_str);
-        if let Some(hash) = hash {
-            let revision = revision_hash(template).to_string();
+        workload.known.insert(running.revision.to_owned());
+        if let Some(hash) = running.pod_template_hash {
             workload.pod_template_hashes.insert(hash.to_owned());
-            let all = hashes.entry((owner.clone(), revision)).or_default();
-            all.insert(hash.to_owned());
+            let place = (owner.clone(), running.revision.to_owned());
+            hashes.entry(place).or_default().insert(hash.to_owned());
         }
     }
     hashes

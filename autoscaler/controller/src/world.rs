@@ -27,13 +27,13 @@ use msars_api::crd::{LoadLatencyProfile, ServiceLevelObjective, SloAutoscaler};
 use msars_api::names;
 use msars_client::connect::Clients;
 use msars_client::slim;
-use msars_client::watched::{Watched, watched};
+use msars_client::watched::{Watched, guarded, watched};
 use msars_domain::{MilliCpu, ObjectKey};
 use msars_gate::snapshot::Holds;
 use msars_ops::shutdown::Tasks;
 use tokio::sync::Notify;
 
-pub(crate) use self::deployment::Opted;
+pub(crate) use self::deployment::{Opted, replica_set};
 pub use self::deployment::{Owned, Workload};
 use self::optional::Optional;
 use crate::autoscalers::Targets;
@@ -66,8 +66,11 @@ impl World {
         let changed = Arc::new(Notify::new());
         let client = &clients.retrying;
         macro_rules! copy {
-            ($name:literal, $api:expr, $kept:expr) => {{
-                let (copy, task) = watched(
+            ($name:literal, $api:expr, $kept:expr) => {
+                copy!(watched, $name, $api, $kept)
+            };
+            ($how:ident, $name:literal, $api:expr, $kept:expr) => {{
+                let (copy, task) = $how(
                     $name,
                     $api,
                     $kept,
@@ -87,25 +90,28 @@ impl World {
             deployments: copy!(
                 "watch deployments",
                 Api::all_with(client.clone(), &deployments),
-                (deployments, slim::whole)
+                (deployments, slim::left)
             ),
             replica_sets: copy!(
                 "watch replicasets",
                 Api::all_with(client.clone(), &replica_sets),
-                (replica_sets, slim::unmanaged)
+                (replica_sets, replica_set)
             ),
             pods: copy!("watch pods", Api::all(client.clone()), ((), slim::pod)),
             profiles: copy!(
+                guarded,
                 "watch profiles",
                 Api::all(client.clone()),
                 ((), slim::unmanaged)
             ),
             objectives: copy!(
+                guarded,
                 "watch objectives",
                 Api::all(client.clone()),
                 ((), slim::unmanaged)
             ),
             autoscalers: copy!(
+                guarded,
                 "watch autoscalers",
                 Api::all(client.clone()),
                 ((), slim::unmanaged)

@@ -150,14 +150,12 @@ impl Failure {
                     422 if message.contains(UNAPPLIED) || message.starts_with("testing ") => {
                         Ok(Applied::Conflict)
                     }
-                    403 if !message.contains("exceeded quota") && message.contains("cannot") => {
-                        Err(ApplyError::Forbidden {
-                            action,
-                            target,
-                            namespace: tried.target().namespace.clone(),
-                            message,
-                        })
-                    }
+                    403 if not_granted(&message) => Err(ApplyError::Forbidden {
+                        action,
+                        target,
+                        namespace: tried.target().namespace.clone(),
+                        message,
+                    }),
                     429 | 500..=599 => Err(ApplyError::Unavailable {
                         action,
                         target,
@@ -177,6 +175,23 @@ impl Failure {
             }),
         }
     }
+}
+
+/// Whether a 403 is RBAC's: `<object> is forbidden: User "<name>" cannot <verb> resource "<kind>" ...`. What admission
+/// refuses is one as well, in anybody's words: a webhook's begin with its name, and may go on as RBAC's do.
+fn not_granted(message: &str) -> bool {
+    if message.contains("admission webhook") || message.contains("denied the request") {
+        return false;
+    }
+    let said = message.split_once("forbidden: ");
+    let said = said.map_or(message, |(_object, said)| said);
+    let Some((_user, cannot)) = said
+        .strip_prefix("User \"")
+        .and_then(|rest| rest.split_once("\" cannot "))
+    else {
+        return false;
+    };
+    cannot.split_whitespace().nth(1) == Some("resource")
 }
 
 async fn perform(client: &Client, action: &Action) -> Result<Applied, Failure> {
@@ -297,93 +312,4 @@ fn resize_patch(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use msars_domain::ObjectKey;
-
-    fn scripted(code: u16, message: &str) -> (Client, tokio::task::JoinHandle<()>) {
-        let (service, mut handle) = tower_test::mock::pair::<
-            http::Request<kube::client::Body>,
-            http::Response<kube::client::Body>,
-        >();
-        let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": message, "reason": "x"});
-        let script = tokio::spawn(async move {
-            while let Some((_request, answer)) = handle.next_request().await {
-                answer.send_response(
-                    http::Response::builder()
-                        .status(code)
-                        .body(kube::client::Body::from(body.to_string().into_bytes()))
-                        .unwrap(),
-                );
-            }
-        });
-        (Client::new(service, "shop"), script)
-    }
-
-    fn patch() -> Action {
-        Action::PatchDeployment {
-            target: ObjectKey::new("shop", "catalogue"),
-            patch: vec![json!({"op": "test", "path": "/spec/paused", "value": true})],
-        }
-    }
-
-    #[tokio::test]
-    async fn refusals_are_told_apart() {
-        let table: [(u16, &str, Result<Applied, &str>); 9] = [
-            (404, "not found", Ok(Applied::Gone)),
-            (409, "the object has been modified", Ok(Applied::Conflict)),
-            (
-                422,
-                "testing path /spec/paused value failed",
-                Ok(Applied::Conflict),
-            ),
-            (
-                422,
-                "the server rejected our request due to an error in our request",
-                Ok(Applied::Conflict),
-            ),
-            (422, "spec.replicas: Invalid value", Err("refused")),
-            (
-                403,
-                "User \"x\" cannot patch resource \"deployments\"",
-                Err("forbidden"),
-            ),
-            (403, "exceeded quota: cpu", Err("refused")),
-            (429, "too many requests", Err("unavailable")),
-            (503, "apiserver is shutting down", Err("unavailable")),
-        ];
-        for (code, message, wanted) in table {
-            let (client, script) = scripted(code, message);
-            let found = apply(&client, &patch()).await;
-            assert_eq!(
-                found.map_err(|error| error.category()),
-                wanted,
-                "{code} {message}"
-            );
-            script.abort();
-        }
-    }
-
-    #[tokio::test]
-    async fn a_missing_grant_names_the_command() {
-        let (client, script) = scripted(403, "User \"x\" cannot patch resource");
-        let error = apply(&client, &patch()).await.unwrap_err();
-        assert!(
-            error.to_string().contains("manifests/namespace -n shop"),
-            "{error}"
-        );
-        assert!(!error.retry());
-        script.abort();
-    }
-
-    #[test]
-    fn a_resize_speaks_of_one_container_and_one_pod_only() {
-        assert_eq!(
-            resize_patch("u-1", "app", None, Some(MilliCpu(250))),
-            json!({
-                "metadata": {"uid": "u-1"},
-                "spec": {"containers": [{"name": "app", "resources": {"limits": {"cpu": "250m"}}}]},
-            })
-        );
-    }
-}
+mod tests;

@@ -8,9 +8,12 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::MicroTime,
 };
 use kube::{Api, api::PostParams};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
-use crate::lease::{Facts, Step, evaluate};
+use crate::lease::{Facts, Seen, Step, evaluate};
 
 /// Who stands for election, for what.
 #[derive(Clone, Debug)]
@@ -48,11 +51,19 @@ fn facts(lease: &Lease) -> Facts {
 }
 
 impl Candidate {
-    /// One round: read, decide, write at the version that was read. A 409 on the write means
-    /// that somebody else was faster: not our claim, and no error.
-    pub async fn round(&self, api: &Api<Lease>, now: Timestamp) -> Result<Claim, kube::Error> {
+    /// One round: read, decide by what was `seen` in earlier ones, write at the version that was read. A 409 on the
+    /// write means that somebody else was faster: not our claim, and no error.
+    pub async fn round(
+        &self,
+        api: &Api<Lease>,
+        seen: &mut Seen,
+        now: Timestamp,
+    ) -> Result<Claim, kube::Error> {
         let found = api.get_opt(&self.lease).await?;
-        let step = evaluate(found.as_ref().map(facts).as_ref(), &self.me, now);
+        let said = found.as_ref().map(facts);
+        // After the answer: what it shows was written before, so that its holder's claim ends before it counts as over.
+        let unchanged = seen.unchanged(said.as_ref(), Instant::now());
+        let step = evaluate(said.as_ref(), &self.me, unchanged);
         if step == Step::Wait {
             return Ok(None);
         }
@@ -108,9 +119,10 @@ impl Candidate {
     ) where
         N: Fn() -> Timestamp,
     {
+        let mut seen = Seen::default();
         loop {
             let asked = now();
-            match timeout(self.every, self.round(api, asked)).await {
+            match timeout(self.every, self.round(api, &mut seen, asked)).await {
                 Ok(Ok(outcome)) => {
                     claim.send_replace(outcome);
                 }

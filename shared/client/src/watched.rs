@@ -1,6 +1,8 @@
 //! A guarded watch: a local copy of objects that knows whether it was ever complete, and whether it hears from the API
 //! server now.
 
+mod unreadable;
+
 use std::{
     fmt::Debug,
     hash::Hash,
@@ -14,8 +16,8 @@ use std::{
 use futures::{Stream, StreamExt as _};
 use kube::{
     Api, Resource,
+    core::DeserializeGuard,
     runtime::{
-        WatchStreamExt as _,
         reflector::{Store, store::Writer},
         watcher::{self, DefaultBackoff, Event},
     },
@@ -25,6 +27,8 @@ use tokio::{
     sync::{Notify, watch},
     time::{sleep, timeout},
 };
+
+use self::unreadable::Unreadable;
 
 /// After an error, a watch that is silent for so long since its list counts as well: one that is refused says so sooner.
 const QUIET: Duration = Duration::from_secs(2);
@@ -47,6 +51,7 @@ struct State {
     synced: AtomicBool,
     failing: AtomicBool,
     errors: AtomicU64,
+    unreadable: AtomicU64,
 }
 
 impl<K> Clone for Watched<K>
@@ -92,6 +97,11 @@ where
         self.state.errors.load(Ordering::Relaxed)
     }
 
+    /// Changes since the start to what cannot be read ([`guarded`]).
+    pub fn unreadable(&self) -> u64 {
+        self.state.unreadable.load(Ordering::Relaxed)
+    }
+
     /// All objects.
     pub fn all(&self) -> Vec<Arc<K>> {
         self.store.state()
@@ -118,18 +128,72 @@ where
     K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     K::DynamicType: Hash + Eq + Clone + Send + Sync + 'static,
 {
-    let mut writer = Writer::<K>::new(dynamic);
-    let state = Arc::new(State::default());
+    let (writer, copy) = made::<K>(dynamic);
+    let state = Arc::clone(&copy.state);
+    let read = move |event: Event<K>| Some(event.modify(slim));
+    let task = kept(name, (api, config), (writer, state), read, (changed, stop));
+    (copy, task)
+}
+
+/// The same for a kind of ours. An object that is stored and cannot be read, such as one with a number that the type
+/// cannot hold, would make every list of its kind fail: here it counts as absent, is told and counted. Other kinds are
+/// the API server's own, which stores nothing that their types do not hold, and reading with a guard takes each object
+/// twice.
+pub fn guarded<K>(
+    name: &'static str,
+    api: Api<DeserializeGuard<K>>,
+    (dynamic, slim): (K::DynamicType, fn(&mut K)),
+    config: watcher::Config,
+    changed: Arc<Notify>,
+    stop: watch::Receiver<bool>,
+) -> (Watched<K>, impl Future<Output = ()> + Send + 'static)
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K::DynamicType: Hash + Eq + Clone + Send + Sync + 'static,
+{
+    let (writer, copy) = made::<K>(dynamic.clone());
+    let state = Arc::clone(&copy.state);
+    let mut unreadable = Unreadable::new(name, dynamic, copy.clone());
+    let read = move |event: Event<DeserializeGuard<K>>| {
+        let event = unreadable.read(event)?;
+        Some(event.modify(slim))
+    };
+    let task = kept(name, (api, config), (writer, state), read, (changed, stop));
+    (copy, task)
+}
+
+fn made<K>(dynamic: K::DynamicType) -> (Writer<K>, Watched<K>)
+where
+    K: Resource + Clone + 'static,
+    K::DynamicType: Hash + Eq + Clone,
+{
+    let writer = Writer::<K>::new(dynamic);
     let copy = Watched {
         store: writer.as_reader(),
-        state: Arc::clone(&state),
+        state: Arc::default(),
     };
+    (writer, copy)
+}
+
+/// Keeps a copy by what is `read` of the events.
+fn kept<E, K>(
+    name: &'static str,
+    (api, config): (Api<E>, watcher::Config),
+    (mut writer, state): (Writer<K>, Arc<State>),
+    mut read: impl FnMut(Event<E>) -> Option<Event<K>> + Send + 'static,
+    (changed, stop): (Arc<Notify>, watch::Receiver<bool>),
+) -> impl Future<Output = ()> + Send + 'static
+where
+    E: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K: Resource + Clone + Send + Sync + 'static,
+    K::DynamicType: Hash + Eq + Clone + Send + Sync + 'static,
+{
     let keeps = async move {
         // Resets itself after two minutes without an error.
         let mut pauses = DefaultBackoff::default();
         loop {
-            let events = watcher::watcher(api.clone(), config.clone()).modify(slim);
-            let error = state.follow(events, &mut writer, &changed).await;
+            let events = watcher::watcher(api.clone(), config.clone());
+            let error = state.follow(events, &mut read, &mut writer, &changed).await;
             state.failing.store(true, Ordering::Release);
             state.errors.fetch_add(1, Ordering::Relaxed);
             changed.notify_one();
@@ -138,7 +202,7 @@ where
             sleep(pauses.next().unwrap_or(LONGEST)).await;
         }
     };
-    (copy, until(stop, keeps))
+    until(stop, keeps)
 }
 
 async fn until(mut stop: watch::Receiver<bool>, keeps: impl Future) {
@@ -149,10 +213,11 @@ async fn until(mut stop: watch::Receiver<bool>, keeps: impl Future) {
 }
 
 impl State {
-    /// Keeps the copy by the events of one watcher until its first error; `None` when it just ended.
-    async fn follow<K>(
+    /// Keeps the copy by what is `read` of the events of one watcher until its first error; `None` when it just ended.
+    async fn follow<E, K>(
         &self,
-        events: impl Stream<Item = watcher::Result<Event<K>>>,
+        events: impl Stream<Item = watcher::Result<Event<E>>>,
+        read: &mut impl FnMut(Event<E>) -> Option<Event<K>>,
         writer: &mut Writer<K>,
         changed: &Notify,
     ) -> Option<watcher::Error>
@@ -176,17 +241,18 @@ impl State {
             };
             match event {
                 Some(Ok(event)) => {
-                    writer.apply_watcher_event(&event);
-                    match event {
-                        // Told before anything was asked.
-                        Event::Init | Event::InitApply(_) => {}
-                        Event::InitDone => {
-                            listed = true;
-                            self.synced.store(true, Ordering::Release);
-                        }
-                        Event::Apply(_) | Event::Delete(_) => {
-                            self.failing.store(false, Ordering::Release);
-                        }
+                    let complete = matches!(event, Event::InitDone);
+                    // The others come before anything was asked, or of a list. What cannot be read is heard as well.
+                    let heard = matches!(event, Event::Apply(_) | Event::Delete(_));
+                    if let Some(event) = read(event) {
+                        writer.apply_watcher_event(&event);
+                    }
+                    if complete {
+                        listed = true;
+                        self.synced.store(true, Ordering::Release);
+                    }
+                    if heard {
+                        self.failing.store(false, Ordering::Release);
                     }
                     changed.notify_one();
                 }

@@ -11,8 +11,10 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Method, Request, Response};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client, client::Body};
 use msars_client::leader::{Candidate, leads};
+use msars_client::lease::Seen;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tower_test::mock::{self, Handle};
@@ -66,7 +68,7 @@ async fn answer(server: &mut Server, code: u16, body: Value) -> (Method, Value) 
     )
 }
 
-fn api() -> (Api<k8s_openapi::api::coordination::v1::Lease>, Server) {
+fn api() -> (Api<Lease>, Server) {
     let (service, server) = mock::pair();
     (Api::namespaced(Client::new(service, "ns"), "ns"), server)
 }
@@ -83,32 +85,87 @@ fn a_claim_leads_before_its_end_and_not_at_it() {
     }
 }
 
-#[tokio::test]
-async fn takes_an_expired_lease_at_the_version_it_read() {
-    let (api, mut server) = api();
-    let script = async {
-        answer(&mut server, 200, lease("other", 20)).await;
-        answer(&mut server, 200, lease("me", 0)).await
-    };
+/// One round that finds this Lease and writes nothing.
+async fn reads(
+    seen: &mut Seen,
+    (api, server): (&Api<Lease>, &mut Server),
+    found: Value,
+) -> Option<Timestamp> {
     let me = candidate();
-    let (claim, (method, sent)) = tokio::join!(me.round(&api, now()), script);
-    assert_eq!(claim.unwrap(), Some(now() + SignedDuration::from_secs(15)));
-    assert_eq!(method, Method::PUT);
-    assert_eq!(sent["metadata"]["resourceVersion"], "7");
+    let (claim, _) = tokio::join!(me.round(api, seen, now()), answer(server, 200, found));
+    claim.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn takes_a_lease_that_stood_still_for_its_duration_at_the_version_it_read() {
+    // By the holder's clock it is long over, just renewed, or renewed in 20 minutes.
+    for age in [3600, 0, -1200] {
+        let (api, mut server) = api();
+        let (me, mut seen) = (candidate(), Seen::default());
+        for seconds in [14, 1] {
+            let found = lease("other", age);
+            assert_eq!(reads(&mut seen, (&api, &mut server), found).await, None);
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+        }
+        let script = async {
+            answer(&mut server, 200, lease("other", age)).await;
+            answer(&mut server, 200, lease("me", 0)).await
+        };
+        let (claim, (method, sent)) = tokio::join!(me.round(&api, &mut seen, now()), script);
+        assert_eq!(claim.unwrap(), Some(now() + SignedDuration::from_secs(15)));
+        assert_eq!(method, Method::PUT);
+        assert_eq!(sent["metadata"]["resourceVersion"], "7");
+        assert_eq!(sent["spec"]["holderIdentity"], "me");
+        assert_eq!(sent["spec"]["leaseTransitions"], 4);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_renews_keeps_its_lease_however_far_its_clock_is_behind() {
+    let (api, mut server) = api();
+    let mut seen = Seen::default();
+    for round in 0..12 {
+        let found = lease("other", 3600 - 5 * round);
+        assert_eq!(reads(&mut seen, (&api, &mut server), found).await, None);
+        tokio::time::advance(Duration::from_secs(5)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_leader_whose_clock_was_ahead_is_followed_after_its_duration() {
+    let (api, mut server) = api();
+    let begun = tokio::time::Instant::now();
+    let stop = watch::Sender::new(false);
+    let running = {
+        let stop = stop.subscribe();
+        tokio::spawn(async move {
+            let claim = watch::Sender::new(None);
+            candidate().run(&api, now, &claim, stop).await;
+        })
+    };
+    let sent = loop {
+        let (method, sent) = answer(&mut server, 200, lease("other", -1200)).await;
+        if method == Method::PUT {
+            break sent;
+        }
+    };
     assert_eq!(sent["spec"]["holderIdentity"], "me");
-    assert_eq!(sent["spec"]["leaseTransitions"], 4);
+    let took = begun.elapsed();
+    assert!((15..=20).contains(&took.as_secs()), "{took:?}");
+    running.abort();
 }
 
 #[tokio::test]
 async fn conflict_is_no_claim_and_no_error() {
-    for (read, found) in [(404, failure(404)), (200, lease("other", 20))] {
+    // Neither is one that was given up waited for.
+    for (read, found) in [(404, failure(404)), (200, lease("", 1))] {
         let (api, mut server) = api();
         let script = async {
             answer(&mut server, read, found).await;
             answer(&mut server, 409, failure(409)).await;
         };
-        let me = candidate();
-        let (claim, ()) = tokio::join!(me.round(&api, now()), script);
+        let (me, mut seen) = (candidate(), Seen::default());
+        let (claim, ()) = tokio::join!(me.round(&api, &mut seen, now()), script);
         assert_eq!(claim.unwrap(), None);
     }
 }
@@ -116,10 +173,9 @@ async fn conflict_is_no_claim_and_no_error() {
 #[tokio::test]
 async fn waits_for_a_running_lease_without_writing() {
     let (api, mut server) = api();
-    let me = candidate();
-    let script = answer(&mut server, 200, lease("other", 1));
-    let (claim, _) = tokio::join!(me.round(&api, now()), script);
-    assert_eq!(claim.unwrap(), None);
+    let mut seen = Seen::default();
+    let found = lease("other", 1);
+    assert_eq!(reads(&mut seen, (&api, &mut server), found).await, None);
 }
 
 #[tokio::test(start_paused = true)]

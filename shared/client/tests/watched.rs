@@ -15,11 +15,13 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::{Body as HttpBody, Bytes, Frame};
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::core::DeserializeGuard;
 use kube::runtime::watcher;
 use kube::{Api, Client, client::Body};
+use msars_api::crd::SloAutoscaler;
 use msars_client::slim;
-use msars_client::watched::{Watched, watched};
-use serde_json::json;
+use msars_client::watched::{Watched, guarded, watched};
+use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tower_test::mock;
@@ -41,6 +43,10 @@ enum Answer {
     Expired,
     /// One object changes, then the connection breaks.
     Change,
+    /// A list of autoscalers of these names, and whether each can be read.
+    Autoscalers(&'static [(&'static str, bool)]),
+    /// A watch that tells of autoscalers, how, and whether each can be read; then it stays open and says nothing.
+    Told(&'static [(&'static str, &'static str, bool)]),
 }
 
 /// The rest of an answer after its first bytes.
@@ -75,6 +81,22 @@ impl HttpBody for Said {
     }
 }
 
+/// An autoscaler whose largest number no type of ours holds, unless it can be read.
+fn autoscaler(name: &str, version: usize, readable: bool) -> Value {
+    let most: u64 = if readable { 8 } else { 5_000_000_000 };
+    json!({
+        "apiVersion": "msars.io/v1alpha1", "kind": "SloAutoscaler",
+        "metadata": {"name": name, "namespace": "ns", "resourceVersion": version.to_string()},
+        "spec": {"targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}, "mode": "auto",
+            "maxReplicas": most},
+    })
+}
+
+fn told((index, (how, name, readable)): (usize, &(&str, &str, bool))) -> String {
+    let object = autoscaler(name, 8 + index, *readable);
+    json!({"type": how, "object": object}).to_string()
+}
+
 impl Answer {
     fn respond(self) -> Response<Said> {
         let object =
@@ -99,6 +121,18 @@ impl Answer {
                 let change = json!({"type": "MODIFIED", "object": object});
                 (200, Some(change), Rest::Break)
             }
+            Self::Autoscalers(all) => {
+                let all = all.iter();
+                let all: Vec<Value> = all.map(|(name, ok)| autoscaler(name, 7, *ok)).collect();
+                let list = json!({"kind": "SloAutoscalerList", "apiVersion": "msars.io/v1alpha1",
+                    "metadata": {"resourceVersion": "7"}, "items": all});
+                (200, Some(list), Rest::End)
+            }
+            Self::Told(events) => {
+                let lines: Vec<String> = events.iter().enumerate().map(told).collect();
+                let bytes = Bytes::from(lines.join("\n") + "\n");
+                return Response::new(Said(Some(bytes), Rest::Silence));
+            }
         };
         let bytes = body.map(|body| Bytes::from(format!("{body}\n")));
         Response::builder()
@@ -108,11 +142,8 @@ impl Answer {
     }
 }
 
-/// A watch on an API server that gives `answers[i]` to list or watch `i`, and the last one to all that follow.
-fn watching(
-    lists: &'static [Answer],
-    watches: &'static [Answer],
-) -> (Watched<ConfigMap>, watch::Sender<bool>) {
+/// An API server that gives `answers[i]` to list or watch `i`, and the last one to all that follow.
+fn serving(lists: &'static [Answer], watches: &'static [Answer]) -> Client {
     let (service, mut server) = mock::pair::<Request<Body>, Response<Said>>();
     tokio::spawn(async move {
         let mut next = [lists, watches].map(|answers| answers.iter().copied());
@@ -124,7 +155,14 @@ fn watching(
             send.send_response(last[which].respond());
         }
     });
-    let api = Api::namespaced(Client::new(service, "ns"), "ns");
+    Client::new(service, "ns")
+}
+
+fn watching(
+    lists: &'static [Answer],
+    watches: &'static [Answer],
+) -> (Watched<ConfigMap>, watch::Sender<bool>) {
+    let api = Api::namespaced(serving(lists, watches), "ns");
     let stop = watch::Sender::new(false);
     let (copy, task) = watched(
         "switches",
@@ -216,4 +254,138 @@ async fn a_copy_is_well_as_soon_as_it_is_complete() {
     let took = until("complete", || copy.healthy()).await;
     assert!(took < Duration::from_millis(100), "{took:?}");
     drop(stop);
+}
+
+/// Lists, watches, who is there in the end, and how many changes could not be read.
+type Row = (
+    &'static str,
+    &'static [Answer],
+    &'static [Answer],
+    &'static [&'static str],
+    u64,
+);
+
+const UNREADABLE: [Row; 9] = [
+    (
+        "all can be read",
+        &[Answer::Autoscalers(&[("a", true), ("b", true)])],
+        &[Answer::Quiet],
+        &["a", "b"],
+        0,
+    ),
+    (
+        "one of a list",
+        &[Answer::Autoscalers(&[("a", true), ("b", false)])],
+        &[Answer::Quiet],
+        &["a"],
+        1,
+    ),
+    (
+        "the same one, listed again",
+        &[Answer::Autoscalers(&[("a", true), ("b", false)])],
+        &[Answer::Broken, Answer::Quiet],
+        &["a"],
+        1,
+    ),
+    (
+        "one that could be read until it was listed again",
+        &[
+            Answer::Autoscalers(&[("a", true), ("b", true)]),
+            Answer::Autoscalers(&[("a", true), ("b", false)]),
+        ],
+        &[Answer::Broken, Answer::Quiet],
+        &["a"],
+        1,
+    ),
+    (
+        "a new one, and others after it",
+        &[Answer::Autoscalers(&[])],
+        &[Answer::Told(&[("ADDED", "a", false), ("ADDED", "b", true)])],
+        &["b"],
+        1,
+    ),
+    (
+        "one that could be read, changed twice",
+        &[Answer::Autoscalers(&[("a", true), ("b", true)])],
+        &[Answer::Told(&[
+            ("MODIFIED", "a", false),
+            ("MODIFIED", "a", false),
+        ])],
+        &["b"],
+        2,
+    ),
+    (
+        "it can be read again",
+        &[Answer::Autoscalers(&[("a", false)])],
+        &[Answer::Told(&[
+            ("MODIFIED", "a", false),
+            ("MODIFIED", "a", true),
+        ])],
+        &["a"],
+        2,
+    ),
+    (
+        "deleted as something that cannot be read",
+        &[Answer::Autoscalers(&[("a", true), ("b", true)])],
+        &[Answer::Told(&[("DELETED", "a", false)])],
+        &["b"],
+        1,
+    ),
+    (
+        "deleted, after it could not be read",
+        &[Answer::Autoscalers(&[("a", false), ("b", true)])],
+        &[Answer::Told(&[("DELETED", "a", false)])],
+        &["b"],
+        2,
+    ),
+];
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_absent_and_keeps_no_other_object_back() {
+    for (name, lists, watches, there, unreadable) in UNREADABLE {
+        let api: Api<DeserializeGuard<SloAutoscaler>> = Api::all(serving(lists, watches));
+        let stop = watch::Sender::new(false);
+        let (copy, task) = guarded(
+            "autoscalers",
+            api,
+            ((), slim::unmanaged),
+            watcher::Config::default(),
+            Arc::new(Notify::new()),
+            stop.subscribe(),
+        );
+        tokio::spawn(task);
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        assert!(copy.healthy(), "{name}: {copy:?}");
+        let all = copy.all();
+        let mut found: Vec<&str> = all
+            .iter()
+            .filter_map(|object| object.metadata.name.as_deref())
+            .collect();
+        found.sort_unstable();
+        assert_eq!(found, there, "{name}");
+        assert_eq!(copy.unreadable(), unreadable, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_cannot_be_read_tells_that_the_watch_lives() {
+    // Without it the copy would be well two seconds after the second list.
+    let client = serving(
+        &[Answer::Autoscalers(&[("a", true)])],
+        &[Answer::Broken, Answer::Told(&[("MODIFIED", "a", false)])],
+    );
+    let stop = watch::Sender::new(false);
+    let (copy, task) = guarded(
+        "autoscalers",
+        Api::<DeserializeGuard<SloAutoscaler>>::all(client),
+        ((), slim::unmanaged),
+        watcher::Config::default(),
+        Arc::new(Notify::new()),
+        stop.subscribe(),
+    );
+    tokio::spawn(task);
+    until("broken", || copy.errors() > 0).await;
+    assert!(!copy.healthy());
+    until("changed", || copy.unreadable() > 0).await;
+    assert!(copy.healthy());
 }

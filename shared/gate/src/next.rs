@@ -84,7 +84,7 @@ pub enum Watcher<'a> {
     Leader(&'a Progress),
     /// A webhook replica: releases holds that expired while no controller leads, or [`OVERDUE`] ago.
     Bystander {
-        /// When the controller's lease was last renewed.
+        /// When the controller was last seen to renew its lease, by our clock.
         lease_renewed: Option<Timestamp>,
     },
 }

@@ -53,7 +53,7 @@ pub enum Grant {
 pub struct Snapshot {
     /// The cluster-wide switch.
     pub holds: Holds,
-    /// When the leading controller last renewed its lease; `None` without a lease.
+    /// When the leading controller was last seen to renew its lease, by our clock; `None` without a lease.
     pub lease_renewed: Option<Timestamp>,
     /// When the watches behind this snapshot were last complete; `None` while one of them is not.
     pub synced: Option<Timestamp>,
@@ -145,7 +145,7 @@ impl Snapshot {
             .or_default()
     }
 
-    /// Whether a controller leads at `now`. A lease from the future (clocks differ) is a live one.
+    /// Whether a controller leads at `now`.
     pub fn controller_lives(&self, now: Timestamp) -> bool {
         lives(self.lease_renewed, now)
     }

@@ -1,12 +1,14 @@
 //! What a snapshot is made of, told by the verdict on `kubectl set image` that follows from it.
 
 use jiff::SignedDuration;
+use kube::api::DynamicObject;
 use msars_domain::ObjectKey;
 use msars_gate::{Operation, Request, admit, revision_hash, shape_hash};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::snapshot::heard::Heard;
 
 /// What the copies show, and which grants were answered: all that a hold needs, unless a row changes it.
 struct World {
@@ -70,15 +72,19 @@ fn objective(application: &str, attainment: f64) -> Value {
     })
 }
 
-fn replica_set(owner: &str, version: u32) -> Value {
-    json!({
+/// As its copy keeps it.
+fn replica_set(owner: &str, version: u32) -> Arc<DynamicObject> {
+    let mut set = serde_json::from_value(json!({
         "apiVersion": "apps/v1", "kind": "ReplicaSet",
         "metadata": {
             "name": "catalogue-5d4f", "namespace": "shop",
             "ownerReferences": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "catalogue", "uid": owner}],
         },
         "spec": {"replicas": 0, "template": template(version)},
-    })
+    }))
+    .unwrap();
+    revisions::replica_set(&mut set);
+    Arc::new(set)
 }
 
 fn profile(phase: &str, template: &Value, point: u32) -> Value {
@@ -131,9 +137,14 @@ fn world() -> World {
     }
 }
 
+fn built(w: &World, namespace: &str) -> Snapshot {
+    let heard = Heard::default().take(&w.seen.leases, now());
+    build(&w.seen, heard, &w.grants, namespace, now())
+}
+
 /// The verdict on the next image; `cpu` changes the limit instead.
 fn verdict(w: &World, cpu: Option<&str>) -> String {
-    let snapshot = build(&w.seen, &w.grants, "msars-system", now());
+    let snapshot = built(w, "msars-system");
     let old = &w.seen.deployments[0];
     let mut new = old.clone();
     let container = &mut new["spec"]["template"]["spec"]["containers"][0];
@@ -304,12 +315,12 @@ fn revisions_are_known_by_their_replica_sets_and_profiles() {
     let rows: &[Row] = &[
         (
             "its ReplicaSet, without replicas",
-            |w| w.seen.replica_sets = vec![read(replica_set("u-1", 2))],
+            |w| w.seen.replica_sets = vec![replica_set("u-1", 2)],
             "Known",
         ),
         (
             "another Deployment's ReplicaSet",
-            |w| w.seen.replica_sets = vec![read(replica_set("u-2", 2))],
+            |w| w.seen.replica_sets = vec![replica_set("u-2", 2)],
             "NewRevision",
         ),
         (
@@ -357,7 +368,7 @@ fn what_is_held_is_not_known_and_only_our_accounts_are_our_own() {
         json!(revision_hash(&template(1)).as_str());
     let mut world = world();
     world.seen.deployments = vec![held];
-    let snapshot = build(&world.seen, &world.grants, "platform", now());
+    let snapshot = built(&world, "platform");
     let workload = snapshot.workload(&ObjectKey::new("shop", "catalogue"));
     assert!(workload.unwrap().known.is_empty());
     let own: Vec<&str> = snapshot.own_users.iter().map(String::as_str).collect();

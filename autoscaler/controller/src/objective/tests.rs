@@ -21,7 +21,7 @@ use super::application::{Application, all};
 use super::force::InForce;
 use super::known::{Forms, Profiles};
 use super::{Around, SignalMap};
-use crate::world::Workload;
+use crate::world::{self, Workload};
 
 /// An objective of p99 in 400 ms, without declared chains.
 pub(super) fn application(entry: &str, members: &[&str]) -> Application {
@@ -63,12 +63,13 @@ pub(super) fn deployment(name: &str) -> Value {
 pub(super) fn workload(deployment: &Value) -> Workload {
     let mut template = deployment["spec"]["template"].clone();
     template["metadata"]["labels"]["pod-template-hash"] = json!("h1");
-    let set: DynamicObject = serde_json::from_value(json!({
+    let mut set: DynamicObject = serde_json::from_value(json!({
         "apiVersion": "apps/v1", "kind": "ReplicaSet",
         "metadata": {"namespace": "shop", "name": "h1"},
         "spec": {"template": template}, "status": {"replicas": 2},
     }))
     .unwrap();
+    world::replica_set(&mut set);
     Workload::read(deployment.clone(), true, &[Arc::new(set)])
         .unwrap()
         .0

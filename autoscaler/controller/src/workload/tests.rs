@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DynamicObject;
 use msars_api::crd::{ProfileSource, ServiceLevelObjective, SloAutoscaler};
+use msars_client::slim;
 use msars_domain::{
     Curve, Knot, MilliCpu, Millis, ObjectKey, Observation, Percentile, Rate, Reading, Signals,
     SizeCurve, Unknown,
@@ -29,8 +30,8 @@ use serde_json::{Value, json};
 use super::gather::{Around, One, budgets, observation};
 use crate::pods;
 use crate::profiles::Known;
-use crate::world::Workload;
 use crate::world::scalers::Scalers;
+use crate::world::{self, Workload};
 
 fn now() -> Timestamp {
     "2026-03-01T12:00:00Z".parse().unwrap()
@@ -59,43 +60,45 @@ fn deployment() -> Value {
     })
 }
 
+/// As its copy keeps it.
 fn replica_set(image: &str, hash: &str, replicas: u32) -> Arc<DynamicObject> {
     let mut template = template(image);
     template["metadata"]["labels"]["pod-template-hash"] = json!(hash);
-    Arc::new(
-        serde_json::from_value(json!({
-            "apiVersion": "apps/v1", "kind": "ReplicaSet",
-            "metadata": {"namespace": "shop", "name": format!("carts-{hash}"), "uid": hash},
-            "spec": {"template": template}, "status": {"replicas": replicas},
-        }))
-        .unwrap(),
-    )
+    let mut set = serde_json::from_value(json!({
+        "apiVersion": "apps/v1", "kind": "ReplicaSet",
+        "metadata": {"namespace": "shop", "name": format!("carts-{hash}"), "uid": hash},
+        "spec": {"template": template}, "status": {"replicas": replicas},
+    }))
+    .unwrap();
+    world::replica_set(&mut set);
+    Arc::new(set)
 }
 
 fn workload(deployment: &Value, sets: &[Arc<DynamicObject>]) -> Workload {
     Workload::read(deployment.clone(), true, sets).unwrap().0
 }
 
+/// As its copy keeps it.
 fn pod(name: &str, hash: &str) -> Arc<Pod> {
     let resources = json!({"requests": {"cpu": "100m"}, "limits": {"cpu": "200m"}});
-    Arc::new(
-        serde_json::from_value(json!({
-            "metadata": {
-                "name": name, "namespace": "shop", "uid": name, "generation": 1,
-                "creationTimestamp": "2026-03-01T11:00:00Z", "labels": {"pod-template-hash": hash},
-                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("carts-{hash}"),
-                    "uid": hash, "controller": true}],
-            },
-            "spec": {"containers": [{"name": "app", "resources": resources}]},
-            "status": {
-                "phase": "Running", "observedGeneration": 1,
-                "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-03-01T11:00:10Z"}],
-                "containerStatuses": [{"name": "app", "image": "i", "imageID": "", "ready": true,
-                    "restartCount": 0, "resources": resources}],
-            },
-        }))
-        .unwrap(),
-    )
+    let mut pod = serde_json::from_value(json!({
+        "metadata": {
+            "name": name, "namespace": "shop", "uid": name, "generation": 1,
+            "creationTimestamp": "2026-03-01T11:00:00Z", "labels": {"pod-template-hash": hash},
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("carts-{hash}"),
+                "uid": hash, "controller": true}],
+        },
+        "spec": {"containers": [{"name": "app", "resources": resources}]},
+        "status": {
+            "phase": "Running", "observedGeneration": 1,
+            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-03-01T11:00:10Z"}],
+            "containerStatuses": [{"name": "app", "image": "i", "imageID": "", "ready": true,
+                "restartCount": 0, "resources": resources}],
+        },
+    }))
+    .unwrap();
+    slim::pod(&mut pod);
+    Arc::new(pod)
 }
 
 fn autoscaler() -> SloAutoscaler {

@@ -8,8 +8,9 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerBehavior;
 use kube::api::DynamicObject;
 use msars_api::annotations::{Mode, Settings, Warning};
 use msars_api::crd::AdoptedAutoscaler;
+use msars_client::slim;
 use msars_domain::{CpuSize, Headroom, ObjectKey};
-use msars_gate::{Facts, HoldState, Stamps, images, revision_hash, serving, shape_hash};
+use msars_gate::{Facts, HoldState, Running, Stamps, images, serving, shape_hash};
 use serde_json::Value;
 
 use super::hpa::{self, Hpa};
@@ -77,18 +78,18 @@ pub struct Workload {
     pub behavior: Option<HorizontalPodAutoscalerBehavior>,
 }
 
+/// What the copy of a ReplicaSet keeps.
+pub(crate) fn replica_set(set: &mut DynamicObject) {
+    slim::only(set, Running::kept);
+}
+
 fn owned(sets: &[Arc<DynamicObject>]) -> BTreeMap<String, Owned> {
     let mut all: BTreeMap<String, Owned> = BTreeMap::new();
-    for set in sets {
-        let Some(template) = set.data.pointer("/spec/template") else {
-            continue;
-        };
-        let label = template.pointer("/metadata/labels/pod-template-hash");
-        if let Some(label) = label.and_then(Value::as_str) {
-            let replicas = set.data.pointer("/status/replicas").and_then(Value::as_u64);
-            let revision = all.entry(revision_hash(template).to_string()).or_default();
+    for running in sets.iter().filter_map(|set| Running::read(&set.data)) {
+        if let Some(label) = running.pod_template_hash {
+            let revision = all.entry(running.revision.to_owned()).or_default();
             revision.pod_template_hashes.insert(label.to_owned());
-            revision.replicas += replicas.unwrap_or(0);
+            revision.replicas += running.replicas;
         }
     }
     all

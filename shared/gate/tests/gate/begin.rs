@@ -153,7 +153,7 @@ fn a_new_revision_is_held_only_if_everything_a_hold_needs_is_there() {
                 End::Held,
             ),
             (
-                "lease by a clock ahead of ours",
+                "lease renewed after this write came",
                 |w| w.snapshot.lease_renewed = Some(at("2026-03-01T10:00:03Z")),
                 "Hold NewRevision",
                 End::Held,

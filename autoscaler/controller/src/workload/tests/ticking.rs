@@ -85,6 +85,20 @@ async fn a_status_that_cannot_be_written_stops_no_other_workload() {
 }
 
 #[tokio::test]
+async fn an_autoscaler_that_cannot_be_read_stops_no_other_workload() {
+    let server = server(&["carts", "orders"]);
+    let mut unreadable = scaled("carts");
+    unreadable["spec"]["maxReplicas"] = json!(5_000_000_000_u64);
+    server.put(AUTOSCALERS, &unreadable);
+    let (mut workloads, _tasks) = server.workloads().await;
+    let both = observed(&["carts", "orders"]);
+    let outcome = workloads.tick(&both, &lead(60)).await;
+    assert_eq!(outcome, TickOutcome::Decided);
+    let decided = |name: &str| !server.get(AUTOSCALERS, name)["status"]["memory"].is_null();
+    assert!(decided("shop/orders") && !decided("shop/carts"));
+}
+
+#[tokio::test]
 async fn who_lost_the_lead_while_it_asked_writes_nothing() {
     let server = server(&["carts", "orders", "user"]);
     let mut gone = deployed("user");
