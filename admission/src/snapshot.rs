@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use kube::Client;
 use msars_client::connect::Clients;
 use msars_gate::Snapshot;
+use msars_gate::snapshot::Holds;
 use msars_ops::readiness::ReadyHandle;
 use msars_ops::shutdown::{Tasks, stopped};
 use serde_json::Value;
@@ -72,8 +73,18 @@ impl Source {
         mut stop: watch::Receiver<bool>,
         now: fn() -> Timestamp,
     ) {
+        let mut told = None;
         loop {
-            let snapshot = build(&self.copies.seen(), &self.grants(), &self.namespace, now());
+            let (snapshot, odd) = self.look(now());
+            if let Some(value) = &odd
+                && odd != told
+            {
+                tracing::warn!(
+                    value,
+                    "the switch of holds has an unknown value, taken as off"
+                );
+            }
+            told = odd;
             synced.set(snapshot.synced.is_some());
             *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
             // A lone change is known at once.
@@ -91,6 +102,15 @@ impl Source {
                 } => {}
             }
         }
+    }
+
+    /// What is known now, and the value of the switch of holds where nobody knows it.
+    fn look(&self, now: Timestamp) -> (Snapshot, Option<String>) {
+        let seen = self.copies.seen();
+        let switches = seen.switches.first().and_then(|map| map.data.as_ref());
+        let odd = Holds::unknown(switches).map(str::to_owned);
+        let snapshot = build(&seen, &self.grants(), &self.namespace, now);
+        (snapshot, odd)
     }
 
     fn grants(&self) -> MutexGuard<'_, Grants> {
