@@ -169,10 +169,8 @@ impl Blueprint {
             "enableServiceLinks": false,
             "priorityClassName": names::SHADOW_PRIORITY_CLASS,
             "nodeSelector": {"kubernetes.io/arch": ARCHITECTURE},
-            "securityContext": {
-                "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            // Its image names a user that is not root; where namespaces have ranges of their own, another is refused.
+            "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [{
                 "name": "load",
                 "image": image,
@@ -333,6 +331,17 @@ mod tests {
         let copy = blueprint.subject();
         assert!(!manifest(&copy).to_string().contains("t0ken"));
         assert!(!format!("{blueprint:?}").contains("t0ken"));
+    }
+
+    #[test]
+    fn the_load_pod_is_not_root_and_leaves_its_user_to_the_image_or_the_namespace() {
+        let load = blueprint().load("msars/profile:dev");
+        let spec = &manifest(&load)["spec"];
+        assert_eq!(spec["securityContext"]["runAsNonRoot"], true);
+        let text = spec.to_string();
+        for field in ["runAsUser", "runAsGroup", "fsGroup"] {
+            assert!(!text.contains(field), "{text}");
+        }
     }
 
     #[test]
