@@ -20,8 +20,9 @@ use msars_client::events::Events;
 use msars_ops::flags::{AdminArgs, LogArgs};
 use msars_ops::readiness::Readiness;
 use msars_ops::shutdown::Tasks;
-use msars_server::{Decide, Decision, Limits, Metrics, Outcome, Pair, RustlsConfig};
+use msars_server::{Decide, Decision, Limits, Metrics, Outcome, Pair};
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 
 use crate::snapshot::Source;
 
@@ -49,6 +50,8 @@ struct Cli {
 
 /// Between two looks at the certificate files.
 const CERT_EVERY: Duration = Duration::from_secs(2);
+/// Between two looks at whether this replica is ready.
+const READY_EVERY: Duration = Duration::from_secs(1);
 /// How long after SIGTERM new connections are still taken: until every node's proxy has heard that this replica ends. A
 /// refused one would let a revision through unheld.
 const LINGER: Duration = Duration::from_secs(4);
@@ -78,6 +81,17 @@ async fn pair(folder: &Path) -> std::io::Result<Pair> {
         certificates: tokio::fs::read(folder.join("tls.crt")).await?,
         key: tokio::fs::read(folder.join("tls.key")).await?,
     })
+}
+
+/// Says whether this replica is ready where alerts can see it: what is not still answers for its metrics.
+async fn ready(readiness: Readiness, metrics: Metrics, mut stop: watch::Receiver<bool>) {
+    loop {
+        metrics.readiness(readiness.missing().is_empty());
+        tokio::select! {
+            () = tokio::time::sleep(READY_EVERY) => {}
+            _told = stop.wait_for(|stop| *stop) => return,
+        }
+    }
 }
 
 #[tokio::main]
@@ -131,6 +145,10 @@ async fn main() -> anyhow::Result<()> {
     let admin = tokio::net::TcpListener::bind(cli.admin.admin_addr)
         .await
         .with_context(|| format!("listening on {} (admin)", cli.admin.admin_addr))?;
+    tasks.spawn(
+        "ready",
+        ready(readiness.clone(), metrics.clone(), tasks.stop()),
+    );
     let stop = tasks.stop();
     tasks.spawn("admin", async move {
         let routes = msars_ops::admin::router(readiness, Arc::new(registry));
@@ -148,32 +166,24 @@ async fn main() -> anyhow::Result<()> {
     let stop = tasks.stop();
     tasks.spawn("webhook", async move {
         let folder = cli.cert_dir;
-        let mut ended = stop.clone();
-        // The leader makes the certificate after the first start of everything.
-        let first = loop {
-            match pair(&folder).await {
-                Ok(first) => match msars_server::rustls_config(&first) {
-                    Ok(config) => break (first, config),
-                    Err(error) => tracing::warn!(%error, "the certificate cannot be used yet"),
-                },
-                Err(error) => {
-                    tracing::info!(folder = %folder.display(), %error, "waiting for the certificate");
-                }
-            }
-            tokio::select! {
-                () = tokio::time::sleep(CERT_EVERY) => {}
-                _told = ended.wait_for(|stop| *stop) => return,
-            }
-        };
-        let tls = RustlsConfig::from_config(first.1);
-        certified.set(true);
-        let routes = msars_server::router(Arc::new(Gate(source)), Limits::default(), metrics.clone());
+        tracing::info!(folder = %folder.display(), "reading the certificate");
         let read = move || {
             let folder = folder.clone();
             async move { pair(&folder).await }
         };
-        let follow = msars_server::follow(first.0, read, CERT_EVERY, tls.clone(), metrics, stop.clone());
-        let (served, ()) = tokio::join!(msars_server::serve(listener, tls, routes, (stop, LINGER)), follow);
+        let first = msars_server::first(read.clone(), CERT_EVERY, &metrics, stop.clone());
+        let Some((first, tls)) = first.await else {
+            return;
+        };
+        certified.set(true);
+        let routes =
+            msars_server::router(Arc::new(Gate(source)), Limits::default(), metrics.clone());
+        let follow =
+            msars_server::follow(first, read, CERT_EVERY, tls.clone(), metrics, stop.clone());
+        let (served, ()) = tokio::join!(
+            msars_server::serve(listener, tls, routes, (stop, LINGER)),
+            follow
+        );
         if let Err(error) = served {
             tracing::error!(%error, "the webhook's server ended");
         }

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use kube::Client;
 use msars_client::connect::Clients;
 use msars_gate::Snapshot;
+use msars_gate::snapshot::Holds;
 use msars_ops::readiness::ReadyHandle;
 use msars_ops::shutdown::{Tasks, stopped};
 use serde_json::Value;
@@ -74,11 +75,26 @@ impl Source {
         mut stop: watch::Receiver<bool>,
         now: fn() -> Timestamp,
     ) {
+<<<<<<< HEAD
         let mut heard = Heard::default();
         loop {
             let (seen, at) = (self.copies.seen(), now());
             let heard = heard.take(&seen.leases, at);
             let snapshot = build(&seen, heard, &self.grants(), &self.namespace, at);
+=======
+        let mut told = None;
+        loop {
+            let (snapshot, odd) = self.look(now());
+            if let Some(value) = &odd
+                && odd != told
+            {
+                tracing::warn!(
+                    value,
+                    "the switch of holds has an unknown value, taken as off"
+                );
+            }
+            told = odd;
+>>>>>>> 19fac960cdd243ca84ab86a48a40bdc9638acb65
             synced.set(snapshot.synced.is_some());
             *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
             // A lone change is known at once.
@@ -96,6 +112,15 @@ impl Source {
                 } => {}
             }
         }
+    }
+
+    /// What is known now, and the value of the switch of holds where nobody knows it.
+    fn look(&self, now: Timestamp) -> (Snapshot, Option<String>) {
+        let seen = self.copies.seen();
+        let switches = seen.switches.first().and_then(|map| map.data.as_ref());
+        let odd = Holds::unknown(switches).map(str::to_owned);
+        let snapshot = build(&seen, &self.grants(), &self.namespace, now);
+        (snapshot, odd)
     }
 
     fn grants(&self) -> MutexGuard<'_, Grants> {

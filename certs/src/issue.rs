@@ -6,7 +6,7 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose,
 };
 
-use crate::CertError;
+use crate::{CertError, own_key};
 
 /// A certificate and its private key, both PEM.
 #[derive(Clone, PartialEq, Eq)]
@@ -110,8 +110,9 @@ impl Authority {
         })
     }
 
-    /// Takes up an authority that was stored.
+    /// Takes up an authority that was stored, with the key of its own certificate.
     pub fn load(pem: Pem) -> Result<Self, CertError> {
+        own_key(&pem)?;
         let failed = |source| CertError::Issue {
             subject: "the stored authority".to_owned(),
             source,

@@ -8,7 +8,7 @@ mod issue;
 mod poll;
 mod rotation;
 
-pub use inspect::{Validity, inspect};
+pub use inspect::{Validity, inspect, own_key, readable, signed};
 pub use issue::{Authority, Leaf, Pem, Usage};
 pub use poll::Poll;
 pub use rotation::{Rotation, bundle, rotation};
@@ -27,6 +27,9 @@ pub enum CertError {
     /// The bytes are no PEM certificate.
     #[error("reading a PEM certificate: {0}")]
     Read(String),
+    /// Parts that can be read and do not belong together.
+    #[error("a certificate that is of no use: {0}")]
+    Misfit(&'static str),
     /// A time outside what X.509 can say.
     #[error("the time {0} cannot stand in a certificate")]
     Time(jiff::Timestamp),
@@ -38,6 +41,7 @@ impl CertError {
         match self {
             Self::Issue { .. } => "CertificateNotIssued",
             Self::Read(_) => "CertificateUnreadable",
+            Self::Misfit(_) => "CertificateMisfit",
             Self::Time(_) => "CertificateTimeOutOfRange",
         }
     }

@@ -27,12 +27,17 @@ pub fn rotation(certificate: &Validity, now: Timestamp) -> Rotation {
     }
 }
 
-/// The bundle that clients trust while an authority is exchanged: the new one first, then the old one, each once.
-pub fn bundle(new: &str, old: Option<&str>) -> String {
-    match old {
-        Some(old) if old.trim() != new.trim() => format!("{}\n{}\n", new.trim(), old.trim()),
-        _ => format!("{}\n", new.trim()),
+/// The bundle that clients trust while an authority is exchanged: the new one first, then the old ones, each once.
+pub fn bundle(new: &str, old: &[&str]) -> String {
+    let mut all = vec![new.trim()];
+    for old in old.iter().map(|old| old.trim()) {
+        if !all.contains(&old) {
+            all.push(old);
+        }
     }
+    let mut text = all.join("\n");
+    text.push('\n');
+    text
 }
 
 #[cfg(test)]
@@ -100,10 +105,11 @@ mod tests {
     }
 
     #[test]
-    fn the_bundle_holds_both_authorities_once() {
-        assert_eq!(bundle("A\n", Some("B")), "A\nB\n");
-        assert_eq!(bundle("A", Some("A\n")), "A\n");
-        assert_eq!(bundle("A", None), "A\n");
+    fn the_bundle_holds_every_authority_once() {
+        assert_eq!(bundle("A\n", &["B"]), "A\nB\n");
+        assert_eq!(bundle("A", &["A\n"]), "A\n");
+        assert_eq!(bundle("A", &[]), "A\n");
+        assert_eq!(bundle("A", &["B\n", "C", "B", "A"]), "A\nB\nC\n");
     }
 
     #[test]

@@ -11,4 +11,4 @@ pub use answer::{Decide, Decision, Outcome};
 pub use axum_server::tls_rustls::RustlsConfig;
 pub use metrics::Metrics;
 pub use route::{Limits, router};
-pub use tls::{Pair, TlsError, follow, rustls_config, serve};
+pub use tls::{Pair, TlsError, first, follow, rustls_config, serve};

@@ -2,7 +2,7 @@
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
@@ -21,6 +21,7 @@ struct Labels {
 pub struct Metrics {
     decisions: Family<Labels, Counter>,
     seconds: Histogram,
+    ready: Gauge,
     pub(crate) reloads: Counter,
     pub(crate) refused_certificates: Counter,
 }
@@ -31,6 +32,7 @@ impl Metrics {
         let metrics = Self {
             decisions: Family::default(),
             seconds: Histogram::new(BUCKETS),
+            ready: Gauge::default(),
             reloads: Counter::default(),
             refused_certificates: Counter::default(),
         };
@@ -48,8 +50,13 @@ impl Metrics {
         );
         all.register(
             "refused_certificates",
-            "Changed certificate files that were unreadable or unusable",
+            "Changed certificate files that were unreadable or unusable, and tries to start with unusable ones",
             metrics.refused_certificates.clone(),
+        );
+        all.register(
+            "ready",
+            "1 while this replica is ready to decide, else 0",
+            metrics.ready.clone(),
         );
         metrics
     }
@@ -59,8 +66,40 @@ impl Metrics {
         self.decisions.get_or_create(&Labels { outcome }).get()
     }
 
+    /// Certificates that were not taken into use so far.
+    pub fn refused(&self) -> u64 {
+        self.refused_certificates.get()
+    }
+
+    /// Whether this replica is ready to decide.
+    pub fn readiness(&self, ready: bool) {
+        self.ready.set(i64::from(ready));
+    }
+
     pub(crate) fn decided(&self, outcome: Outcome, seconds: f64) {
         self.decisions.get_or_create(&Labels { outcome }).inc();
         self.seconds.observe(seconds);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_is_not_ready_until_it_says_so() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let says = |line: &str| {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+            text.lines().any(|found| found == line)
+        };
+        assert!(says("msars_admission_ready 0"));
+        metrics.readiness(true);
+        assert!(says("msars_admission_ready 1"));
+        metrics.readiness(false);
+        assert!(says("msars_admission_ready 0"));
+        assert!(says("msars_admission_refused_certificates_total 0"));
     }
 }

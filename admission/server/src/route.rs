@@ -5,14 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{
-    Router,
-    body::{Body, HttpBody as _, to_bytes},
-    http::header,
-    response::IntoResponse,
-    routing::post,
-};
-use tokio::sync::Semaphore;
+use axum::{Router, body::Body, http::header, response::IntoResponse, routing::post};
+use http_body_util::BodyExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     answer::{self, Decide, Decision, Outcome},
@@ -24,8 +19,11 @@ use crate::{
 pub struct Limits {
     /// Longest body, in bytes.
     pub body: usize,
-    /// Bodies under way at once, in bytes, and at least the longest: anybody in the cluster may send some, and reading one
-    /// takes about ten times its length.
+    /// Bodies that arrive at once, in bytes, and at least the longest: anybody in the cluster may send some. A body counts
+    /// with what came of it, so that one which is announced and never sent keeps nobody waiting.
+    pub arriving: usize,
+    /// Bodies that are decided on at once, in bytes, and at least the longest: reading one takes about ten times its
+    /// length. They wait with all that they need, in the order in which they were complete.
     pub memory: usize,
     /// Longest time from the request's head to its answer.
     pub deadline: Duration,
@@ -37,6 +35,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body: 8 << 20,
+            arriving: 32 << 20,
             memory: 8 << 20,
             deadline: Duration::from_millis(800),
             parallel: 64,
@@ -48,7 +47,9 @@ impl Default for Limits {
 #[derive(Clone)]
 struct Room {
     permits: Arc<Semaphore>,
-    /// KiB of bodies.
+    /// KiB of bodies that arrive.
+    arriving: Arc<Semaphore>,
+    /// KiB of bodies that are decided on.
     memory: Arc<Semaphore>,
 }
 
@@ -60,11 +61,15 @@ fn kibibytes(bytes: usize) -> u32 {
 
 /// The routes `/mutate`, `/mutate/deployments` and `/mutate/pods`.
 pub fn router<D: Decide>(decide: Arc<D>, limits: Limits, metrics: Metrics) -> Router {
-    let permits = Arc::new(Semaphore::new(limits.parallel));
-    let memory = Arc::new(Semaphore::new(
-        kibibytes(limits.memory.max(limits.body)) as usize
-    ));
-    let room = Room { permits, memory };
+    let bytes = |most: usize| {
+        let most = kibibytes(most.max(limits.body));
+        Arc::new(Semaphore::new(most as usize))
+    };
+    let room = Room {
+        permits: Arc::new(Semaphore::new(limits.parallel)),
+        arriving: bytes(limits.arriving),
+        memory: bytes(limits.memory),
+    };
     let mutate = post(async move |body: Body| {
         let begun = Instant::now();
         let decision = within(&decide, limits, &room, body).await;
@@ -86,6 +91,37 @@ async fn within<D: Decide>(decide: &Arc<D>, limits: Limits, room: &Room, body: B
     }
 }
 
+/// A body, with the room that it takes while it arrives. `None` when it is longer than it may be, or broken off.
+async fn arrived(
+    mut body: Body,
+    longest: usize,
+    arriving: &Arc<Semaphore>,
+) -> Option<(Vec<u8>, Option<OwnedSemaphorePermit>)> {
+    let mut review = Vec::new();
+    let (mut held, mut room) = (0, None::<OwnedSemaphorePermit>);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.ok()?.into_data() else {
+            continue;
+        };
+        let length = review.len() + data.len();
+        if length > longest {
+            return None;
+        }
+        let needed = kibibytes(length);
+        if needed > held {
+            let more = Arc::clone(arriving).acquire_many_owned(needed - held);
+            let more = more.await.ok()?;
+            match &mut room {
+                Some(room) => room.merge(more),
+                None => room = Some(more),
+            }
+            held = needed;
+        }
+        review.extend_from_slice(&data);
+    }
+    Some((review, room))
+}
+
 async fn decided<D: Decide>(
     decide: &Arc<D>,
     limits: Limits,
@@ -93,15 +129,8 @@ async fn decided<D: Decide>(
     body: Body,
     uid: &mut String,
 ) -> Decision {
-    // Before the body is read: what waits to be read takes no memory.
-    let length = body.size_hint().exact();
-    let length = length.and_then(|bytes| usize::try_from(bytes).ok());
-    let most = length.map_or(limits.body, |bytes| bytes.min(limits.body));
-    let held = Arc::clone(&room.memory).acquire_many_owned(kibibytes(most));
-    let Ok(held) = held.await else {
-        return open(Outcome::Failed, "", "shutting down");
-    };
-    let Ok(review) = to_bytes(body, limits.body).await else {
+    let arrived = arrived(body, limits.body, &room.arriving).await;
+    let Some((review, arrived)) = arrived else {
         return open(Outcome::Unreadable, "", "body too large or broken off");
     };
     let Some(found) = answer::uid(&review) else {
@@ -109,6 +138,12 @@ async fn decided<D: Decide>(
         return open(Outcome::Unreadable, &guess, "body is no complete review");
     };
     *uid = found;
+    let held = Arc::clone(&room.memory).acquire_many_owned(kibibytes(review.len()));
+    let Ok(held) = held.await else {
+        return open(Outcome::Failed, uid, "shutting down");
+    };
+    // From here on it counts as decided on.
+    drop(arrived);
     let Ok(permit) = Arc::clone(&room.permits).acquire_owned().await else {
         return open(Outcome::Failed, uid, "shutting down");
     };

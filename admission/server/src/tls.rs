@@ -89,6 +89,40 @@ pub async fn serve(
     server.await
 }
 
+/// Reads the pair every `every` until one can be served; `None` when it was told to stop before.
+///
+/// Files that are not there are waited for: the leader makes them after the first start of everything. A pair that cannot
+/// be served is counted at every look, since nobody is answered meanwhile.
+pub async fn first<R, F>(
+    mut read: R,
+    every: Duration,
+    metrics: &Metrics,
+    stop: watch::Receiver<bool>,
+) -> Option<(Pair, RustlsConfig)>
+where
+    R: FnMut() -> F,
+    F: Future<Output = io::Result<Pair>>,
+{
+    let stopped = msars_ops::shutdown::stopped(stop);
+    tokio::pin!(stopped);
+    loop {
+        match read().await {
+            Ok(pair) => match rustls_config(&pair) {
+                Ok(config) => return Some((pair, RustlsConfig::from_config(config))),
+                Err(error) => {
+                    metrics.refused_certificates.inc();
+                    tracing::error!(%error, category = error.category(), "the certificate cannot be used yet");
+                }
+            },
+            Err(error) => tracing::info!(%error, "waiting for the certificate"),
+        }
+        tokio::select! {
+            () = &mut stopped => return None,
+            () = tokio::time::sleep(every) => {}
+        }
+    }
+}
+
 /// Reads the pair again every `every` and takes a changed one into use for new connections.
 /// `seen` is the pair in use now. An unreadable or unusable pair leaves the old one in use.
 pub async fn follow<R, F>(

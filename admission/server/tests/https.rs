@@ -20,8 +20,8 @@ use hyper_util::rt::TokioIo;
 use msars_server::{Decide, Decision, Limits, Metrics, Outcome, Pair, RustlsConfig};
 use prometheus_client::registry::Registry;
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::pem::PemObject};
-use tokio::{net::TcpStream, sync::watch, task::JoinHandle};
-use tokio_rustls::TlsConnector;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::watch, task::JoinHandle};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// How long a server that ends still takes connections.
 const LINGER: Duration = Duration::from_millis(300);
@@ -90,8 +90,7 @@ impl Running {
     }
 }
 
-/// A connection, and the certificate that the server showed.
-async fn connect(address: SocketAddr, trusted: &[&Pair]) -> (SendRequest<Full<Bytes>>, Vec<u8>) {
+async fn dial(address: SocketAddr, trusted: &[&Pair]) -> TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
     for pair in trusted {
         roots.add(der(pair)).unwrap();
@@ -103,16 +102,31 @@ async fn connect(address: SocketAddr, trusted: &[&Pair]) -> (SendRequest<Full<By
         .with_root_certificates(roots)
         .with_no_client_auth();
     let stream = TcpStream::connect(address).await.unwrap();
-    let stream = TlsConnector::from(Arc::new(config))
+    TlsConnector::from(Arc::new(config))
         .connect("localhost".try_into().unwrap(), stream)
         .await
-        .unwrap();
+        .unwrap()
+}
+
+/// A connection, and the certificate that the server showed.
+async fn connect(address: SocketAddr, trusted: &[&Pair]) -> (SendRequest<Full<Bytes>>, Vec<u8>) {
+    let stream = dial(address, trusted).await;
     let shown = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
     let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .unwrap();
     tokio::spawn(connection);
     (sender, shown)
+}
+
+/// A connection with a review that announces 3,000 bytes and brings this many.
+async fn stuck(address: SocketAddr, pair: &Pair, bytes: usize) -> TlsStream<TcpStream> {
+    let mut stream = dial(address, &[pair]).await;
+    let head = "POST /mutate/pods HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3000\r\n\r\n";
+    let sent = format!("{head}{}", "x".repeat(bytes));
+    stream.write_all(sent.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    stream
 }
 
 fn der(pair: &Pair) -> CertificateDer<'static> {
@@ -248,7 +262,7 @@ async fn bodies_under_way_take_no_more_memory_than_they_may() {
     // Late, and its body stays in memory until its decision ends.
     assert_open(&ask(&mut first, slow).await, "u-1");
     let large = REVIEW.replace("{}", &format!(r#"{{"a":"{}"}}"#, "x".repeat(2000)));
-    assert_open(&ask(&mut second, large.clone()).await, "");
+    assert_open(&ask(&mut second, large.clone()).await, "u-1");
     assert_eq!(running.metrics.count(Outcome::Late), 2);
     // A small one fits beside it.
     assert_eq!(ask(&mut first, REVIEW).await, (200, "decided".to_owned()));
@@ -258,4 +272,72 @@ async fn bodies_under_way_take_no_more_memory_than_they_may() {
     }
     drop((first, second));
     running.end().await;
+}
+
+/// Whoever reaches the port can announce as much as he likes.
+#[tokio::test]
+async fn a_body_that_is_announced_and_not_sent_keeps_nobody_waiting() {
+    let pair = issue();
+    let limits = Limits {
+        body: 3000,
+        arriving: 3000,
+        memory: 3000,
+        deadline: Duration::from_secs(5),
+        ..Limits::default()
+    };
+    let running = Running::start(&pair, limits);
+    let mut silent = Vec::new();
+    for bytes in [0, 0, 1, 1000] {
+        silent.push(stuck(running.address, &pair, bytes).await);
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let (mut sender, _) = connect(running.address, &[&pair]).await;
+    assert_eq!(ask(&mut sender, REVIEW).await, (200, "decided".to_owned()));
+    assert_eq!(running.metrics.count(Outcome::Late), 0, "nobody waited");
+    drop((sender, silent));
+    running.end().await;
+}
+
+#[tokio::test]
+async fn what_was_sent_of_bodies_takes_no_more_memory_than_it_may() {
+    let pair = issue();
+    let limits = Limits {
+        body: 3000,
+        arriving: 3000,
+        deadline: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    let running = Running::start(&pair, limits);
+    let silent = stuck(running.address, &pair, 2900).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let (mut sender, _) = connect(running.address, &[&pair]).await;
+    assert_eq!(ask(&mut sender, REVIEW).await, (200, "decided".to_owned()));
+    let late = running.metrics.count(Outcome::Late);
+    assert_eq!(late, 1, "decided once the other one was given up");
+    drop((sender, silent));
+    running.end().await;
+}
+
+#[tokio::test]
+async fn an_unusable_first_certificate_is_counted_until_there_is_a_usable_one() {
+    let (good, other) = (issue(), issue());
+    let mixed = Pair {
+        certificates: good.certificates.clone(),
+        key: other.key,
+    };
+    let none = || std::io::Error::from(std::io::ErrorKind::NotFound);
+    let mut looks = vec![Ok(good.clone()), Ok(mixed.clone()), Ok(mixed), Err(none())];
+    let read = move || {
+        let look = looks.pop().unwrap();
+        async move { look }
+    };
+    let metrics = Metrics::register(&mut Registry::default());
+    let (every, stop) = (Duration::from_millis(1), watch::Sender::new(false));
+    let found = msars_server::first(read, every, &metrics, stop.subscribe()).await;
+    assert_eq!(found.unwrap().0, good);
+    assert_eq!(metrics.refused(), 2);
+    stop.send_replace(true);
+    let read = move || async move { Err::<Pair, _>(none()) };
+    let found = msars_server::first(read, every, &metrics, stop.subscribe()).await;
+    assert!(found.is_none(), "it was told to stop");
 }

@@ -43,7 +43,7 @@ pub(super) fn build(
     let hashes = revisions::running(&mut snapshot, &seen.replica_sets, &workloads);
     revisions::profiled(&mut snapshot, &seen.profiles);
     revisions::wanted(&mut snapshot, &seen.autoscalers, &hashes, &workloads);
-    objectives::visited(&mut snapshot, &seen.objectives, &workloads);
+    objectives::visited(&mut snapshot, &seen.objectives, &workloads, now);
     policies(&mut snapshot, &seen.policies);
     claims(&mut snapshot, &seen.claims);
     for (name, known) in &mut snapshot.namespaces {

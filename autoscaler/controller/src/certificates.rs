@@ -1,5 +1,6 @@
 //! The webhook's certificates: one named writer of the Secret and of the configuration's CA bundle, the leader.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
@@ -13,7 +14,10 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
 };
 use msars_api::names;
-use msars_certs::{Authority, CertError, Leaf, Pem, Rotation, Usage, bundle, inspect, rotation};
+use msars_certs::{
+    Authority, CertError, Leaf, Pem, Rotation, Usage, Validity, bundle, inspect, own_key, readable,
+    rotation, signed,
+};
 use serde_json::json;
 
 /// How far clocks may differ.
@@ -83,10 +87,47 @@ pub enum Step {
     Write(Box<Material>),
 }
 
+/// Most authorities that stay trusted beside a new one for material that was lost.
+const KEPT: usize = 3;
+
+/// The authorities of these texts that have not expired, as far as they stay trusted beside a new one: pods serve what
+/// one of them signed until the kubelet brings them the new leaf. Which one, nobody says: one of the newest, or the
+/// oldest, where the Secret could not be written since and every try made another.
+fn still_trusted(texts: &[&str], now: Timestamp) -> Vec<String> {
+    let mut found: Vec<(String, Validity)> = Vec::new();
+    for (pem, validity) in texts.iter().flat_map(|text| readable(text)) {
+        let known = found.iter().any(|(other, _)| *other == pem);
+        if validity.not_after > now && !known {
+            found.push((pem, validity));
+        }
+    }
+    found.sort_by_key(|(_, validity)| Reverse(validity.not_before));
+    if found.len() > KEPT {
+        let oldest = found.len() - 1;
+        found.swap(KEPT - 1, oldest);
+        found.truncate(KEPT);
+    }
+    found.into_iter().map(|(pem, _)| pem).collect()
+}
+
+/// Authority and leaf, where all parts can be read and belong together.
+fn usable(stored: &Material) -> Result<(Validity, Validity, Authority), CertError> {
+    let ca = inspect(&stored.ca.cert)?;
+    let leaf = inspect(&stored.leaf.cert)?;
+    own_key(&stored.leaf)?;
+    signed(&stored.leaf.cert, &stored.ca.cert)?;
+    if !stored.bundle.contains(stored.ca.cert.trim()) {
+        return Err(CertError::Misfit("the bundle lacks its authority"));
+    }
+    Ok((ca, leaf, Authority::load(stored.ca.clone())?))
+}
+
 /// Decides on the stored material: the authority is exchanged at two thirds of its life (both stay in the bundle),
-/// the leaf at two thirds of its own, or with its authority.
+/// the leaf at two thirds of its own, or with its authority. Material that is not there, or of no use, is made anew;
+/// what is trusted now, by `trusted`, stays so.
 pub fn next(
     stored: Option<&Material>,
+    trusted: &str,
     names: &[&str],
     lives: Lives,
     now: Timestamp,
@@ -103,40 +144,36 @@ pub fn next(
         };
         authority.issue(&leaf, from, lives.leaf + skew)
     };
-    let readable = stored.and_then(|stored| {
-        let ca = inspect(&stored.ca.cert).ok()?;
-        let leaf = inspect(&stored.leaf.cert).ok()?;
-        Some((stored, ca, leaf))
-    });
-    let Some((stored, ca, leaf)) = readable else {
+    let anew = |kept: &[&str]| -> Result<Step, CertError> {
         let authority = Authority::new("msars-webhook-ca", from, lives.authority + skew)?;
-        let leaf = issue(&authority)?;
-        return Ok(Step::Write(Box::new(Material {
-            bundle: bundle(&authority.pem().cert, None),
+        Ok(Step::Write(Box::new(Material {
+            bundle: bundle(&authority.pem().cert, kept),
             ca: authority.pem().clone(),
-            leaf,
-        })));
+            leaf: issue(&authority)?,
+        })))
+    };
+    let (stored, (ca, leaf, authority)) = match stored.map(|stored| (stored, usable(stored))) {
+        Some((stored, Ok(parts))) => (stored, parts),
+        lost => {
+            let mut texts = vec![trusted];
+            if let Some((stored, Err(error))) = lost {
+                tracing::warn!(%error, category = error.category(), "stored certificates are of no use, and made anew");
+                texts.insert(0, &stored.ca.cert);
+            }
+            let kept = still_trusted(&texts, now);
+            let kept: Vec<&str> = kept.iter().map(String::as_str).collect();
+            return anew(&kept);
+        }
     };
     match (rotation(&ca, now), rotation(&leaf, now)) {
         (Rotation::Keep { until: ca }, Rotation::Keep { until: leaf }) => {
             Ok(Step::Keep(ca.min(leaf)))
         }
-        (Rotation::Keep { .. }, Rotation::Renew) => {
-            let authority = Authority::load(stored.ca.clone())?;
-            Ok(Step::Write(Box::new(Material {
-                leaf: issue(&authority)?,
-                ..stored.clone()
-            })))
-        }
-        (Rotation::Renew, _) => {
-            let authority = Authority::new("msars-webhook-ca", from, lives.authority + skew)?;
-            let leaf = issue(&authority)?;
-            Ok(Step::Write(Box::new(Material {
-                bundle: bundle(&authority.pem().cert, Some(&stored.ca.cert)),
-                ca: authority.pem().clone(),
-                leaf,
-            })))
-        }
+        (Rotation::Keep { .. }, Rotation::Renew) => Ok(Step::Write(Box::new(Material {
+            leaf: issue(&authority)?,
+            ..stored.clone()
+        }))),
+        (Rotation::Renew, _) => anew(&[stored.ca.cert.as_str()]),
     }
 }
 
@@ -177,16 +214,18 @@ pub async fn keep(
         .map_err(failed("reading the webhook's Secret"))?;
     let host = format!("{}.{namespace}.svc", names::WEBHOOK_SERVICE);
     let stored = found.as_ref().and_then(read);
-    let material = match next(stored.as_ref(), &[&host], lives, now)? {
+    let configuration = configuration(client).await?;
+    let trusted = trusted(configuration.as_ref());
+    let material = match next(stored.as_ref(), &trusted, &[&host], lives, now)? {
         Step::Keep(until) => {
             if let Some(stored) = &stored {
-                trust(client, &stored.bundle).await?;
+                trust(client, configuration, &stored.bundle).await?;
             }
             return Ok(until);
         }
         Step::Write(material) => material,
     };
-    trust(client, &material.bundle).await?;
+    trust(client, configuration, &material.bundle).await?;
     let values = [
         &material.ca.cert,
         &material.ca.key,
@@ -225,18 +264,38 @@ pub async fn keep(
     Ok(now + SignedDuration::from_secs(1))
 }
 
-/// Puts the bundle into the webhook configuration, unless it is there.
-async fn trust(client: &Client, bundle: &str) -> Result<(), CertificatesError> {
+/// The webhook configuration, as it stands.
+async fn configuration(
+    client: &Client,
+) -> Result<Option<MutatingWebhookConfiguration>, CertificatesError> {
     let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
-    let failed = |source| CertificatesError::Api {
-        step: "writing the CA bundle of the webhook configuration",
-        source,
-    };
-    let Some(found) = api
-        .get_opt(names::WEBHOOK_CONFIGURATION)
+    api.get_opt(names::WEBHOOK_CONFIGURATION)
         .await
-        .map_err(failed)?
-    else {
+        .map_err(|source| CertificatesError::Api {
+            step: "reading the webhook configuration",
+            source,
+        })
+}
+
+/// The authorities that a configuration trusts, as one text.
+fn trusted(configuration: Option<&MutatingWebhookConfiguration>) -> String {
+    let webhooks = configuration.and_then(|found| found.webhooks.as_ref());
+    webhooks
+        .into_iter()
+        .flatten()
+        .filter_map(|webhook| webhook.client_config.ca_bundle.as_ref())
+        .map(|bundle| String::from_utf8_lossy(&bundle.0))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Puts the bundle into the webhook configuration, unless it is there.
+async fn trust(
+    client: &Client,
+    configuration: Option<MutatingWebhookConfiguration>,
+    bundle: &str,
+) -> Result<(), CertificatesError> {
+    let Some(found) = configuration else {
         tracing::warn!(
             configuration = names::WEBHOOK_CONFIGURATION,
             "no webhook configuration: nothing is held"
@@ -260,62 +319,19 @@ async fn trust(client: &Client, bundle: &str) -> Result<(), CertificatesError> {
         field_manager: Some(names::FIELD_MANAGER.into()),
         ..PatchParams::default()
     };
+    let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
     api.patch(
         names::WEBHOOK_CONFIGURATION,
         &parameters,
         &Patch::Strategic(patch),
     )
     .await
-    .map_err(failed)?;
+    .map_err(|source| CertificatesError::Api {
+        step: "writing the CA bundle of the webhook configuration",
+        source,
+    })?;
     Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(hours: i64) -> Timestamp {
-        Timestamp::from_second(1_800_000_000).unwrap() + SignedDuration::from_hours(hours)
-    }
-
-    fn step(stored: Option<&Material>, hours: i64) -> Step {
-        let lives = Lives {
-            authority: SignedDuration::from_hours(300),
-            leaf: SignedDuration::from_hours(30),
-        };
-        next(
-            stored,
-            &["msars-admission.msars-system.svc"],
-            lives,
-            at(hours),
-        )
-        .unwrap()
-    }
-
-    fn written(step: Step) -> Material {
-        match step {
-            Step::Write(material) => *material,
-            Step::Keep(until) => unreachable!("kept until {until}"),
-        }
-    }
-
-    #[test]
-    fn leaf_and_authority_are_exchanged_in_turn_and_both_authorities_stay_trusted() {
-        let first = written(step(None, 0));
-        assert!(matches!(step(Some(&first), 19), Step::Keep(_)));
-        let renewed = written(step(Some(&first), 20));
-        assert_eq!(renewed.ca, first.ca);
-        assert_ne!(renewed.leaf, first.leaf);
-        let turned = written(step(Some(&renewed), 200));
-        assert_ne!(turned.ca, first.ca);
-        assert!(turned.bundle.contains(first.ca.cert.trim()));
-        assert!(turned.bundle.contains(turned.ca.cert.trim()));
-    }
-
-    #[test]
-    fn unreadable_material_is_made_anew() {
-        let mut broken = written(step(None, 0));
-        broken.leaf.cert = "garbage".into();
-        assert_ne!(written(step(Some(&broken), 1)).ca, broken.ca);
-    }
-}
+mod tests;

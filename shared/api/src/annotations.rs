@@ -3,9 +3,10 @@
 mod values;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 pub use values::cpu_millis;
-use values::{adopt, deadline, decimal, flag, gate, mode, positive, rates};
+use values::{adopt, application, deadline, decimal, flag, gate, mode, rates, replicas};
 
 /// Prefix of every annotation.
 pub const PREFIX: &str = "msars.io/";
@@ -53,7 +54,17 @@ pub const HOLD: [&str; 4] = [HOLD_HASH, HOLD_FROM, HOLD_SINCE, HOLD_UNTIL];
 /// Longest hold when none is given, seconds.
 pub const DEADLINE_DEFAULT_S: u32 = 120;
 /// Shortest and longest hold accepted, seconds.
-pub const DEADLINE_BOUNDS_S: std::ops::RangeInclusive<u32> = 10..=600;
+pub const DEADLINE_BOUNDS_S: RangeInclusive<u32> = 10..=600;
+/// Longest name of an application that a ServiceLevelObjective takes, characters.
+pub const APPLICATION_MOST: usize = 63;
+/// Percentiles that a ServiceLevelObjective takes, thousandths of a percent.
+pub const PERCENTILE_BOUNDS: RangeInclusive<u32> = 50_000..=99_999;
+/// Longest latency that a ServiceLevelObjective takes, microseconds: ten minutes.
+pub const LATENCY_MOST_US: u64 = 600_000_000;
+/// Numbers of replicas that an SloAutoscaler takes.
+pub const REPLICA_BOUNDS: RangeInclusive<u32> = 1..=10_000;
+/// Sizes that an SloAutoscaler takes as bounds, thousandths of a core.
+pub const CPU_BOUNDS_M: RangeInclusive<u32> = 1..=1_000_000;
 /// How long a profile usually takes, from two pods to a split, seconds.
 pub const PROFILE_USUAL_S: u32 = 45;
 /// Shortest hold that a profile fits into, seconds: it takes a moment to see a hold and to end it.
@@ -122,8 +133,8 @@ impl Objective {
         } else {
             decimal(latency.strip_suffix('s')?.trim_end(), 6)?
         };
-        let usual = (1..100_000).contains(&percentile) && latency_us > 0;
-        usual.then_some(Self {
+        let usual = (1..=LATENCY_MOST_US).contains(&latency_us);
+        (usual && PERCENTILE_BOUNDS.contains(&percentile)).then_some(Self {
             percentile,
             latency_us,
         })
@@ -147,7 +158,8 @@ impl CpuBounds {
             min_m: cpu_millis(min.trim())?,
             max_m: cpu_millis(max.trim())?,
         };
-        (bounds.min_m > 0 && bounds.min_m <= bounds.max_m).then_some(bounds)
+        let taken = CPU_BOUNDS_M.contains(&bounds.min_m) && CPU_BOUNDS_M.contains(&bounds.max_m);
+        (taken && bounds.min_m <= bounds.max_m).then_some(bounds)
     }
 }
 
@@ -271,7 +283,7 @@ pub fn present(annotations: Option<&BTreeMap<String, String>>) -> bool {
 /// Reads the settings; every bad value gives one warning and never an error.
 #[must_use]
 pub fn parse(annotations: &BTreeMap<String, String>) -> (Settings, Vec<Warning>) {
-    let whole = "a whole number above 0";
+    let whole = "a whole number from 1 to 10000";
     let mut r = Reader {
         map: annotations,
         warnings: Vec::new(),
@@ -283,8 +295,22 @@ pub fn parse(annotations: &BTreeMap<String, String>) -> (Settings, Vec<Warning>)
         gate: r
             .read(GATE, "observe or hold", "observe", gate)
             .unwrap_or_default(),
-        application: r.text(APPLICATION),
-        slo: r.read(SLO, "like p99<400ms", "no objective", Objective::parse),
+        // One that is empty is none.
+        application: r.text(APPLICATION).and_then(|_given| {
+            let used = "the application of the namespace";
+            r.read(
+                APPLICATION,
+                "a name of at most 63 characters",
+                used,
+                application,
+            )
+        }),
+        slo: r.read(
+            SLO,
+            "like p99<400ms, from p50 on and at most 10 minutes",
+            "no objective",
+            Objective::parse,
+        ),
         profile_request: r.text(PROFILE_REQUEST),
         profile_rates: r
             .read(
@@ -303,8 +329,8 @@ pub fn parse(annotations: &BTreeMap<String, String>) -> (Settings, Vec<Warning>)
             )
             .unwrap_or(DEADLINE_DEFAULT_S),
         skip_gate: r.flag(SKIP_GATE),
-        min_replicas: r.read(MIN_REPLICAS, whole, "no minimum", positive),
-        max_replicas: r.read(MAX_REPLICAS, whole, "no maximum", positive),
+        min_replicas: r.read(MIN_REPLICAS, whole, "no minimum", replicas),
+        max_replicas: r.read(MAX_REPLICAS, whole, "no maximum", replicas),
         cpu: r.read(CPU, "like 50m..1", "no bounds", CpuBounds::parse),
         adopt: r
             .read(ADOPT, "hpa", "no adoption", adopt)

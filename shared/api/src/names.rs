@@ -12,7 +12,7 @@ pub const WEBHOOK_CONFIGURATION: &str = "msars-admission";
 pub const WEBHOOK_SERVICE: &str = "msars-admission";
 /// The ConfigMap with the cluster-wide switches, such as `holds: "off"`.
 pub const SWITCHES: &str = "msars-switches";
-/// Key of [`SWITCHES`]: `on` (default) or `off` lets every revision pass.
+/// Key of [`SWITCHES`]: `on` (default), or `off`, which lets every revision pass. An unknown word is `off`.
 pub const SWITCH_HOLDS: &str = "holds";
 /// Field manager of our writes.
 pub const FIELD_MANAGER: &str = "msars";

@@ -13,73 +13,102 @@ fn read(pairs: &[(&str, &str)]) -> (Settings, Vec<Warning>) {
 /// Annotation, accepted values, rejected values.
 type Row<'a> = (&'a str, &'a [&'a str], &'a [&'a str]);
 
+const TABLE: &[Row<'static>] = &[
+    (
+        a::MODE,
+        &["auto", " off ", "recommend"],
+        &["on", "Auto", ""],
+    ),
+    (a::GATE, &["hold", "observe"], &["Hold", "true"]),
+    (
+        a::SLO,
+        &[
+            "p99<400ms",
+            "p99.9 < 1.5s",
+            "p50<=3 ms",
+            "P95<0.25s",
+            "p50<0.001ms",
+            "p99.999<600s",
+        ],
+        &[
+            "p49.999<1s",
+            "p0.001<1s",
+            "p99<600.000001s",
+            "p99<600000.001ms",
+            "p99<999999999s",
+            "400ms",
+            "p100<1s",
+            "p0<1s",
+            "p99<0ms",
+            "p99<400",
+            "p99>400ms",
+            "p99<-1ms",
+            "99<400ms",
+            "p99<1e3ms",
+            "p99.9999<1s",
+            "",
+            "p<s",
+        ],
+    ),
+    (
+        a::PROFILE_RATES,
+        &["10", "10, 20,40", "5/s 10/s", "0.5"],
+        &["", "0", "-1", "fast", "NaN", "inf", "10;20"],
+    ),
+    (
+        a::GATE_DEADLINE,
+        &["90s", "2m", "1m30s", "50s", "600s", "10m"],
+        &[
+            "0s",
+            "9s",
+            "601s",
+            "120",
+            "1h",
+            "m",
+            "1m1m",
+            "-20s",
+            "99999999999s",
+        ],
+    ),
+    (a::SKIP_GATE, &["true", "false"], &["yes", "1", ""]),
+    (
+        a::MIN_REPLICAS,
+        &["1", "2", "10000"],
+        &["0", "two", "-1", "10001"],
+    ),
+    (
+        a::MAX_REPLICAS,
+        &["1", "9", "10000"],
+        &["0", "-1", "1.5", "10001", "4294967295", "99999999999"],
+    ),
+    (
+        a::CPU,
+        &["50m..1", "0.1 .. 2", "200m..200m", "1m..1000"],
+        &[
+            "1..50m",
+            "50m",
+            "..1",
+            "50m..",
+            "0..1",
+            "a..b",
+            "50m...1",
+            "1..5000",
+            "1m..1000001m",
+        ],
+    ),
+    (
+        a::ADOPT,
+        &["hpa", " hpa "],
+        &["HPA", "true", "vpa", "keda", ""],
+    ),
+    (a::PAUSE, &["false"], &["", "no"]),
+    (a::PAUSE_SCALE_DOWN, &["true"], &["1"]),
+    (a::EMERGENCY, &["true"], &["fire"]),
+];
+
 #[test]
 fn table() {
-    let table: &[Row<'_>] = &[
-        (
-            a::MODE,
-            &["auto", " off ", "recommend"],
-            &["on", "Auto", ""],
-        ),
-        (a::GATE, &["hold", "observe"], &["Hold", "true"]),
-        (
-            a::SLO,
-            &["p99<400ms", "p99.9 < 1.5s", "p50<=3 ms", "P95<0.25s"],
-            &[
-                "400ms",
-                "p100<1s",
-                "p0<1s",
-                "p99<0ms",
-                "p99<400",
-                "p99>400ms",
-                "p99<-1ms",
-                "99<400ms",
-                "p99<1e3ms",
-                "p99.9999<1s",
-                "",
-                "p<s",
-            ],
-        ),
-        (
-            a::PROFILE_RATES,
-            &["10", "10, 20,40", "5/s 10/s", "0.5"],
-            &["", "0", "-1", "fast", "NaN", "inf", "10;20"],
-        ),
-        (
-            a::GATE_DEADLINE,
-            &["90s", "2m", "1m30s", "50s", "600s", "10m"],
-            &[
-                "0s",
-                "9s",
-                "601s",
-                "120",
-                "1h",
-                "m",
-                "1m1m",
-                "-20s",
-                "99999999999s",
-            ],
-        ),
-        (a::SKIP_GATE, &["true", "false"], &["yes", "1", ""]),
-        (a::MIN_REPLICAS, &["2"], &["0", "two", "-1"]),
-        (a::MAX_REPLICAS, &["9"], &["-1", "1.5", "99999999999"]),
-        (
-            a::CPU,
-            &["50m..1", "0.1 .. 2", "200m..200m"],
-            &[
-                "1..50m", "50m", "..1", "50m..", "0..1", "a..b", "50m...1", "1..5000",
-            ],
-        ),
-        (
-            a::ADOPT,
-            &["hpa", " hpa "],
-            &["HPA", "true", "vpa", "keda", ""],
-        ),
-        (a::PAUSE, &["false"], &["", "no"]),
-        (a::PAUSE_SCALE_DOWN, &["true"], &["1"]),
-        (a::EMERGENCY, &["true"], &["fire"]),
-    ];
-    for (name, good, bad) in table {
+    for (name, good, bad) in TABLE {
         for value in *good {
             assert_eq!(read(&[(name, value)]).1, [], "{name}: {value}");
         }
@@ -92,6 +121,22 @@ fn table() {
                 "the default is used, {name}: {value}"
             );
         }
+    }
+}
+
+#[test]
+fn an_application_has_a_name_of_at_most_63_characters() {
+    let (longest, longer) = ("é".repeat(63), "é".repeat(64));
+    for (value, wanted, warned) in [
+        ("shop", Some("shop"), false),
+        (" shop ", Some("shop"), false),
+        (" ", None, false),
+        (longest.as_str(), Some(longest.as_str()), false),
+        (longer.as_str(), None, true),
+    ] {
+        let (settings, warnings) = read(&[(a::APPLICATION, value)]);
+        assert_eq!(settings.application.as_deref(), wanted, "{value}");
+        assert_eq!(!warnings.is_empty(), warned, "{value}");
     }
 }
 
@@ -172,6 +217,24 @@ fn a_warning_names_annotation_value_accepted_form_and_default() {
         "msars.io/gate-deadline: \"2h\" is not 10s to 600s, like 120s or 1m30s; using 120s"
     );
     assert_eq!(settings.gate_deadline_s, 120);
+    for (name, value, wanted) in [
+        (
+            a::SLO,
+            "p10<1s",
+            "msars.io/slo: \"p10<1s\" is not like p99<400ms, from p50 on and at most 10 minutes; using no objective",
+        ),
+        (
+            a::MAX_REPLICAS,
+            "10001",
+            "msars.io/max-replicas: \"10001\" is not a whole number from 1 to 10000; using no maximum",
+        ),
+    ] {
+        assert_eq!(read(&[(name, value)]).1[0].to_string(), wanted);
+    }
+    let long = "a".repeat(64);
+    let text = read(&[(a::APPLICATION, &long)]).1[0].to_string();
+    let wanted = "is not a name of at most 63 characters; using the application of the namespace";
+    assert!(text.ends_with(wanted), "{text}");
 }
 
 #[test]

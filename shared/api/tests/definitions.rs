@@ -1,10 +1,15 @@
 //! The generated definitions are what is checked in, and say what users rely on.
 
-#![allow(clippy::unwrap_used, reason = "a test: a panic is its way to fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test: a panic is its way to fail"
+)]
 
 use std::path::PathBuf;
 
-use msars_api::crd;
+use msars_api::{annotations as a, crd};
+use serde_json::Value;
 
 /// Said on the first line of every generated file.
 const HEAD: &str = "# Generated from shared/api/src/crd by `cargo xtask generate`.\n";
@@ -19,7 +24,7 @@ fn generated_files_are_what_the_types_say() {
         let path = folder.join(format!("{name}.yaml"));
         let text = format!("{HEAD}{}", serde_saphyr::to_string(&definition).unwrap());
         let stored = std::fs::read_to_string(&path).unwrap_or_default();
-        let read: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+        let read: Value = serde_saphyr::from_str(&text).unwrap();
         assert_eq!(
             read,
             serde_json::to_value(&definition).unwrap(),
@@ -98,4 +103,85 @@ fn short_names_are_those_of_the_documentation() {
         .flat_map(|definition| definition.spec.names.short_names.unwrap())
         .collect();
     assert_eq!(short, ["llp", "slo", "slas"]);
+}
+
+/// The rules of a field of a kind's spec.
+fn rules(kind: &str, field: &str) -> Vec<String> {
+    let mut all = crd::all().into_iter();
+    let definition = all.find(|definition| definition.spec.names.kind == kind);
+    let schema = serde_json::to_value(&definition.unwrap().spec.versions[0].schema).unwrap();
+    let field = format!("/openAPIV3Schema/properties/spec/properties/{field}");
+    let field = schema.pointer(&field).unwrap();
+    let rules = field["x-kubernetes-validations"].as_array();
+    rules
+        .into_iter()
+        .flatten()
+        .map(|rule| rule["rule"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Whether a number, or the length of a text, passes a rule that compares it with others.
+fn passes(rule: &str, value: f64) -> bool {
+    rule.split("&&").all(|part| {
+        let words: Vec<&str> = part.split_whitespace().collect();
+        let [what, sign, bound] = words[..] else {
+            panic!("no comparison: {rule}");
+        };
+        assert!(["self", "size(self)"].contains(&what), "{rule}");
+        let bound: f64 = bound.parse().unwrap();
+        match sign {
+            ">" => value > bound,
+            ">=" => value >= bound,
+            "<" => value < bound,
+            "<=" => value <= bound,
+            _ => panic!("no comparison: {rule}"),
+        }
+    })
+}
+
+/// What the kinds would refuse is a warning of the annotation: else nothing happens, and nobody says why.
+#[test]
+fn the_kinds_take_what_annotations_may_say_and_no_more() {
+    let (objective, autoscaler) = ("ServiceLevelObjective", "SloAutoscaler");
+    let name = a::APPLICATION_MOST as f64;
+    let percent = |bound: u32| f64::from(bound) / 1000.0;
+    let least = percent(*a::PERCENTILE_BOUNDS.start());
+    let most = percent(*a::PERCENTILE_BOUNDS.end());
+    let latency = a::LATENCY_MOST_US as f64 / 1000.0;
+    let replicas = f64::from(*a::REPLICA_BOUNDS.end());
+    let cpu = f64::from(*a::CPU_BOUNDS_M.end());
+    // Kind, field, smallest and largest that an annotation may say, what lies beyond.
+    for (kind, field, accepted, beyond) in [
+        (objective, "application", [1.0, name], vec![0.0, name + 1.0]),
+        (
+            objective,
+            "percentile",
+            [least, most],
+            vec![least - 0.001, most + 0.001],
+        ),
+        (
+            objective,
+            "latencyMs",
+            [0.001, latency],
+            vec![0.0, latency + 0.001],
+        ),
+        (autoscaler, "minReplicas", [1.0, replicas], vec![0.0]),
+        (
+            autoscaler,
+            "maxReplicas",
+            [1.0, replicas],
+            vec![0.0, replicas + 1.0],
+        ),
+        (autoscaler, "cpu/properties/minMilli", [1.0, cpu], vec![]),
+        (autoscaler, "cpu/properties/maxMilli", [1.0, cpu], vec![]),
+    ] {
+        let rules = rules(kind, field);
+        let taken = |value: f64| rules.iter().all(|rule| passes(rule, value));
+        for value in accepted {
+            assert!(taken(value), "{field} of {kind}: {value} by {rules:?}");
+        }
+        for value in beyond {
+            assert!(!taken(value), "{field} of {kind}: {value} by {rules:?}");
+        }
+    }
 }

@@ -25,11 +25,26 @@ pub enum Holds {
 }
 
 impl Holds {
-    /// Reads the data of the ConfigMap of switches; on, where there is none.
+    /// Reads the data of the ConfigMap of switches; on, where there is none. What nobody knows is off: who writes
+    /// anything there during an incident wants holds to end.
     pub fn read(switches: Option<&BTreeMap<String, String>>) -> Self {
         match switches.and_then(|data| data.get(SWITCH_HOLDS)) {
-            Some(value) if value.trim() == "off" => Self::Off,
-            Some(_) | None => Self::On,
+            Some(value) => Self::meant(value).unwrap_or(Self::Off),
+            None => Self::On,
+        }
+    }
+
+    /// The value of the switch where it is none of the known words.
+    pub fn unknown(switches: Option<&BTreeMap<String, String>>) -> Option<&str> {
+        let value = switches?.get(SWITCH_HOLDS)?.as_str();
+        Self::meant(value).is_none().then_some(value)
+    }
+
+    fn meant(value: &str) -> Option<Self> {
+        match value.trim().to_lowercase().as_str() {
+            "" | "on" | "true" | "yes" | "1" | "enabled" => Some(Self::On),
+            "off" | "false" | "no" | "0" | "disabled" => Some(Self::Off),
+            _ => None,
         }
     }
 }
@@ -258,15 +273,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn holds_are_on_unless_the_switch_says_off() {
+    fn holds_are_on_where_the_switch_is_absent_or_says_so() {
         let data = |value: &str| BTreeMap::from([(SWITCH_HOLDS.to_owned(), value.to_owned())]);
-        for (switches, wanted) in [
-            (None, Holds::On),
-            (Some(BTreeMap::new()), Holds::On),
-            (Some(data("on")), Holds::On),
-            (Some(data(" off\n")), Holds::Off),
+        let other = BTreeMap::from([("other".to_owned(), "off".to_owned())]);
+        for switches in [None, Some(BTreeMap::new()), Some(other)] {
+            assert_eq!(Holds::read(switches.as_ref()), Holds::On, "{switches:?}");
+            assert_eq!(Holds::unknown(switches.as_ref()), None);
+        }
+        for (value, wanted, known) in [
+            ("on", Holds::On, true),
+            ("ON", Holds::On, true),
+            ("true", Holds::On, true),
+            ("Yes", Holds::On, true),
+            ("1", Holds::On, true),
+            ("enabled", Holds::On, true),
+            (" \n", Holds::On, true),
+            ("", Holds::On, true),
+            ("off", Holds::Off, true),
+            (" off\n", Holds::Off, true),
+            ("Off", Holds::Off, true),
+            ("OFF", Holds::Off, true),
+            ("false", Holds::Off, true),
+            ("No", Holds::Off, true),
+            ("0", Holds::Off, true),
+            ("disabled", Holds::Off, true),
+            ("stop", Holds::Off, false),
+            ("\"off\"", Holds::Off, false),
         ] {
-            assert_eq!(Holds::read(switches.as_ref()), wanted, "{switches:?}");
+            let switches = data(value);
+            assert_eq!(Holds::read(Some(&switches)), wanted, "{value:?}");
+            let unknown = (!known).then_some(value);
+            assert_eq!(Holds::unknown(Some(&switches)), unknown, "{value:?}");
         }
     }
 }

@@ -133,8 +133,6 @@ const OUR_STATUS: &str =
 pub const HELD: &[Held] = &[
     row(Autoscaler, Everywhere, "apps", "deployments replicasets", "", READ, "revisions, and which of them are known"),
     row(Autoscaler, Everywhere, "", "pods nodes", "", READ, "sizes, readiness, where the kubelet listens, and how large a pod can be"),
-    row(Autoscaler, Everywhere, "", "services persistentvolumeclaims", "", READ, "whether a copy of a template is safe to start"),
-    row(Autoscaler, Everywhere, "networking.k8s.io", "networkpolicies", "", READ, "whether a copy could reach its callees"),
     row(Autoscaler, Everywhere, "", "namespaces", "", READ, "whether the webhooks reach a namespace"),
     row(Autoscaler, Everywhere, "", "resourcequotas limitranges", "", READ, "what would be refused is not tried"),
     row(Autoscaler, Everywhere, "autoscaling", "horizontalpodautoscalers", "", READ, "hands off what another autoscaler owns"),
@@ -146,7 +144,7 @@ pub const HELD: &[Held] = &[
     row(Autoscaler, Everywhere, "msars.io", OUR_STATUS, "", "update", "what was found and decided"),
     row(Autoscaler, Everywhere, "events.k8s.io", "events", "", "create patch", "what the user must know"),
     row(Autoscaler, Everywhere, "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "msars-admission", "get patch", "the authorities of our webhook"),
-    row(Autoscaler, Own, "coordination.k8s.io", "leases", "", "get list watch create", "the election"),
+    row(Autoscaler, Own, "coordination.k8s.io", "leases", "", "get create", "the election"),
     row(Autoscaler, Own, "coordination.k8s.io", "leases", "msars-autoscaler", "update", "keeping and giving back the lead"),
     row(Autoscaler, Own, "", "configmaps", "", READ, "the switches"),
     row(Autoscaler, Own, "", "secrets", "", "create", "the first serving certificate"),
@@ -259,6 +257,10 @@ pub const DENIED: &[Denied] = &[
     no(Admission, Granted, "", "pods", "", "create"),
     no(Admission, Granted, "", "pods/resize", "", "patch"),
     no(Admission, Granted, "msars.io", "sloautoscalers", "", "update"),
+    // The webhook judges whether a copy may be started.
+    no(Autoscaler, Everywhere, "", "services", "", "list"),
+    no(Autoscaler, Everywhere, "", "persistentvolumeclaims", "", "list"),
+    no(Autoscaler, Everywhere, "networking.k8s.io", "networkpolicies", "", "list"),
     // Nodes and the cluster as a whole.
     no(Autoscaler, Everywhere, "", "nodes/proxy", "", "get"),
     no(Autoscaler, Everywhere, "", "nodes", "", "patch"),
@@ -277,6 +279,7 @@ pub const DENIED: &[Denied] = &[
     no(Autoscaler, Own, "", "secrets", "", "list"),
     no(Autoscaler, Own, "", "configmaps", "msars-switches", "update"),
     no(Autoscaler, Own, "coordination.k8s.io", "leases", "another", "update"),
+    no(Autoscaler, Own, "coordination.k8s.io", "leases", "", "list"),
     no(Autoscaler, Own, "apps", "deployments", "", "patch"),
     no(Admission, Own, "", "secrets", "msars-admission-tls", "get"),
     no(Admission, Own, "coordination.k8s.io", "leases", "msars-autoscaler", "update"),

@@ -10,7 +10,6 @@
 use std::collections::BTreeSet;
 
 use msars_api::names;
-use msars_observe::Preset;
 use msars_suite::{documents, folder, given, held};
 use prometheus_client::registry::Registry;
 use promql_parser::parser::{Expr, VectorSelector};
@@ -109,37 +108,6 @@ fn names_are_those_that_the_programs_use() {
         !volumes.to_string().contains("ca.key"),
         "the authority's key stays with the leader"
     );
-}
-
-/// The overlay's file is what a team begins with: the same as `msars-autoscaler presets prometheus` prints, at the path
-/// that the argument names.
-#[test]
-fn the_overlay_with_a_preset_mounts_the_file_that_its_argument_names() {
-    let read = |name: &str| {
-        let path = folder("overlays/preset").join(name);
-        std::fs::read_to_string(path).unwrap()
-    };
-    let preset: Preset = serde_saphyr::from_str(&read("preset.yaml")).unwrap();
-    assert_eq!(preset.check(), Ok(()));
-    assert_eq!(preset, Preset::prometheus());
-    let kustomization: Value = serde_saphyr::from_str(&read("kustomization.yaml")).unwrap();
-    let made = &kustomization["configMapGenerator"][0];
-    assert_eq!(made["files"][0], "preset.yaml");
-    assert_eq!(made["namespace"], names::SYSTEM_NAMESPACE);
-    let patch = kustomization["patches"][0]["patch"].as_str().unwrap();
-    let patch: Value = serde_saphyr::from_str(patch).unwrap();
-    let (argument, mount, volume) = (&patch[0], &patch[1]["value"], &patch[2]["value"]);
-    // What is mounted already stays.
-    for appends in [&patch[1], &patch[2]] {
-        assert!(appends["path"].as_str().unwrap().ends_with("/-"));
-    }
-    let mounted = mount["mountPath"].as_str().unwrap();
-    assert_eq!(
-        argument["value"],
-        format!("--preset-file={mounted}/preset.yaml")
-    );
-    assert_eq!(mount["name"], volume["name"]);
-    assert_eq!(volume["configMap"]["name"], made["name"]);
 }
 
 #[test]
@@ -283,7 +251,7 @@ fn alerts() -> Vec<(String, Expr, Value)> {
 #[test]
 fn every_alert_parses_and_says_what_to_do() {
     let alerts = alerts();
-    assert!(alerts.len() >= 12);
+    assert!(alerts.len() >= 13);
     for (name, _expression, rule) in alerts {
         for annotation in ["summary", "runbook"] {
             assert!(
@@ -308,6 +276,39 @@ impl ExprVisitor for Selected {
             _ => {}
         }
         Ok(true)
+    }
+}
+
+/// What says that nothing happens must be there while nothing happens; and a series that begins with its first count is
+/// compared with its own absence.
+#[test]
+fn alerts_on_silence_rest_on_what_is_exported_in_silence() {
+    let alerts = alerts();
+    for (name, metrics, offsets) in [
+        ("MsarsAdmissionDown", &["msars_admission_ready"][..], 0),
+        (
+            "MsarsLeaderIdle",
+            &["msars_leader", "msars_ticks_total"][..],
+            0,
+        ),
+        (
+            "MsarsAdmissionFailsOpen",
+            &["apiserver_admission_webhook_fail_open_count"][..],
+            1,
+        ),
+    ] {
+        let (_, expression, _) = alerts.iter().find(|(found, ..)| found == name).unwrap();
+        let mut selected = Selected::default();
+        walk_expr(&mut selected, expression).unwrap();
+        let all = selected.0.iter();
+        let found: BTreeSet<&str> = all.clone().filter_map(|one| one.name.as_deref()).collect();
+        let wanted: BTreeSet<&str> = metrics.iter().copied().collect();
+        assert_eq!(found, wanted, "{name}");
+        assert_eq!(
+            all.filter(|one| one.offset.is_some()).count(),
+            offsets,
+            "{name}"
+        );
     }
 }
 

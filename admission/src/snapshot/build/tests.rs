@@ -55,6 +55,10 @@ fn lease(holder: &str, renewed: &str) -> Value {
 }
 
 fn objective(application: &str, attainment: f64) -> Value {
+    observed(application, attainment, "2026-03-01T09:58:00Z")
+}
+
+fn observed(application: &str, attainment: f64, at: &str) -> Value {
     json!({
         "apiVersion": "msars.io/v1alpha1", "kind": "ServiceLevelObjective",
         "metadata": {"name": "shop", "namespace": "shop"},
@@ -67,7 +71,7 @@ fn objective(application: &str, attainment: f64) -> Value {
                     "replicas": 3, "source": "profile",
                 }],
             }],
-            "observed": {"attainment": attainment, "requests": 1000, "at": ""},
+            "observed": {"attainment": attainment, "requests": 1000, "at": at},
         },
     })
 }
@@ -305,6 +309,11 @@ fn lease_switches_watches_and_objectives_are_read() {
             "an objective that burns fast",
             |w| w.seen.objectives = vec![read(objective("shop", 0.80))],
             "BurningFast",
+        ),
+        (
+            "an objective that burnt fast when it was last measured, long ago",
+            |w| w.seen.objectives = vec![read(observed("shop", 0.80, "2026-03-01T09:40:00Z"))],
+            "NewRevision",
         ),
     ];
     check(rows, None);

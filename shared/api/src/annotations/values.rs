@@ -1,6 +1,6 @@
 //! Readers of single values; `None` is a value that is not understood.
 
-use super::{Adopt, DEADLINE_BOUNDS_S, Gate, Mode};
+use super::{APPLICATION_MOST, Adopt, DEADLINE_BOUNDS_S, Gate, Mode, REPLICA_BOUNDS};
 
 /// A decimal number times a power of ten, exactly; more digits than that are refused.
 pub(super) fn decimal(text: &str, places: usize) -> Option<u64> {
@@ -71,8 +71,12 @@ pub(super) fn rates(text: &str) -> Option<Vec<f64>> {
     (1..=MOST_RATES).contains(&rates.len()).then_some(rates)
 }
 
-pub(super) fn positive(text: &str) -> Option<u32> {
-    text.parse().ok().filter(|n| *n > 0)
+pub(super) fn replicas(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|n| REPLICA_BOUNDS.contains(n))
+}
+
+pub(super) fn application(text: &str) -> Option<String> {
+    (text.chars().count() <= APPLICATION_MOST).then(|| text.to_owned())
 }
 
 pub(super) fn flag(text: &str) -> Option<bool> {

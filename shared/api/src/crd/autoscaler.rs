@@ -127,10 +127,10 @@ pub struct TargetRef {
 #[x_kube(validation = Rule::new("self.minMilli <= self.maxMilli").message("cpu.minMilli must not be above cpu.maxMilli"))]
 pub struct CpuBounds {
     /// Smallest limit, in thousandths of a core.
-    #[x_kube(validation = Rule::new("self >= 1").message("cpu.minMilli must be at least 1"))]
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 1000000").message("cpu.minMilli must be from 1 to 1000000"))]
     pub min_milli: u32,
     /// Largest limit, in thousandths of a core.
-    #[x_kube(validation = Rule::new("self <= 1000000").message("cpu.maxMilli must be at most 1000000: a thousand cores"))]
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 1000000").message("cpu.maxMilli must be from 1 to 1000000"))]
     pub max_milli: u32,
     /// Grid of sizes, in thousandths of a core.
     #[serde(default = "step")]

@@ -77,6 +77,8 @@ fn grants(bed: &Bed) -> Result<()> {
     for (name, more) in [
         ("namespace", vec!["-n", OTHER, dry]),
         ("overlays/cluster-wide", vec![dry]),
+        ("overlays/openshift", vec![dry]),
+        ("overlays/openshift/drain", vec![dry]),
         ("overlays/preset", vec![dry]),
         ("overlays/prometheus-tls", vec![dry]),
         ("overlays/shop", vec![dry]),

@@ -144,7 +144,7 @@ fn exchange(bed: &Bed) -> Result<()> {
     );
     let short = Authority::new("msars-webhook-ca", from, life)?;
     let leaf = short.issue(&LEAF, from, life)?;
-    let both = bundle(&short.pem().cert, Some(&old.pem().cert));
+    let both = bundle(&short.pem().cert, &[old.pem().cert.as_str()]);
     let before = serving(bed)?;
     // Trusted first, as the leader does it: no pod may serve what the API server does not trust yet.
     let trusted: Vec<Value> = bed.own(&["mutatingwebhookconfiguration", "msars-admission"])?
