@@ -75,16 +75,9 @@ impl Source {
         mut stop: watch::Receiver<bool>,
         now: fn() -> Timestamp,
     ) {
-<<<<<<< HEAD
-        let mut heard = Heard::default();
+        let (mut heard, mut told) = (Heard::default(), None);
         loop {
-            let (seen, at) = (self.copies.seen(), now());
-            let heard = heard.take(&seen.leases, at);
-            let snapshot = build(&seen, heard, &self.grants(), &self.namespace, at);
-=======
-        let mut told = None;
-        loop {
-            let (snapshot, odd) = self.look(now());
+            let (snapshot, odd) = self.look(&mut heard, now());
             if let Some(value) = &odd
                 && odd != told
             {
@@ -94,7 +87,6 @@ impl Source {
                 );
             }
             told = odd;
->>>>>>> 19fac960cdd243ca84ab86a48a40bdc9638acb65
             synced.set(snapshot.synced.is_some());
             *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
             // A lone change is known at once.
@@ -115,11 +107,12 @@ impl Source {
     }
 
     /// What is known now, and the value of the switch of holds where nobody knows it.
-    fn look(&self, now: Timestamp) -> (Snapshot, Option<String>) {
+    fn look(&self, heard: &mut Heard, now: Timestamp) -> (Snapshot, Option<String>) {
         let seen = self.copies.seen();
         let switches = seen.switches.first().and_then(|map| map.data.as_ref());
         let odd = Holds::unknown(switches).map(str::to_owned);
-        let snapshot = build(&seen, &self.grants(), &self.namespace, now);
+        let heard = heard.take(&seen.leases, now);
+        let snapshot = build(&seen, heard, &self.grants(), &self.namespace, now);
         (snapshot, odd)
     }
 

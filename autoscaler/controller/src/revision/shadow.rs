@@ -334,12 +334,13 @@ mod tests {
     }
 
     #[test]
-<<<<<<< HEAD
     fn the_load_pod_is_reached_by_ipv4_and_ipv6() {
         let load = blueprint().load("msars/profile:dev");
         let container = &manifest(&load)["spec"]["containers"][0];
         assert_eq!(container["args"], json!(["serve", "--listen", "[::]:9900"]));
-=======
+    }
+
+    #[test]
     fn the_load_pod_is_not_root_and_leaves_its_user_to_the_image_or_the_namespace() {
         let load = blueprint().load("msars/profile:dev");
         let spec = &manifest(&load)["spec"];
@@ -348,7 +349,6 @@ mod tests {
         for field in ["runAsUser", "runAsGroup", "fsGroup"] {
             assert!(!text.contains(field), "{text}");
         }
->>>>>>> 19fac960cdd243ca84ab86a48a40bdc9638acb65
     }
 
     #[test]
