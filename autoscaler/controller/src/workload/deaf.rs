@@ -42,10 +42,10 @@ impl Silence {
 impl Deaf {
     /// Those of the nodes that are to be asked now, those last that did not answer before; what is known of others is
     /// forgotten.
-    fn to_ask(&mut self, nodes: BTreeSet<String>, now: Timestamp) -> Vec<String> {
+    fn due(&mut self, nodes: BTreeSet<String>, now: Timestamp) -> Vec<String> {
         self.0.retain(|node, _| nodes.contains(node));
-        let due = |node: &String| self.0.get(node).is_none_or(|silence| silence.over(now));
-        let mut asked: Vec<String> = nodes.into_iter().filter(due).collect();
+        let over = |node: &String| self.0.get(node).is_none_or(|silence| silence.over(now));
+        let mut asked: Vec<String> = nodes.into_iter().filter(over).collect();
         asked.sort_by_key(|node| self.0.contains_key(node));
         asked
     }
@@ -93,7 +93,7 @@ async fn look<F>(
 where
     F: Future<Output = Result<BTreeMap<Container, Periods>, KubeletError>>,
 {
-    let answers = futures::stream::iter(deaf.to_ask(nodes, now))
+    let answers = futures::stream::iter(deaf.due(nodes, now))
         .map(|node| {
             let answer = ask(node.clone());
             async move { (node, answer.await) }
@@ -245,7 +245,7 @@ mod tests {
         assert!(deaf.failed(node(), &refused, at(0)));
         assert!(!deaf.failed(node(), &silent, at(2)));
         assert!(!deaf.failed(node(), &refused, at(9)));
-        assert_eq!(deaf.to_ask([node()].into(), at(9)), [node()]);
+        assert_eq!(deaf.due([node()].into(), at(9)), [node()]);
         deaf.0.remove(&node());
         assert!(deaf.failed(node(), &silent, at(12)));
     }
