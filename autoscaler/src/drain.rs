@@ -75,17 +75,20 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         board: Arc::new(Board::default()),
     };
     let own = Own::new(clients.strict.clone(), "drain");
-    let mut workloads = Workloads::new(world.clone(), own, clients.strict.clone(), means)
-        .context("starting the thread that decides")?;
     let lead = Lead::take(&args, &clients).await?;
+    let (client, claim) = (clients.strict.clone(), lead.claim.clone());
     let namespace = args.namespace.as_deref();
     let within = Duration::from_secs(args.wait);
-    let drained = match synced(&world).await {
-        Ok(()) => Ok(Box::pin(workloads.drain(namespace, within, &lead.claim)).await),
-        Err(error) => Err(error),
+    let drained = async {
+        let mut workloads = Workloads::new(world.clone(), own, client, means, claim)
+            .context("starting the thread that decides")?;
+        synced(&world).await?;
+        let drained = Box::pin(workloads.drain(namespace, within)).await;
+        anyhow::Ok((workloads, drained))
     };
+    let drained = Box::pin(drained).await;
     lead.give_back().await;
-    let mut drained = drained?;
+    let (workloads, mut drained) = drained?;
     workloads.free(namespace, &mut drained).await;
     tasks
         .run_until(std::future::ready(()), Duration::from_secs(10))

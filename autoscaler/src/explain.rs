@@ -20,7 +20,7 @@ pub struct Args {
     #[arg(required_unless_present = "replay")]
     workload: Option<String>,
     /// A log of `run --decisions`, `-` for the program's input: every decision is made anew, and the exit tells
-    /// whether all are the recorded ones to the last bit.
+    /// whether all are the recorded ones to the last bit. A line that cannot be read is told and counts as another one.
     #[arg(long)]
     replay: Option<PathBuf>,
 }
@@ -73,20 +73,17 @@ fn again(path: &Path, workload: Option<&str>) -> anyhow::Result<()> {
         }
     })
     .with_context(|| format!("replaying {}", path.display()))?;
-    for difference in &replayed.different {
-        println!("{difference}");
+    for sentence in replayed.different.iter().chain(&replayed.unreadable) {
+        println!("{sentence}");
     }
-    println!(
-        "{} decisions, {} different",
-        replayed.decisions,
-        replayed.different.len()
-    );
-    if replayed.different.is_empty() {
-        Ok(())
-    } else {
-        bail!(
-            "{} decisions are not the recorded ones",
-            replayed.different.len()
-        )
+    let (different, unreadable) = (replayed.different.len(), replayed.unreadable.len());
+    println!("{} decisions, {different} different", replayed.decisions);
+    match (different, unreadable) {
+        (0, 0) => Ok(()),
+        (_, 0) => bail!("{different} decisions are not the recorded ones"),
+        (0, _) => bail!("{unreadable} lines are no record of a decision"),
+        _ => bail!(
+            "{different} decisions are not the recorded ones, {unreadable} lines are no record of one"
+        ),
     }
 }

@@ -149,9 +149,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         &metrics,
         &board,
     )?;
-    let workloads = Workloads::new(world.clone(), own.clone(), clients.strict.clone(), means)
+    let client = clients.strict.clone();
+    let workloads = Workloads::new(world.clone(), own.clone(), client, means, seen.clone())
         .context("starting the thread that decides")?;
-    tasks.spawn("workloads", workloads.run(seen.clone(), tasks.stop()));
+    tasks.spawn("workloads", workloads.run(tasks.stop()));
     let preset = observer.preset().clone();
     let named = preset.name.clone();
     let client = clients.strict.clone();
@@ -164,10 +165,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         args.profiles,
     );
     tasks.spawn("revisions", revisions.run(seen.clone(), tasks.stop()));
-    let objectives = Objectives::new(world.clone(), own, observer, windows, now, board)
+    let claim = seen.clone();
+    let objectives = Objectives::new(world.clone(), own, observer, windows, now, board, claim)
         .made(args.splits.into())
         .counted_in(metrics.clone());
-    tasks.spawn("objectives", objectives.run(seen.clone(), tasks.stop()));
+    tasks.spawn("objectives", objectives.run(tasks.stop()));
 
     let lives = Lives {
         authority: SignedDuration::from_mins(args.ca_minutes.max(1)),

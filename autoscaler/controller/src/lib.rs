@@ -17,6 +17,7 @@ pub mod autoscalers;
 pub mod certificates;
 pub mod engine;
 pub mod kubelet;
+pub mod lead;
 pub mod metrics;
 pub mod objective;
 pub mod own;

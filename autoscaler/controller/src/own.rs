@@ -12,6 +12,7 @@ use msars_client::events::Events;
 use msars_domain::ObjectKey;
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::lead::Lead;
 use crate::world::Workload;
 
 /// A kind that is kept here: in a namespace, with a spec and a status.
@@ -38,6 +39,8 @@ impl<K> Kept for K where
 pub struct Own {
     client: Client,
     events: Events,
+    /// Without one it writes whoever leads.
+    lead: Option<Lead>,
 }
 
 impl Debug for Own {
@@ -48,17 +51,35 @@ impl Debug for Own {
 
 /// A failed write of an own object: logged, counted, and tried again at the next round.
 #[derive(Debug, thiserror::Error)]
-#[error("writing {kind} {name}: {source}")]
-pub struct OwnError {
-    kind: String,
-    name: String,
-    source: kube::Error,
+pub enum OwnError {
+    /// The API server refused it, or gave no answer.
+    #[error("writing {kind} {name}: {source}")]
+    Api {
+        /// The object's kind.
+        kind: String,
+        /// Its namespace and name.
+        name: String,
+        /// What happened.
+        source: kube::Error,
+    },
+    /// Nothing was written: it is the next leader's to do.
+    #[error("writing {kind} {name}: this replica leads no more")]
+    NotLeading {
+        /// The object's kind.
+        kind: String,
+        /// Its namespace and name.
+        name: String,
+    },
 }
 
 impl OwnError {
     /// A bounded label for metrics.
     pub fn category(&self) -> &'static str {
-        match &self.source {
+        let source = match self {
+            Self::NotLeading { .. } => return "not_leading",
+            Self::Api { source, .. } => source,
+        };
+        match source {
             kube::Error::Api(status) if status.code == 409 => "conflict",
             kube::Error::Api(status) if status.code == 403 => "forbidden",
             kube::Error::Api(status) if status.code == 404 => "gone",
@@ -81,40 +102,56 @@ impl Own {
         Self {
             events: Events::new(client.clone(), "msars-autoscaler", instance),
             client,
+            lead: None,
         }
+    }
+
+    /// Writes objects only while `lead` holds; events speak of what was done, whoever leads by then.
+    #[must_use]
+    pub fn led(mut self, lead: Lead) -> Self {
+        self.lead = Some(lead);
+        self
     }
 
     fn api<K: Kept>(&self, namespace: &str) -> Api<K> {
         Api::namespaced(self.client.clone(), namespace)
     }
 
+    /// Whether a write is still this replica's to make; asked right before it.
+    fn ours<K: Kept>(&self, key: &ObjectKey) -> Result<(), OwnError> {
+        if self.lead.as_ref().is_none_or(Lead::holds) {
+            return Ok(());
+        }
+        Err(OwnError::NotLeading {
+            kind: K::kind(&()).into_owned(),
+            name: key.to_string(),
+        })
+    }
+
     /// Creates an object; one that is there already is fine.
     pub async fn create<K: Kept>(&self, object: &K) -> Result<(), OwnError> {
-        let meta = object.meta();
-        let namespace = meta.namespace.clone().unwrap_or_default();
+        let key = key(object);
+        self.ours::<K>(&key)?;
         match self
-            .api::<K>(&namespace)
+            .api::<K>(&key.namespace)
             .create(&parameters(), object)
             .await
         {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-            Err(source) => Err(failed::<K>(object, source)),
+            Err(source) => Err(failed::<K>(&key, source)),
         }
     }
 
     /// Replaces an object's spec at the version that was read.
     pub async fn replace<K: Kept>(&self, object: &K) -> Result<(), OwnError> {
-        let meta = object.meta();
-        let (namespace, name) = (
-            meta.namespace.clone().unwrap_or_default(),
-            meta.name.clone().unwrap_or_default(),
-        );
-        self.api::<K>(&namespace)
-            .replace(&name, &parameters(), object)
+        let key = key(object);
+        self.ours::<K>(&key)?;
+        self.api::<K>(&key.namespace)
+            .replace(&key.name, &parameters(), object)
             .await
             .map(drop)
-            .map_err(|source| failed::<K>(object, source))
+            .map_err(|source| failed::<K>(&key, source))
     }
 
     /// Replaces an object's status. `edit` gets the stored object; it is read again once if somebody was faster.
@@ -124,14 +161,12 @@ impl Own {
         edit: impl Fn(&mut K),
     ) -> Result<(), OwnError> {
         let api = self.api::<K>(&key.namespace);
-        let wrong = |source| OwnError {
-            kind: K::kind(&()).into_owned(),
-            name: key.to_string(),
-            source,
-        };
+        let wrong = |source| failed::<K>(key, source);
         for last in [false, true] {
             let mut object = api.get(&key.name).await.map_err(wrong)?;
             edit(&mut object);
+            // The read is new: it would not conflict with what the next leader wrote.
+            self.ours::<K>(key)?;
             match api.replace_status(&key.name, &parameters(), &object).await {
                 Ok(_) => return Ok(()),
                 Err(kube::Error::Api(status)) if status.code == 409 && !last => {}
@@ -149,17 +184,14 @@ impl Own {
         worthless: impl Fn(&K) -> bool,
     ) -> Result<bool, OwnError> {
         let api = self.api::<K>(&key.namespace);
-        let wrong = |source| OwnError {
-            kind: K::kind(&()).into_owned(),
-            name: key.to_string(),
-            source,
-        };
+        let wrong = |source| failed::<K>(key, source);
         let Some(object) = api.get_opt(&key.name).await.map_err(wrong)? else {
             return Ok(false);
         };
         if !worthless(&object) {
             return Ok(false);
         }
+        self.ours::<K>(key)?;
         let meta = object.meta();
         let only = DeleteParams::default().preconditions(Preconditions {
             uid: meta.uid.clone(),
@@ -193,14 +225,16 @@ impl Own {
     }
 }
 
-fn failed<K: Resource<DynamicType = ()>>(object: &K, source: kube::Error) -> OwnError {
-    OwnError {
+fn key<K: Kept>(object: &K) -> ObjectKey {
+    let part = |text: &Option<String>| text.clone().unwrap_or_default();
+    let meta = object.meta();
+    ObjectKey::new(part(&meta.namespace), part(&meta.name))
+}
+
+fn failed<K: Kept>(key: &ObjectKey, source: kube::Error) -> OwnError {
+    OwnError::Api {
         kind: K::kind(&()).into_owned(),
-        name: format!(
-            "{}/{}",
-            object.meta().namespace.as_deref().unwrap_or_default(),
-            object.meta().name.as_deref().unwrap_or_default()
-        ),
+        name: key.to_string(),
         source,
     }
 }
@@ -258,7 +292,77 @@ pub fn set_condition(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use http::{Method, Request, Response};
+    use jiff::SignedDuration;
+    use kube::client::Body;
+    use msars_api::crd::ServiceLevelObjective;
+    use serde_json::json;
+    use tokio::sync::watch;
+
     use super::*;
+
+    fn now() -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
+
+    fn objective() -> ServiceLevelObjective {
+        serde_json::from_value(json!({
+            "apiVersion": "msars.io/v1alpha1", "kind": "ServiceLevelObjective",
+            "metadata": {"namespace": "shop", "name": "front-end", "uid": "o", "resourceVersion": "7"},
+            "spec": {"application": "shop", "entry": "front-end", "percentile": 99.0, "latencyMs": 400.0},
+        }))
+        .unwrap()
+    }
+
+    /// A server of one objective; the lead is over as soon as it is asked with this method. What it was asked.
+    fn served(ends: Option<Method>) -> (Own, Arc<Mutex<Vec<Method>>>) {
+        let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+        let (claim, seen) = watch::channel(Some(now() + SignedDuration::from_secs(15)));
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let all = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Some((request, answer)) = handle.next_request().await {
+                if ends.as_ref() == Some(request.method()) {
+                    claim.send_replace(None);
+                }
+                all.lock().unwrap().push(request.method().clone());
+                let body = serde_json::to_vec(&objective()).unwrap();
+                answer.send_response(Response::new(Body::from(body)));
+            }
+        });
+        let own = Own::new(Client::new(service, "shop"), "test");
+        (own.led(Lead::new(seen, now)), asked)
+    }
+
+    #[tokio::test]
+    async fn who_leads_no_more_writes_no_own_object() {
+        let (get, put, post, delete) = (Method::GET, Method::PUT, Method::POST, Method::DELETE);
+        let table: [(Option<Method>, usize, &[&Method]); 3] = [
+            (None, 0, &[&post, &put, &get, &put, &get, &delete]),
+            (Some(Method::POST), 3, &[&post, &get, &get]),
+            // Between what is read and the write that rests on it.
+            (Some(Method::GET), 2, &[&post, &put, &get, &get]),
+        ];
+        for (ends, wanted, asks) in table {
+            let (own, asked) = served(ends.clone());
+            let (object, key) = (objective(), ObjectKey::new("shop", "front-end"));
+            let deleted = own.delete_if::<ServiceLevelObjective>(&key, |_stored| true);
+            let ended = [
+                own.create(&object).await,
+                own.replace(&object).await,
+                own.status::<ServiceLevelObjective>(&key, |_stored| {})
+                    .await,
+                deleted.await.map(|_deleted| ()),
+            ];
+            let left = ended.iter().filter_map(|ended| ended.as_ref().err());
+            let left: Vec<_> = left.map(OwnError::category).collect();
+            assert_eq!(left, vec!["not_leading"; wanted], "{ends:?}: {ended:?}");
+            let asked = asked.lock().unwrap().clone();
+            assert_eq!(asked.iter().collect::<Vec<_>>(), asks, "{ends:?}");
+        }
+    }
 
     #[test]
     fn a_condition_keeps_its_transition_while_its_status_stays() {

@@ -176,6 +176,15 @@ impl World {
             && self.node_known()
     }
 
+    /// The kinds that say whether and what is scaled, and whether the copy of each hears from the API server now.
+    pub fn heard(&self) -> [(&'static str, bool); 3] {
+        [
+            ("deployments", self.deployments.healthy()),
+            ("pods", self.pods.healthy()),
+            ("horizontalpodautoscalers", self.hpas.healthy()),
+        ]
+    }
+
     /// All limit ranges.
     pub fn limit_ranges(&self) -> Vec<Arc<LimitRange>> {
         self.limit_ranges.all()

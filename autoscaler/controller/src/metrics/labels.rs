@@ -33,6 +33,8 @@ kinds! {
         Idle,
         /// Nothing was decided: what was taken over from the workloads must be stored anew first.
         Unstored,
+        /// Nothing was decided: a copy of what is scaled has not heard from the API server for too long.
+        Silent,
         /// The last one was still being decided.
         Busy,
         /// No decision in time.

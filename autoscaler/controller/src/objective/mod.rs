@@ -31,7 +31,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use msars_api::crd::SloAutoscaler;
 use msars_budget::Split;
-use msars_client::leader::{Claim, leads};
+use msars_client::leader::Claim;
 use msars_domain::{ObjectKey, Signals};
 use msars_observe::{Observer, Windows};
 use tokio::sync::watch;
@@ -48,6 +48,7 @@ pub use self::room::limits;
 use self::solve::{Basis, compute, due, members};
 pub use self::strain::Health;
 use crate::autoscalers::{self, Targets};
+use crate::lead::Lead;
 use crate::metrics::Metrics;
 use crate::own::Own;
 use crate::pods;
@@ -60,6 +61,7 @@ const EVERY: Duration = Duration::from_secs(10);
 pub struct Objectives {
     world: World,
     own: Own,
+    lead: Lead,
     observer: Observer,
     windows: Windows,
     now: fn() -> Timestamp,
@@ -102,7 +104,7 @@ struct Around<'a> {
 type Members<'a> = BTreeMap<String, Member<'a>>;
 
 impl Objectives {
-    /// With nothing seen yet.
+    /// With nothing seen yet; nothing is written but while `claim` says that this replica leads.
     pub fn new(
         world: World,
         own: Own,
@@ -110,10 +112,13 @@ impl Objectives {
         windows: Windows,
         now: fn() -> Timestamp,
         board: Arc<Board>,
+        claim: watch::Receiver<Claim>,
     ) -> Self {
+        let lead = Lead::new(claim, now);
         Self {
             world,
-            own,
+            own: own.led(lead.clone()),
+            lead,
             observer,
             windows,
             now,
@@ -142,7 +147,7 @@ impl Objectives {
     }
 
     /// Runs while this replica leads, until `stop`.
-    pub async fn run(mut self, claim: watch::Receiver<Claim>, mut stop: watch::Receiver<bool>) {
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let board = Arc::clone(&self.board);
@@ -152,9 +157,17 @@ impl Objectives {
                 () = board.profiled.notified() => false,
                 _ended = stop.wait_for(|stop| *stop) => return,
             };
-            if leads(&claim, (self.now)()) && self.world.synced() {
-                self.round(look).await;
-            }
+            self.turn(look).await;
+        }
+    }
+
+    /// A round where this replica leads; where it does not, the next leader may change what is remembered here.
+    async fn turn(&mut self, look: bool) {
+        if !self.lead.holds() {
+            self.memory.clear();
+            self.pending = drift::Pending::default();
+        } else if self.world.synced() {
+            Box::pin(self.round(look)).await;
         }
     }
 
@@ -192,6 +205,9 @@ impl Objectives {
             self.learn(&applications, &workloads, &known).await;
         }
         for application in &applications {
+            if !self.lead.holds() {
+                return;
+            }
             self.split(application, &around).await;
         }
         if look {
@@ -299,8 +315,8 @@ impl Objectives {
             invalid: invalid.as_deref(),
             took_ms,
         };
-        if report::split(&self.own, &written).await {
-            memory.basis = Some(basis);
+        if let Some(stored) = report::split(&self.own, &written).await {
+            memory.basis = Some(basis.stored_as(&stored));
             memory.standing = Some(Standing {
                 split: split.clone(),
                 feasible: decisive.feasible,

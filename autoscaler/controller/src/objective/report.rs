@@ -89,15 +89,15 @@ pub struct Written<'a> {
     pub took_ms: f64,
 }
 
-/// Writes a split; false when it was not written.
-pub async fn split(own: &Own, written: &Written<'_>) -> bool {
+/// Writes a split: what is stored from then on, or none when it was not written.
+pub async fn split(own: &Own, written: &Written<'_>) -> Option<Vec<ChainSplit>> {
     let chains: Vec<ChainSplit> = written
         .classes
         .iter()
         .filter_map(|class| chain(written, class))
         .collect();
     if !tell(own, written, &chains).await {
-        return false;
+        return None;
     }
     let decisive = written.next.unwrap_or(written.split);
     let seen = written.seen;
@@ -117,11 +117,11 @@ pub async fn split(own: &Own, written: &Written<'_>) -> bool {
                 application = seen.application.name, feasible = decisive.feasible, method = %decisive.method,
                 cost = decisive.cost.0, took_ms = written.took_ms, reason = decisive.reason, "split"
             );
-            true
+            Some(chains)
         }
         Err(error) => {
             tracing::warn!(%error, category = error.category(), "a split was not written");
-            false
+            None
         }
     }
 }

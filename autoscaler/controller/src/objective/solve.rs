@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use msars_api::crd::ChainSplit;
 use msars_budget::{Allocator as _, Floor, Reference, Split, SplitRequest};
 use msars_domain::{Call, EdgeKind, MilliCpu, Millis, ObjectKey, Percentile};
 
@@ -30,7 +31,17 @@ pub(super) struct Basis {
     /// The revision that runs, by service: another one than will while its hold lasts, and then the split is for both.
     running: BTreeMap<String, String>,
     measured: BTreeMap<Measured, f64>,
+    /// The splits that are stored.
+    stored: Vec<Stored>,
     at: Timestamp,
+}
+
+/// What tells a stored split from any other: its chain, and when it was made. Figures may come back rounded.
+type Stored = (String, String);
+
+fn stored(chains: &[ChainSplit]) -> Vec<Stored> {
+    let one = |chain: &ChainSplit| (chain.name.clone(), chain.at.clone());
+    chains.iter().map(one).collect()
 }
 
 /// What is asked of a class, and whom it calls.
@@ -112,6 +123,7 @@ impl Basis {
             }
         }
         let declared = !application.chains.is_empty();
+        let status = application.stored.status.as_ref();
         Self {
             asked: classes.iter().map(|class| asked(class, declared)).collect(),
             runs: members
@@ -123,8 +135,15 @@ impl Basis {
                 .map(|(name, member)| (name.clone(), member.revision.to_owned()))
                 .collect(),
             measured,
+            stored: status.map_or_else(Vec::new, |status| stored(&status.chains)),
             at: now,
         }
+    }
+
+    /// The same once the split that rests on it is stored as these chains.
+    pub(super) fn stored_as(mut self, chains: &[ChainSplit]) -> Self {
+        self.stored = stored(chains);
+        self
     }
 
     /// Whether something else is asked: not by a call that only happened not to be seen.
@@ -183,15 +202,18 @@ fn runs(member: &Member<'_>) -> Runs {
     }
 }
 
-/// Whether a split is to be made: at once for what is asked and what runs, after a while for what is measured.
+/// Whether a split is to be made: at once for what is asked and what runs, after a while for what is measured. After a
+/// while as well where another split is stored than was written, as by a leader that was late: until then, the copy may
+/// not show it yet.
 pub(super) fn due(last: Option<&Basis>, next: &Basis) -> bool {
     let Some(last) = last else {
         return true;
     };
+    let dwelt = next.at.duration_since(last.at).as_secs_f64() >= DWELL_S;
     next.asks_otherwise(last)
         || last.runs != next.runs
         || last.running != next.running
-        || (next.moved(last) && next.at.duration_since(last.at).as_secs_f64() >= DWELL_S)
+        || (dwelt && (next.moved(last) || next.stored != last.stored))
 }
 
 /// The members of an application with the revision that a split is for: the running one, or (`ahead`) the one that

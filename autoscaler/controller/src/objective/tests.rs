@@ -2,6 +2,7 @@
 
 mod counting;
 mod hosting;
+mod leading;
 mod looking;
 mod resplitting;
 

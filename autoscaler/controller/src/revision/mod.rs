@@ -30,7 +30,8 @@ use jiff::{SignedDuration, Timestamp};
 use msars_client::leader::{Claim, leads};
 use msars_domain::{Action, ObjectKey};
 use msars_gate::{HoldState, Progress, ReleaseReason, Step, Trouble, Watcher, next};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use self::again::Failures;
 use self::measure::Bench;
@@ -45,8 +46,16 @@ use crate::world::{Workload, World};
 
 /// Between two rounds when nothing changes: deadlines are kept to a second.
 const EVERY: Duration = Duration::from_secs(1);
+/// From the end of a round to one for a change of the copies: a burst of events makes one round.
+const PAUSE: Duration = Duration::from_millis(200);
 /// What is left of a hold for the split and the release after probing.
 const LAST: SignedDuration = SignedDuration::from_secs(4);
+
+/// A change of the copies, told no sooner than at `next`; a lone one at once.
+async fn news(changed: &Notify, next: Instant) {
+    changed.notified().await;
+    tokio::time::sleep_until(next).await;
+}
 
 /// A workload and one of its revisions.
 type Key = (ObjectKey, String);
@@ -97,10 +106,11 @@ impl Revisions {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let changed = Arc::clone(&self.world.changed);
+        let mut next = Instant::now();
         loop {
             tokio::select! {
                 _tick = ticks.tick() => {}
-                () = changed.notified() => {}
+                () = news(&changed, next) => {}
                 Some((key, outcome)) = self.jobs.ended() => self.end(key, outcome).await,
                 () = &mut stopped => break,
             }
@@ -108,6 +118,7 @@ impl Revisions {
                 self.jobs.keep(|_key| false);
             } else if self.world.synced() {
                 self.round().await;
+                next = Instant::now() + PAUSE;
             }
         }
         // Jobs delete their pods before they end; what does not fit into the grace is found by the next leader.
@@ -237,5 +248,40 @@ impl Revisions {
                 self.perform(&action, now).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_of_events_makes_few_rounds_and_a_lone_one_is_told_at_once() {
+        let changed = Arc::new(Notify::new());
+        let begun = Instant::now();
+        changed.notify_one();
+        news(&changed, begun).await;
+        assert!(begun.elapsed() < PAUSE / 10);
+
+        let events = Arc::clone(&changed);
+        let burst = tokio::spawn(async move {
+            loop {
+                events.notify_one();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        let mut rounds = 0;
+        while begun.elapsed() < Duration::from_secs(2) {
+            news(&changed, Instant::now() + PAUSE).await;
+            rounds += 1;
+        }
+        assert!((9..=10).contains(&rounds), "{rounds} in two seconds");
+        burst.abort();
+
+        // The last of a burst is not lost, and is told after the pause at the latest.
+        let last = Instant::now();
+        changed.notify_one();
+        news(&changed, last + PAUSE).await;
+        assert!((PAUSE..PAUSE * 2).contains(&last.elapsed()));
     }
 }

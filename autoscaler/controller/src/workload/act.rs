@@ -38,6 +38,8 @@ struct Ended {
     scaled: bool,
     /// What the API server refused, in its words.
     refused: Vec<(Refused, String)>,
+    /// Another replica leads by now: the rest was not written.
+    left: bool,
 }
 
 impl Hands {
@@ -101,6 +103,7 @@ impl Hands {
             failed,
             scaled,
             refused,
+            left,
         } = self.write(&task, &mut out).await;
         if !scaled {
             out.state = task.decision.state_without_scale(task.now);
@@ -126,21 +129,28 @@ impl Hands {
             reach: reach.as_ref(),
             ..said
         };
-        if !whole {
+        // What the next leader stored since is not written over: for it, what was not written is as after a crash.
+        if !whole && !left {
             self.say(&task, &said).await;
         }
         self.tell_changes(&task, &said).await;
         out
     }
 
-    /// The writes of a decision in their order, up to one that is forbidden.
+    /// The writes of a decision in their order, up to one that is forbidden or that another replica is to make.
     async fn write(&self, task: &Task, out: &mut Outcome) -> Ended {
         let mut failed = None;
         let mut scaled = true;
         let mut refused: Vec<(Refused, String)> = Vec::new();
+        let mut left = false;
         let mut actions = task.decision.actions.iter();
         while let Some(action) = actions.next() {
-            let ended = self.apply(action).await;
+            let Some(ended) = self.apply(action).await else {
+                let scales = |action: &Action| matches!(action, Action::Scale { .. });
+                scaled &= !scales(action) && !actions.any(scales);
+                left = true;
+                break;
+            };
             match action {
                 Action::Scale { to, .. } => {
                     scaled = matches!(ended, Ok(Applied::Done));
@@ -172,6 +182,7 @@ impl Hands {
             failed,
             scaled,
             refused,
+            left,
         }
     }
 

@@ -5,14 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use msars_client::apply::Applied;
-use msars_client::leader::Claim;
 use msars_domain::{Action, ObjectKey, Signals};
 use msars_gate::let_go;
 use serde_json::Value;
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::leaving::{Parting, Why};
+use super::leaving::{FOLLOWS, Parting, Why};
 use super::tick::joined;
 use super::{Workloads, status};
 use crate::autoscalers::Targets;
@@ -43,12 +41,7 @@ type Written = BTreeMap<ObjectKey, u64>;
 impl Workloads {
     /// Drains all workloads, or those of one namespace, and waits until their pods are ready, at most for `within`.
     /// The world must be complete, and this replica lead.
-    pub async fn drain(
-        &mut self,
-        namespace: Option<&str>,
-        within: Duration,
-        claim: &watch::Receiver<Claim>,
-    ) -> Drained {
+    pub async fn drain(&mut self, namespace: Option<&str>, within: Duration) -> Drained {
         let ours = |key: &ObjectKey| namespace.is_none_or(|wanted| wanted == key.namespace);
         let mut out = Drained::default();
         let mut written = Written::new();
@@ -90,7 +83,7 @@ impl Workloads {
                 why: Why::Drains,
                 now,
             };
-            let left = self.leave_one(parting, signals, claim).await;
+            let left = self.leave_one(parting, signals).await;
             if left.scaled {
                 wrote();
             }
@@ -133,13 +126,13 @@ impl Workloads {
             .is_ok()
     }
 
-    /// Releases a hold of ours and removes what stands of one; false when that failed.
+    /// Releases a hold of ours and removes what stands of one, whoever leads; false when that failed.
     async fn release(&self, workload: &Workload, out: &mut Drained) -> bool {
         let key = &workload.key;
         let deadline = Instant::now() + AGAIN;
         let mut object = workload.object.clone();
         while let Some(action) = let_go(&object) {
-            match self.hands.apply(&action).await {
+            match self.hands.perform(&action).await {
                 Ok(Applied::Done) => {
                     out.released.push(key.clone());
                     return true;
@@ -173,13 +166,15 @@ impl Workloads {
             if !ours(&pod) {
                 continue;
             }
-            match self
-                .hands
-                .apply(&Action::DeletePod { pod: pod.clone() })
-                .await
-            {
-                Ok(_) => out.deleted.push(pod),
-                Err(error) => out.wrong.push(error.to_string()),
+            let action = Action::DeletePod { pod: pod.clone() };
+            match self.hands.apply(&action).await {
+                Some(Ok(_)) => out.deleted.push(pod),
+                Some(Err(error)) => out.wrong.push(error.to_string()),
+                // Those of its profiles are among them.
+                None => {
+                    out.wrong.push(FOLLOWS.to_owned());
+                    return;
+                }
             }
         }
     }

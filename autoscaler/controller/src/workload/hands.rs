@@ -10,6 +10,7 @@ use msars_domain::{Action, Observation};
 use msars_plan::{Decision, State};
 
 use super::reach::Reach;
+use crate::lead::Lead;
 use crate::metrics::Metrics;
 use crate::own::Own;
 use crate::world::Workload;
@@ -22,8 +23,8 @@ pub struct Hands {
     pub client: Client,
     /// The writer of our own objects.
     pub own: Own,
-    /// The clock.
-    pub now: fn() -> Timestamp,
+    /// Whether this replica leads.
+    pub lead: Lead,
     /// Counts writes.
     pub metrics: Metrics,
 }
@@ -58,8 +59,28 @@ pub struct Task {
 }
 
 impl Hands {
-    /// Performs one action, once, and counts it.
-    pub async fn apply(&self, action: &Action) -> Result<Applied, ApplyError> {
+    /// That write only while `lead` holds, objects of our own included.
+    pub fn new(client: Client, own: Own, lead: Lead, metrics: Metrics) -> Self {
+        Self {
+            client,
+            own: own.led(lead.clone()),
+            lead,
+            metrics,
+        }
+    }
+
+    /// Performs one action, once, and counts it. None where this replica leads no more: nothing was written, and the
+    /// rest is left to the next leader.
+    pub async fn apply(&self, action: &Action) -> Option<Result<Applied, ApplyError>> {
+        if !self.lead.holds() {
+            tracing::info!(action = action.kind(), object = %action.target(), "left to the next leader");
+            return None;
+        }
+        Some(self.perform(action).await)
+    }
+
+    /// The same whoever leads, for what several may do at once.
+    pub(super) async fn perform(&self, action: &Action) -> Result<Applied, ApplyError> {
         self.metrics.apply(&self.client, action).await
     }
 

@@ -7,10 +7,8 @@ use jiff::Timestamp;
 use msars_api::annotations::Adopt;
 use msars_api::crd::{SloAutoscaler, SloAutoscalerStatus};
 use msars_client::apply::Applied;
-use msars_client::leader::{Claim, leads};
 use msars_domain::{Action, ObjectKey, Observation, Reading, Signals, Unknown};
 use msars_plan::{Leaving, Short, leave};
-use tokio::sync::watch;
 
 use super::gather::{self, One};
 use super::status::stored;
@@ -73,7 +71,7 @@ pub(super) struct Left {
 }
 
 /// Why a write was not made by a replica that led when it began.
-const FOLLOWS: &str = "another replica leads by now: kubectl -n msars-system scale deploy/msars-autoscaler --replicas=0, then drain again";
+pub(super) const FOLLOWS: &str = "another replica leads by now: kubectl -n msars-system scale deploy/msars-autoscaler --replicas=0, then drain again";
 
 impl Workloads {
     /// Leaves every workload that has a memory, or whose autoscaler was taken over, and that is no longer in our
@@ -83,7 +81,6 @@ impl Workloads {
         &mut self,
         workloads: &mut BTreeMap<ObjectKey, Workload>,
         autoscalers: &BTreeMap<ObjectKey, Arc<SloAutoscaler>>,
-        claim: &watch::Receiver<Claim>,
         now: Timestamp,
     ) {
         let keys: BTreeSet<ObjectKey> = autoscalers
@@ -105,7 +102,7 @@ impl Workloads {
                         why: Why::OptedOut,
                         now,
                     };
-                    self.leave_one(parting, None, claim).await;
+                    self.leave_one(parting, None).await;
                 }
             }
         }
@@ -122,7 +119,7 @@ impl Workloads {
                 now,
             };
             // Until its autoscaler is there, it is scaled as before.
-            if self.leave_one(parting, None, claim).await.over {
+            if self.leave_one(parting, None).await.over {
                 workloads.remove(key);
             }
         }
@@ -154,11 +151,10 @@ impl Workloads {
         &mut self,
         parting: Parting<'_>,
         signals: Option<Signals>,
-        claim: &watch::Receiver<Claim>,
     ) -> Left {
         let mut left = Left::default();
         let ended = match self.leaving(parting, signals) {
-            Some(leaving) => self.part(parting, &leaving, claim, &mut left).await,
+            Some(leaving) => self.part(parting, &leaving, &mut left).await,
             None => Err(format!("{} has no percentile", parting.workload.key)),
         };
         match ended {
@@ -196,7 +192,6 @@ impl Workloads {
         &self,
         parting: Parting<'_>,
         leaving: &Leaving,
-        claim: &watch::Receiver<Claim>,
         left: &mut Left,
     ) -> Result<bool, String> {
         let Parting {
@@ -206,8 +201,8 @@ impl Workloads {
             now,
         } = parting;
         let led = || {
-            let leads = leads(claim, (self.means.now)());
-            leads.then_some(()).ok_or_else(|| FOLLOWS.to_owned())
+            let holds = self.hands.lead.holds();
+            holds.then_some(()).ok_or_else(|| FOLLOWS.to_owned())
         };
         let mut whole = true;
         if let Some(action) = &leaving.action {
@@ -252,7 +247,10 @@ impl Workloads {
         action: &Action,
         left: &mut Left,
     ) -> Result<bool, String> {
-        match self.hands.apply(action).await {
+        let Some(ended) = self.hands.apply(action).await else {
+            return Err(FOLLOWS.to_owned());
+        };
+        match ended {
             Ok(Applied::Done) => {
                 left.scaled = true;
                 let note = format!(

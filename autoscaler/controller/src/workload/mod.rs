@@ -27,12 +27,13 @@ pub mod revisions;
 pub mod rivals;
 pub mod room;
 mod second;
+mod silence;
 pub mod spared;
 pub mod status;
 mod takeover;
 pub mod tell;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tick;
 
 use std::collections::BTreeMap;
@@ -41,7 +42,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Client;
-use msars_client::leader::{Claim, leads};
+use msars_client::leader::Claim;
 use msars_domain::{ObjectKey, Observation};
 use msars_observe::{Observed, Observer, Windows};
 use msars_plan::{Limits, State};
@@ -53,10 +54,12 @@ use self::hands::Hands;
 use self::history::History;
 use self::kept::Kept;
 use self::recorder::Recorder;
+use self::silence::Silence;
 use self::spared::Before;
 use self::tick::joined;
 use crate::engine::{Engine, EngineError, analytic};
 use crate::kubelet::Kubelets;
+use crate::lead::Lead;
 use crate::metrics::{Metrics, TickOutcome};
 use crate::objective::Board;
 use crate::own::Own;
@@ -104,6 +107,7 @@ pub struct Workloads {
     deaf: Deaf,
     grants: reach::Grants,
     misread: tell::Misread,
+    silence: Silence,
 }
 
 /// What is remembered of one workload. Everything but the history comes back from the status after a change of leader.
@@ -130,15 +134,17 @@ struct Last {
 }
 
 impl Workloads {
-    /// With nothing seen yet; `client` sends every write once.
-    pub fn new(world: World, own: Own, client: Client, means: Means) -> Result<Self, EngineError> {
+    /// With nothing seen yet; `client` sends every write once, while `claim` says that this replica leads.
+    pub fn new(
+        world: World,
+        own: Own,
+        client: Client,
+        means: Means,
+        claim: watch::Receiver<Claim>,
+    ) -> Result<Self, EngineError> {
+        let lead = Lead::new(claim, means.now);
         Ok(Self {
-            hands: Hands {
-                client,
-                own,
-                now: means.now,
-                metrics: means.metrics.clone(),
-            },
+            hands: Hands::new(client, own, lead, means.metrics.clone()),
             world,
             means,
             engine: Engine::start(analytic, Limits::default())?,
@@ -148,11 +154,12 @@ impl Workloads {
             deaf: Deaf::default(),
             grants: reach::Grants::default(),
             misread: tell::Misread::default(),
+            silence: Silence::default(),
         })
     }
 
     /// Runs until `stop`; acts only while this replica leads.
-    pub async fn run(mut self, claim: watch::Receiver<Claim>, stop: watch::Receiver<bool>) {
+    pub async fn run(mut self, stop: watch::Receiver<bool>) {
         let stopped = msars_ops::shutdown::stopped(stop);
         tokio::pin!(stopped);
         let every = |period| {
@@ -167,7 +174,7 @@ impl Workloads {
             tokio::select! {
                 () = &mut stopped => break,
                 () = around::due(&mut ticks, &self.means.board), if !waiting => {
-                    if leads(&claim, (self.means.now)()) {
+                    if self.hands.lead.holds() {
                         if self.world.scaling_synced() {
                             looking = Some(self.look());
                         }
@@ -180,16 +187,12 @@ impl Workloads {
                     looking = None;
                     let begun = tokio::time::Instant::now();
                     let outcome = match looked {
-                        Some(observed) => self.tick(&observed, &claim).await,
+                        Some(observed) => self.tick(&observed).await,
                         None => TickOutcome::Blind,
                     };
                     self.means.metrics.ticked(outcome, begun.elapsed());
                 }
-                _tick = fast.tick() => {
-                    if leads(&claim, (self.means.now)()) {
-                        self.reflex(&claim).await;
-                    }
-                }
+                _tick = fast.tick() => self.reflex().await,
             }
         }
         if let Some(looking) = looking {

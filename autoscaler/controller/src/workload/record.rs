@@ -1,7 +1,7 @@
 //! The log of decisions: one JSON line per decision with everything that went in and came out, and its replay.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufWriter, Write};
+use std::io::{BufRead, BufWriter, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use msars_plan::{Decision, Limits, Tick, decide};
@@ -110,13 +110,28 @@ impl Log {
 }
 
 impl Open {
+    /// Begins on a line of its own: a kill or a full disk may have left half of one.
     fn at(path: &Path) -> Result<Self, std::io::Error> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+        let mut length = file.metadata()?.len();
+        if length > 0 && !whole(path)? {
+            file.write_all(b"\n")?;
+            length += 1;
+        }
         Ok(Self {
-            length: file.metadata()?.len(),
+            length,
             file: BufWriter::new(file),
         })
     }
+}
+
+/// Whether a file that is not empty ends with the end of a line.
+fn whole(path: &Path) -> Result<bool, std::io::Error> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
 }
 
 /// What a replay found.
@@ -126,6 +141,8 @@ pub struct Replayed {
     pub decisions: usize,
     /// One sentence for each that came out differently.
     pub different: Vec<String>,
+    /// One sentence for each line that is no record of a decision.
+    pub unreadable: Vec<String>,
 }
 
 /// Why a log cannot be replayed.
@@ -139,14 +156,6 @@ pub enum ReplayError {
         /// What happened.
         source: std::io::Error,
     },
-    /// A line is no record of a decision.
-    #[error("line {line} is no record of a decision: {source}")]
-    Line {
-        /// Its number, from 1.
-        line: usize,
-        /// What is wrong.
-        source: serde_json::Error,
-    },
 }
 
 impl ReplayError {
@@ -154,55 +163,64 @@ impl ReplayError {
     pub fn category(&self) -> &'static str {
         match self {
             Self::Read { .. } => "read",
-            Self::Line { .. } => "line",
         }
     }
 }
 
 /// Makes every recorded decision anew and compares the bytes. `each` gets every decision as it comes out now. A last
-/// line without its end, as a killed program leaves it, is left out.
+/// line without its end, as a killed program leaves it, is left out; one that cannot be read stops no other.
 pub fn replay(
     mut log: impl BufRead,
     mut each: impl FnMut(&Tick, &Decision),
 ) -> Result<Replayed, ReplayError> {
     let mut out = Replayed::default();
-    let mut text = String::new();
+    // A line that was torn within a character is no text.
+    let mut text = Vec::new();
     for number in 1.. {
         text.clear();
         let read = log
-            .read_line(&mut text)
+            .read_until(b'\n', &mut text)
             .map_err(|source| ReplayError::Read {
                 line: number,
                 source,
             })?;
-        if read == 0 || !text.ends_with('\n') {
+        if read == 0 || !text.ends_with(b"\n") {
             break;
         }
-        let wrong = |source| ReplayError::Line {
-            line: number,
-            source,
-        };
-        let line: Line = serde_json::from_str(&text).map_err(wrong)?;
-        let made = decide(&line.tick, &mut analytic(&line.limits), &line.limits);
-        out.decisions += made.len();
-        for (index, now) in made.iter().enumerate() {
-            each(&line.tick, now);
-            let then = line.decisions.get(index).map(serde_json::to_string);
-            let then = then.transpose().map_err(wrong)?;
-            if then != Some(serde_json::to_string(now).map_err(wrong)?) {
-                let told = line.decisions.get(index).map(Decision::explain);
-                out.different.push(format!(
-                    "line {number}: recorded \"{}\", now \"{}\"",
-                    told.unwrap_or_default(),
-                    now.explain()
-                ));
-            }
-        }
-        for gone in line.decisions.iter().skip(made.len()) {
-            let told = gone.explain();
-            out.different
-                .push(format!("line {number}: recorded \"{told}\", now nothing"));
+        if let Err(why) = again(&text, number, &mut each, &mut out) {
+            out.unreadable
+                .push(format!("line {number} is no record of a decision: {why}"));
         }
     }
     Ok(out)
+}
+
+/// Makes the decisions of one line anew.
+fn again(
+    text: &[u8],
+    number: usize,
+    each: &mut impl FnMut(&Tick, &Decision),
+    out: &mut Replayed,
+) -> Result<(), serde_json::Error> {
+    let line: Line = serde_json::from_slice(text)?;
+    let made = decide(&line.tick, &mut analytic(&line.limits), &line.limits);
+    out.decisions += made.len();
+    for (index, now) in made.iter().enumerate() {
+        each(&line.tick, now);
+        let then = line.decisions.get(index).map(serde_json::to_string);
+        if then.transpose()? != Some(serde_json::to_string(now)?) {
+            let told = line.decisions.get(index).map(Decision::explain);
+            out.different.push(format!(
+                "line {number}: recorded \"{}\", now \"{}\"",
+                told.unwrap_or_default(),
+                now.explain()
+            ));
+        }
+    }
+    for gone in line.decisions.iter().skip(made.len()) {
+        let told = gone.explain();
+        out.different
+            .push(format!("line {number}: recorded \"{told}\", now nothing"));
+    }
+    Ok(())
 }

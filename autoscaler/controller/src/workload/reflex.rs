@@ -7,10 +7,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
 use msars_api::crd::SloAutoscaler;
 use msars_client::apply::{Applied, ApplyError};
-use msars_client::leader::{Claim, leads};
 use msars_domain::{Action, CpuBounds, MilliCpu, ObjectKey};
 use msars_plan::reflex;
-use tokio::sync::watch;
 
 use super::act::refusal;
 use super::deaf::read;
@@ -22,8 +20,12 @@ use crate::pods::{self, Serving};
 const OLD_S: f64 = 60.0;
 
 impl Workloads {
-    /// One look: throttled pods of acting workloads grow in place.
-    pub(super) async fn reflex(&mut self, claim: &watch::Receiver<Claim>) {
+    /// One look while this replica leads: throttled pods of acting workloads grow in place.
+    pub(super) async fn reflex(&mut self) {
+        // Asked whoever leads, so that a new leader knows since when.
+        if !self.hears() || !self.hands.lead.holds() {
+            return;
+        }
         let now = (self.means.now)();
         let acting = |memory: &&Memory| {
             memory.last.as_ref().is_some_and(|last| {
@@ -62,14 +64,15 @@ impl Workloads {
         let input = reflex_input::input(now, &subjects, &periods, &mut self.pods);
         let actions = reflex(&input, self.engine.limits());
         for (key, (size, actions)) in reflex_input::by_workload(&input, actions) {
-            if leads(claim, (self.means.now)()) {
-                self.grow(&key, size, actions, now).await;
+            if !self.hands.lead.holds() {
+                break;
             }
+            self.grow(&key, size, actions, now).await;
         }
     }
 
     /// Stores the size in force, then grows the pods.
-    async fn grow(
+    pub(super) async fn grow(
         &mut self,
         key: &ObjectKey,
         size: MilliCpu,
@@ -101,7 +104,11 @@ impl Workloads {
             return;
         }
         for action in &actions {
-            match self.hands.apply(action).await {
+            // What was stored stands, as where a write gets no answer.
+            let Some(ended) = self.hands.apply(action).await else {
+                break;
+            };
+            match ended {
                 Ok(Applied::Done) => {
                     if let Action::Resize { uid, .. } = action {
                         self.pods.grown(uid.clone(), now);

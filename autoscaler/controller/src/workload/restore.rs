@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use msars_api::crd::SloAutoscaler;
-use msars_client::leader::{Claim, leads};
 use msars_domain::ObjectKey;
-use tokio::sync::watch;
 
 use super::{Workloads, status};
 
@@ -17,10 +15,8 @@ impl Workloads {
     pub(super) async fn restore(
         &mut self,
         autoscalers: &BTreeMap<ObjectKey, Arc<SloAutoscaler>>,
-        claim: &watch::Receiver<Claim>,
         now: Timestamp,
     ) -> BTreeSet<ObjectKey> {
-        let clock = self.means.now;
         let mut lost = BTreeSet::new();
         for (workload, memory) in &mut self.memory {
             let Some(autoscaler) = autoscalers.get(workload) else {
@@ -30,7 +26,7 @@ impl Workloads {
                 continue;
             };
             lost.insert(workload.clone());
-            if !leads(claim, clock()) {
+            if !self.hands.lead.holds() {
                 continue;
             }
             let stored = self

@@ -116,6 +116,22 @@ pub fn create_failure(deployment: &Value) -> Option<String> {
     Some(failed["message"].as_str()?.to_owned())
 }
 
+/// Whether pods of a template may name other namespaces than their own in their affinity to pods, or against them; an
+/// empty selector names all.
+fn crosses(template: &Value) -> bool {
+    let named = |term: &Value| {
+        let listed = term["namespaces"].as_array();
+        listed.is_some_and(|listed| !listed.is_empty()) || !term["namespaceSelector"].is_null()
+    };
+    ["podAffinity", "podAntiAffinity"].iter().any(|kind| {
+        let affinity = &template["spec"]["affinity"][*kind];
+        let terms = |when: &str| affinity[when].as_array().into_iter().flatten();
+        terms("requiredDuringSchedulingIgnoredDuringExecution").any(named)
+            || terms("preferredDuringSchedulingIgnoredDuringExecution")
+                .any(|term| named(&term["podAffinityTerm"]))
+    })
+}
+
 /// Whether a quota counts pods of this template. A scope that is not known counts.
 fn applies(quota: &ResourceQuota, template: &Value, qos: Qos) -> bool {
     let Some(spec) = quota.spec.as_ref() else {
@@ -123,23 +139,23 @@ fn applies(quota: &ResourceQuota, template: &Value, qos: Qos) -> bool {
     };
     let best_effort = qos == Qos::BestEffort;
     let terminates = template.pointer("/spec/activeDeadlineSeconds").is_some();
-    let scopes = spec
-        .scopes
-        .iter()
-        .flatten()
-        .all(|scope| match scope.as_str() {
-            "BestEffort" => best_effort,
-            "NotBestEffort" => !best_effort,
-            "Terminating" => terminates,
-            "NotTerminating" => !terminates,
-            _ => true,
-        });
     let class = template
         .pointer("/spec/priorityClassName")
         .and_then(Value::as_str);
+    let within = |scope: &str| match scope {
+        "BestEffort" => best_effort,
+        "NotBestEffort" => !best_effort,
+        "Terminating" => terminates,
+        "NotTerminating" => !terminates,
+        "CrossNamespacePodAffinity" => crosses(template),
+        "PriorityClass" => class.is_some(),
+        _ => true,
+    };
+    let scopes = spec.scopes.iter().flatten().all(|scope| within(scope));
     let selected = |wanted: &ScopedResourceSelectorRequirement| {
+        // Of all others the API server lets a quota say no more than that the scope exists.
         if wanted.scope_name != "PriorityClass" {
-            return true;
+            return within(&wanted.scope_name);
         }
         let named = wanted
             .values
@@ -149,7 +165,7 @@ fn applies(quota: &ResourceQuota, template: &Value, qos: Qos) -> bool {
         match wanted.operator.as_str() {
             "In" => named,
             "NotIn" => !named,
-            "Exists" => class.is_some(),
+            "Exists" => within("PriorityClass"),
             "DoesNotExist" => class.is_none(),
             _ => true,
         }
@@ -252,6 +268,10 @@ mod tests {
                 {"scopeName": "PriorityClass", "operator": operator, "values": [value]}]}})
         };
         let scope = |scope: &str| json!({"hard": {"pods": "0"}, "scopes": [scope]});
+        let selects = |scope: &str| {
+            json!({"hard": {"pods": "0"}, "scopeSelector": {"matchExpressions": [
+                {"scopeName": scope, "operator": "Exists"}]}})
+        };
         for (spec, counts) in [
             (scope("BestEffort"), false),
             (scope("NotBestEffort"), true),
@@ -262,12 +282,64 @@ mod tests {
             (class("NotIn", "low"), true),
             (class("Exists", ""), true),
             (class("DoesNotExist", ""), false),
+            (scope("PriorityClass"), true),
+            (scope("CrossNamespacePodAffinity"), false),
+            (selects("BestEffort"), false),
+            (selects("NotBestEffort"), true),
+            (selects("Terminating"), false),
+            (selects("NotTerminating"), true),
+            (selects("PriorityClass"), true),
+            (selects("CrossNamespacePodAffinity"), false),
         ] {
             let quotas = [quota(&spec, &json!({}))];
             let left = headroom(&quotas, "shop", &template, Qos::Burstable);
             assert_eq!(left.pods.is_some(), counts, "{spec}");
             let named = names(&quotas, "shop", &template, Qos::Burstable);
             assert_eq!(named, ["q"][..usize::from(counts)], "{spec}");
+        }
+    }
+
+    #[test]
+    fn pods_that_look_for_others_in_other_namespaces_have_a_scope_of_their_own() {
+        const NOW: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+        const RATHER: &str = "preferredDuringSchedulingIgnoredDuringExecution";
+        let weighted = |term: Value| json!({"weight": 1, "podAffinityTerm": term});
+        let named = json!({"topologyKey": "zone", "namespaces": ["other"]});
+        let all = json!({"topologyKey": "zone", "namespaceSelector": {}});
+        let own = json!({"topologyKey": "zone", "namespaces": [], "namespaceSelector": null});
+        for (affinity, counts) in [
+            (json!({}), false),
+            (
+                json!({"nodeAffinity": {NOW: {"nodeSelectorTerms": []}}}),
+                false,
+            ),
+            (json!({"podAffinity": {NOW: [own.clone()]}}), false),
+            (
+                json!({"podAffinity": {NOW: [own.clone(), named.clone()]}}),
+                true,
+            ),
+            (
+                json!({"podAffinity": {RATHER: [weighted(all.clone())]}}),
+                true,
+            ),
+            (json!({"podAntiAffinity": {NOW: [all]}}), true),
+            (
+                json!({"podAntiAffinity": {RATHER: [weighted(named)]}}),
+                true,
+            ),
+            (json!({"podAntiAffinity": {RATHER: [weighted(own)]}}), false),
+        ] {
+            let template = json!({"spec": {"affinity": affinity}});
+            for mut spec in [
+                json!({"scopes": ["CrossNamespacePodAffinity"]}),
+                json!({"scopeSelector": {"matchExpressions": [
+                    {"scopeName": "CrossNamespacePodAffinity", "operator": "Exists"}]}}),
+            ] {
+                spec["hard"] = json!({"pods": "0"});
+                let quotas = [quota(&spec, &json!({}))];
+                let left = headroom(&quotas, "shop", &template, Qos::Burstable);
+                assert_eq!(left.pods.is_some(), counts, "{template} {spec}");
+            }
         }
     }
 }

@@ -69,7 +69,10 @@ impl Hands {
             return;
         };
         let name = &action.target().name;
-        match self.apply(&action).await {
+        let Some(ended) = self.apply(&action).await else {
+            return;
+        };
+        match ended {
             Ok(Applied::Done | Applied::Gone) => {
                 let note = format!(
                     "HorizontalPodAutoscaler {name} was deleted and MSARS scales from now on; its whole spec is in .status.adopted of sloautoscaler {}. Hand back with: kubectl annotate deploy/{} msars.io/adopt-",
@@ -128,11 +131,12 @@ impl Hands {
         });
         match &next {
             Next::Create(action) => match self.create(workload, action).await {
-                Ok(told) => self.say_adoption(autoscaler, told, true, now).await,
-                Err(told) => {
+                Some(Ok(told)) => self.say_adoption(autoscaler, told, true, now).await,
+                Some(Err(told)) => {
                     self.say_adoption(autoscaler, told, false, now).await;
                     false
                 }
+                None => false,
             },
             Next::Hold(_) => {
                 if let Some(told) = adopt::told(&next, status::stored(autoscaler)) {
@@ -144,10 +148,11 @@ impl Hands {
         }
     }
 
-    /// What is to be said of it, as an error when no autoscaler of that name is there.
-    async fn create(&self, workload: &Workload, action: &Action) -> Result<Told, Told> {
+    /// What is to be said of it, as an error when no autoscaler of that name is there; nothing where it is left to the
+    /// next leader.
+    async fn create(&self, workload: &Workload, action: &Action) -> Option<Result<Told, Told>> {
         let name = &action.target().name;
-        let (reason, note) = match self.apply(action).await {
+        let (reason, note) = match self.apply(action).await? {
             Ok(Applied::Done) => (
                 "HandedBack",
                 format!("HorizontalPodAutoscaler {name} was created again and scales from now on"),
@@ -161,12 +166,12 @@ impl Hands {
                     "HorizontalPodAutoscaler {name} was not created again: its namespace is gone"
                 );
                 tracing::warn!(workload = %workload.key, note, "an autoscaler was not handed back");
-                return Err((false, adopt::FAILED, note));
+                return Some(Err((false, adopt::FAILED, note)));
             }
-            Err(error) => return Err(self.failed(workload, &error).await),
+            Err(error) => return Some(Err(self.failed(workload, &error).await)),
         };
         self.adoption(workload, false, reason, note.clone()).await;
-        Ok((false, reason, note))
+        Some(Ok((false, reason, note)))
     }
 
     async fn say_adoption(

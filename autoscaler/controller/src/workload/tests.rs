@@ -9,7 +9,7 @@ mod draining;
 mod gathering;
 mod handing;
 mod recording;
-mod server;
+pub(crate) mod server;
 mod telling;
 mod ticking;
 

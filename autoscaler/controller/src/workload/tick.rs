@@ -7,11 +7,9 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use msars_api::crd::SloAutoscaler;
-use msars_client::leader::{Claim, leads};
 use msars_domain::ObjectKey;
 use msars_observe::{Observed, Pod, Revision, Scope};
 use msars_plan::{Decision, Tick};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::gather::{self, One};
@@ -67,13 +65,12 @@ impl Workloads {
     }
 
     /// Decides and acts on what metrics showed.
-    pub(super) async fn tick(
-        &mut self,
-        observed: &Observed,
-        claim: &watch::Receiver<Claim>,
-    ) -> TickOutcome {
+    pub(super) async fn tick(&mut self, observed: &Observed) -> TickOutcome {
         for problem in &observed.problems {
             tracing::warn!(ask = ?problem.ask, category = problem.category, message = problem.message, "a query gave no usable answer");
+        }
+        if !self.hears() {
+            return TickOutcome::Silent;
         }
         self.discover().await;
         let now = (self.means.now)();
@@ -87,13 +84,13 @@ impl Workloads {
         self.means.metrics.workloads(all);
         self.tell_misread(&workloads).await;
         self.ask_grants(&workloads, now).await;
-        if leads(claim, (self.means.now)()) && self.outdo(&targets, now).await {
+        if self.hands.lead.holds() && self.outdo(&targets, now).await {
             // What was moved is seen before anything is decided by it.
             return TickOutcome::Idle;
         }
-        let lost = self.restore(&autoscalers, claim, now).await;
+        let lost = self.restore(&autoscalers, now).await;
         autoscalers.retain(|key, _| !lost.contains(key));
-        self.leave(&mut workloads, &autoscalers, claim, now).await;
+        self.leave(&mut workloads, &autoscalers, now).await;
         self.memory
             .retain(|key, _| workloads.contains_key(key) || lost.contains(key));
         let (tick, due) = self.assemble(observed, workloads, &autoscalers, now);
@@ -107,7 +104,7 @@ impl Workloads {
         let tick = Arc::new(tick);
         match self.engine.decide(Arc::clone(&tick), DECIDING).await {
             Ok(decisions) => {
-                self.carry(&tick, due, decisions, claim).await;
+                self.carry(&tick, due, decisions).await;
                 TickOutcome::Decided
             }
             Err(error) => {
@@ -183,16 +180,10 @@ impl Workloads {
     }
 
     /// Carries all decisions out, some at once, while this replica leads.
-    async fn carry(
-        &mut self,
-        tick: &Arc<Tick>,
-        due: Vec<Due>,
-        decisions: Vec<Option<Decision>>,
-        claim: &watch::Receiver<Claim>,
-    ) {
+    async fn carry(&mut self, tick: &Arc<Tick>, due: Vec<Due>, decisions: Vec<Option<Decision>>) {
         self.tell(tick, &decisions);
         let tasks = self.tasks(tick, due, decisions);
-        if leads(claim, (self.means.now)()) {
+        if self.hands.lead.holds() {
             self.tell_missing(&tasks).await;
         }
         for task in &tasks {
@@ -205,10 +196,10 @@ impl Workloads {
                 });
             }
         }
-        let (hands, clock) = (&self.hands, self.means.now);
+        let hands = &self.hands;
         let outcomes: Vec<_> = futures::stream::iter(tasks)
             .map(|task| async move {
-                if leads(claim, clock()) {
+                if hands.lead.holds() {
                     Some(hands.carry(task).await)
                 } else {
                     None

@@ -1,5 +1,6 @@
 //! When a split is made anew.
 
+use msars_api::crd::{ChainSplit, ServiceLevelObjectiveStatus};
 use msars_budget::TailFactor;
 use msars_domain::{Call, Chain, EdgeKind, MilliCpu, Percentile, Rate};
 
@@ -9,6 +10,12 @@ use super::super::drift::Live;
 use super::super::memory::Memory;
 use super::super::solve::{Basis, due, members};
 use super::*;
+
+/// A stored split that was made at a time, with a tail factor.
+fn split(at: &str, tail: f64) -> Value {
+    json!({"name": "front-end", "method": "dp", "reason": "", "tailFactor": tail, "feasible": true, "tookMs": 1.0,
+        "at": at, "services": []})
+}
 
 fn call(service: &str, visits: f64, children: Vec<Call>) -> Call {
     Call {
@@ -92,6 +99,17 @@ impl Case {
             .map(|workload| profile(&workload.key.name, &workload.revision, 0))
             .collect();
         self.shop.learn(&profiles);
+    }
+
+    /// Stores a status of these splits; what they are as read.
+    fn store(&mut self, splits: &[Value]) -> Vec<ChainSplit> {
+        let mut slo = (*self.application.stored).clone();
+        let status = json!({ "chains": splits });
+        let status: ServiceLevelObjectiveStatus = serde_json::from_value(status).unwrap();
+        let chains = status.chains.clone();
+        slo.status = Some(status);
+        self.application.stored = Arc::new(slo);
+        chains
     }
 
     fn class(&mut self) -> &mut Class {
@@ -267,4 +285,24 @@ fn what_is_declared_counts_exactly() {
     assert!(due(Some(&last), &case.basis(1)));
     case.class().chain.root.children.clear();
     assert!(due(Some(&last), &case.basis(1)));
+}
+
+#[test]
+fn a_split_that_somebody_wrote_over_is_made_anew() {
+    let (ours, late) = ("2026-03-01T12:00:05Z", "2026-03-01T12:00:03Z");
+    for (what, then, wanted) in [
+        ("as it was written", vec![split(ours, 0.5)], NEVER),
+        ("rounded", vec![split(ours, 0.501)], NEVER),
+        ("a late leader's", vec![split(late, 0.5)], AFTER_A_WHILE),
+        ("none", vec![], AFTER_A_WHILE),
+    ] {
+        let mut case = Case::new();
+        let written = case.store(&[split(ours, 0.5)]);
+        // The copy shows the one before until the watch tells of the write.
+        case.store(&[split("2026-03-01T11:00:00Z", 0.5)]);
+        let last = case.basis(0).stored_as(&written);
+        case.store(&then);
+        let found = [1, 31].map(|second| due(Some(&last), &case.basis(second)));
+        assert_eq!(found, wanted, "{what}");
+    }
 }

@@ -5,7 +5,9 @@ use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
 use kube::Client;
 use kube::client::Body;
+use msars_client::leader::Claim;
 use msars_plan::{Limits, Refuser, State, Tick, decide};
+use tokio::sync::watch;
 
 use super::super::act::Outcome;
 use super::super::hands::{Hands, Task};
@@ -13,6 +15,7 @@ use super::super::reach::Reach;
 use super::super::status;
 use super::*;
 use crate::engine::analytic;
+use crate::lead::Lead;
 use crate::metrics::Metrics;
 use crate::own::Own;
 
@@ -22,6 +25,9 @@ pub(super) struct Script {
     pub(super) asked: Arc<Mutex<Vec<String>>>,
     pub(super) stored: Arc<Mutex<SloAutoscaler>>,
     pub(super) bodies: Arc<Mutex<Vec<String>>>,
+    claim: watch::Sender<Claim>,
+    /// Ends the lead as soon as it is asked: method and end of the path.
+    ends: Option<&'static str>,
 }
 
 fn failure(code: u16, message: &str) -> Value {
@@ -35,7 +41,17 @@ impl Script {
             asked: Arc::default(),
             bodies: Arc::default(),
             stored: Arc::new(Mutex::new(autoscaler())),
+            claim: watch::Sender::new(Some(now() + jiff::SignedDuration::from_mins(1))),
+            ends: None,
         }
+    }
+
+    /// Hands of a replica that leads.
+    pub(super) fn hands(&self) -> Hands {
+        let client = self.client();
+        let own = Own::new(client.clone(), "test");
+        let lead = Lead::new(self.claim.subscribe(), now);
+        Hands::new(client, own, lead, Metrics::default())
     }
 
     pub(super) fn client(&self) -> Client {
@@ -43,11 +59,15 @@ impl Script {
         let refuse = self.refuse.clone();
         let (asked, stored) = (Arc::clone(&self.asked), Arc::clone(&self.stored));
         let bodies = Arc::clone(&self.bodies);
+        let (claim, ends) = (self.claim.clone(), self.ends);
         tokio::spawn(async move {
             while let Some((request, answer)) = handle.next_request().await {
                 let path = request.uri().path().to_owned();
                 let end = path.rsplit('/').next().unwrap_or_default().to_owned();
                 let method = request.method().clone();
+                if ends == Some(format!("{method} {end}").as_str()) {
+                    claim.send_replace(None);
+                }
                 let body = request.into_body().collect().await.unwrap().to_bytes();
                 let (code, answered) = if method == Method::GET {
                     let found = match end.as_str() {
@@ -99,13 +119,7 @@ async fn carry(
     (workload, seen): (Workload, Observation),
     reach: Reach,
 ) -> (State, Outcome) {
-    let client = script.client();
-    let hands = Hands {
-        client: client.clone(),
-        own: Own::new(client, "test"),
-        now,
-        metrics: Metrics::default(),
-    };
+    let hands = script.hands();
     let stored = script.stored.lock().unwrap().clone();
     let limits = Limits::default();
     let tick = Tick {
@@ -163,6 +177,44 @@ async fn without_its_memory_stored_nothing_is_written() {
     assert_eq!(asked, ["PUT status"]);
     assert_eq!(kept, State::default());
     assert_eq!(stored.status, None);
+}
+
+#[tokio::test]
+async fn who_loses_the_lead_between_two_writes_leaves_the_rest_as_not_made() {
+    // What is asked as the lead ends, all writes but for events, and whether the one of replicas counts.
+    let table: [(&'static str, &[&str], Option<bool>); 4] = [
+        // Between what is read and the write that rests on it.
+        ("GET carts", &[], None),
+        ("PUT status", &["PUT status"], Some(false)),
+        ("PUT scale", &["PUT status", "PUT scale"], Some(true)),
+        (
+            "PATCH resize",
+            &["PUT status", "PUT scale", "PATCH resize"],
+            Some(true),
+        ),
+    ];
+    for (ends, wanted, scaled) in table {
+        let mut script = Script::new(&[]);
+        script.ends = Some(ends);
+        let (decided, outcome) = carry(&script, seen(500.0), Reach::default()).await;
+        let mut asked = script.asked.lock().unwrap().clone();
+        asked.retain(|one| one != "POST events");
+        assert_eq!(asked, wanted, "{ends}");
+        assert!(!decided.events.is_empty());
+        match scaled {
+            None => assert_eq!(outcome.state, State::default(), "{ends}"),
+            Some(false) => {
+                assert!(outcome.state.events.is_empty(), "{ends}");
+                assert_eq!(outcome.state.replicas, Some(2), "{ends}");
+            }
+            Some(true) => assert_eq!(outcome.state, decided, "{ends}"),
+        }
+        // As after a crash, the next leader finds what was stored before the writes.
+        let stored = script.stored.lock().unwrap().clone();
+        let remembered = status::remembered(stored.status.as_ref(), now());
+        let known = scaled.map_or_else(State::default, |_scaled| decided);
+        assert_eq!(remembered, known, "{ends}");
+    }
 }
 
 #[tokio::test]

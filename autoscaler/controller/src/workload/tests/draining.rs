@@ -47,9 +47,8 @@ fn available(server: &Server, name: &str) {
 /// A drain of its own, which waits for nobody.
 async fn drained(server: &Server) -> Drained {
     available(server, "shop/carts");
-    let (mut workloads, _tasks) = server.workloads().await;
-    let claim = lead(60);
-    Box::pin(workloads.drain(None, Duration::ZERO, &claim)).await
+    let (mut workloads, _tasks) = server.workloads(lead(60)).await;
+    Box::pin(workloads.drain(None, Duration::ZERO)).await
 }
 
 fn replicas(server: &Server) -> Value {
@@ -64,9 +63,8 @@ async fn a_drain_waits_for_what_it_wrote_and_forgets() {
     for name in ["a", "b"] {
         server.put(PODS, &serde_json::to_value(&*pod(name, "h1")).unwrap());
     }
-    let (mut workloads, _tasks) = server.workloads().await;
-    let claim = lead(60);
-    let drain = Box::pin(workloads.drain(None, SOON, &claim));
+    let (mut workloads, _tasks) = server.workloads(lead(60)).await;
+    let drain = Box::pin(workloads.drain(None, SOON));
     let controller = async {
         // Nothing is known of its load: as much CPU as before.
         while replicas(&server) != json!(4) {
@@ -137,8 +135,8 @@ async fn without_the_lead_nothing_is_left() {
     let server = Server::default();
     server.put(DEPLOYMENTS, &deployed("carts"));
     server.put(AUTOSCALERS, &remembers("carts"));
-    let (mut workloads, _tasks) = server.workloads().await;
-    let drained = Box::pin(workloads.drain(None, SOON, &lead(0))).await;
+    let (mut workloads, _tasks) = server.workloads(lead(0)).await;
+    let drained = Box::pin(workloads.drain(None, SOON)).await;
     assert_eq!(server.written(), Vec::<String>::new());
     assert!(
         drained.wrong[0].contains("another replica leads"),
@@ -150,7 +148,8 @@ async fn without_the_lead_nothing_is_left() {
 async fn a_hold_that_begins_during_a_drain_is_released_too() {
     let server = Server::default();
     server.put(DEPLOYMENTS, &deployed("carts"));
-    let (workloads, _tasks) = server.workloads().await;
+    // The Lease was given back.
+    let (workloads, _tasks) = server.workloads(lead(0)).await;
     let mut drained = Drained::default();
     let free = workloads.free(Some("shop"), &mut drained);
     let update = async {

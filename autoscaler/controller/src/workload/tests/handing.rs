@@ -3,26 +3,14 @@ use msars_client::apply::{Applied, apply};
 use msars_plan::{Decision, Limits, State, Tick, decide};
 
 use super::super::adopt::{self, Case, Next};
-use super::super::hands::{Hands, Task};
+use super::super::hands::Task;
 use super::super::reach::Reach;
 use super::super::status;
 use super::acting::Script;
 use super::adopting::{adopting, copy, decided, hpa, object, scaled, stored_hpa};
 use super::*;
 use crate::engine::analytic;
-use crate::metrics::Metrics;
-use crate::own::Own;
 use crate::world::hpa::{self, Hpa};
-
-fn hands(script: &Script) -> Hands {
-    let client = script.client();
-    Hands {
-        client: client.clone(),
-        own: Own::new(client, "test"),
-        now,
-        metrics: Metrics::default(),
-    }
-}
 
 /// One tick with the autoscaler there: the writes in order, and what is stored then.
 async fn taken(
@@ -44,7 +32,7 @@ async fn taken(
         old: false,
         now: now(),
     };
-    hands(&script).carry(task).await;
+    script.hands().carry(task).await;
     let asked = script.asked.lock().unwrap().clone();
     let stored = script.stored.lock().unwrap().clone();
     (
@@ -138,7 +126,8 @@ async fn what_the_other_one_left_stays_for_the_window_downward() {
     assert_eq!((ticks.at, decision.wanted.replicas), (0, 1));
     let script = Script::new(&[]);
     *script.stored.lock().unwrap() = ticks.ours.clone();
-    let outcome = hands(&script)
+    let outcome = script
+        .hands()
         .carry(Task {
             found: hpa::found(&scaled(&all), &key()),
             workload,
@@ -228,7 +217,8 @@ async fn returned(
     stored.status.get_or_insert_default().adopted = Some(copy(&hpa(|_| ())));
     *script.stored.lock().unwrap() = stored.clone();
     let workload = workload(&deployment(), &[]);
-    let back = hands(&script)
+    let back = script
+        .hands()
         .hand_back(&workload, &Arc::new(stored), found, now())
         .await;
     let asked = script.asked.lock().unwrap().clone();

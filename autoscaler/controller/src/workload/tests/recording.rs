@@ -65,11 +65,40 @@ fn recorded_decisions_replay_to_the_last_bit_and_a_changed_one_is_named() {
     );
     // A killed program leaves half a line.
     let half = &text[..text.len() - 20];
-    assert_eq!(replay(Cursor::new(half), |_, _| ()).unwrap().decisions, 3);
-    assert_eq!(
-        replay(Cursor::new("{}\n"), |_, _| ()).map_err(|error| error.category()),
-        Err("line")
-    );
+    let replayed = replay(Cursor::new(half), |_, _| ()).unwrap();
+    assert_eq!((replayed.decisions, replayed.unreadable), (3, vec![]));
+}
+
+#[test]
+fn a_torn_line_takes_no_other_out_of_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut first, path) = log(&folder, 1 << 20);
+    let one = lines(&[30.0]).remove(0);
+    for _ in 0..2 {
+        first.write(&one).unwrap();
+    }
+    // As a kill or a full disk leaves it; whoever opens the file anew goes on behind it.
+    let text = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &text[..text.len() - 20]).unwrap();
+    for _ in 0..2 {
+        log(&folder, 1 << 20).0.write(&one).unwrap();
+    }
+    let torn = std::fs::read(&path).unwrap();
+    assert_eq!(torn.len(), text.len() * 2 - 19, "no line was begun in vain");
+    // Torn within a character, as one glued to the next, and as something else.
+    let mut spoilt = b"{\"tick\": \"\xe2\x82\n".to_vec();
+    spoilt.extend(&text[..100]);
+    spoilt.extend(&torn);
+    spoilt.extend(b"{}\n");
+    let replayed = replay(Cursor::new(spoilt), |_, _| ()).unwrap();
+    assert_eq!(replayed.decisions, 2);
+    assert_eq!(replayed.different, Vec::<String>::new());
+    let told = replayed.unreadable.iter();
+    let told: Vec<_> = told
+        .filter_map(|line| line.split_once(" is no record of a decision: "))
+        .map(|(line, _why)| line)
+        .collect();
+    assert_eq!(told, ["line 1", "line 2", "line 3", "line 6"]);
 }
 
 #[test]

@@ -23,7 +23,8 @@ use crate::own::Own;
 use crate::world::World;
 
 /// Where the kinds of the tests are.
-pub(super) const DEPLOYMENTS: &str = "/apis/apps/v1/deployments";
+pub(crate) const DEPLOYMENTS: &str = "/apis/apps/v1/deployments";
+pub(crate) const OBJECTIVES: &str = "/apis/msars.io/v1alpha1/servicelevelobjectives";
 pub(super) const AUTOSCALERS: &str = "/apis/msars.io/v1alpha1/sloautoscalers";
 pub(super) const PODS: &str = "/api/v1/pods";
 
@@ -41,12 +42,17 @@ struct State {
     asked: Vec<String>,
     /// Methods with the ends of paths that are refused.
     refused: Vec<(Method, String, u16)>,
+    /// Kinds that can be neither listed nor watched.
+    silent: Vec<String>,
+    /// The lead of whoever asked for one, and the end of the path that ends it as soon as it is asked.
+    claim: watch::Sender<Claim>,
+    ends: Option<String>,
     version: u64,
 }
 
 /// A handle on it.
 #[derive(Clone, Default)]
-pub(super) struct Server(Arc<Mutex<State>>);
+pub(crate) struct Server(Arc<Mutex<State>>);
 
 /// Kind, object and subresource of a path.
 fn parts(path: &str) -> (String, Option<String>, Option<String>) {
@@ -171,7 +177,7 @@ impl Server {
     }
 
     /// Stores an object, as somebody else would.
-    pub(super) fn put(&self, kind: &str, object: &Value) {
+    pub(crate) fn put(&self, kind: &str, object: &Value) {
         self.state().put(kind, object.clone());
     }
 
@@ -190,6 +196,31 @@ impl Server {
         self.state().refused.clear();
     }
 
+    /// Ends every list and watch of a kind from now on, and those that are open.
+    pub(super) fn silence(&self, kind: &str) {
+        let mut state = self.state();
+        state.silent.push(kind.into());
+        for (watched, seen, answer) in std::mem::take(&mut state.watches) {
+            if watched == kind {
+                respond(answer, 503, &status(503).1.to_string());
+            } else {
+                state.watches.push((watched, seen, answer));
+            }
+        }
+    }
+
+    /// A lead of a minute.
+    pub(super) fn lead(&self) -> watch::Receiver<Claim> {
+        let claim = self.state().claim.clone();
+        claim.send_replace(Some(now() + jiff::SignedDuration::from_mins(1)));
+        claim.subscribe()
+    }
+
+    /// Ends that lead as soon as a path that ends with this is asked.
+    pub(super) fn end_lead_at(&self, end: &str) {
+        self.state().ends = Some(end.into());
+    }
+
     /// What was asked since the last time, but for events.
     pub(super) fn asked(&self) -> Vec<String> {
         let mut asked = std::mem::take(&mut self.state().asked);
@@ -198,7 +229,7 @@ impl Server {
     }
 
     /// The writes since the last time, but for events; to ask what is granted changes nothing.
-    pub(super) fn written(&self) -> Vec<String> {
+    pub(crate) fn written(&self) -> Vec<String> {
         let mut asked = self.asked();
         asked.retain(|one| !one.starts_with("GET") && !one.ends_with("accessreviews"));
         asked
@@ -223,7 +254,13 @@ impl Server {
         let path = uri.path().trim_end_matches('/');
         let (kind, name, _) = parts(path);
         let query = uri.query().unwrap_or_default();
-        if query.contains("watch=true") {
+        let watched = query.contains("watch=true");
+        let listed = method == Method::GET && name.is_none() && path != "/api/v1";
+        if (watched || listed) && state.silent.contains(&kind) {
+            respond(answer, 503, &status(503).1.to_string());
+            return;
+        }
+        if watched {
             let version = query
                 .split('&')
                 .find_map(|pair| pair.strip_prefix("resourceVersion="));
@@ -233,7 +270,6 @@ impl Server {
             state.watch(kind, seen, answer);
             return;
         }
-        let listed = method == Method::GET && name.is_none() && path != "/api/v1";
         let (code, body) = if listed {
             let items: Vec<&Value> = state
                 .objects
@@ -247,6 +283,9 @@ impl Server {
                 json!({"kind": "List", "apiVersion": "v1", "metadata": meta, "items": items}),
             )
         } else {
+            if state.ends.as_deref().is_some_and(|end| path.ends_with(end)) {
+                state.claim.send_replace(None);
+            }
             state.asked.push(format!("{method} {path}"));
             match state.write(method, path, sent) {
                 (404, _) if path == "/api/v1" => {
@@ -262,8 +301,8 @@ impl Server {
         respond(answer, code, &body.to_string());
     }
 
-    /// The workloads' task on a complete copy of what is stored. The tasks end with the second.
-    pub(super) async fn workloads(&self) -> (Workloads, Tasks) {
+    /// A complete copy of what is stored, with a client. The tasks end with the last.
+    pub(crate) async fn world(&self) -> (World, Client, Tasks) {
         let client = self.client();
         let clients = Clients {
             retrying: client.clone(),
@@ -275,15 +314,14 @@ impl Server {
         while !world.scaling_synced() {
             world.changed.notified().await;
         }
-        // Nobody listens there.
-        let prometheus = msars_observe::Client::new(
-            "http://127.0.0.1:9",
-            msars_observe::Access::default(),
-            Timeouts::default(),
-        );
-        let preset = Preset::named("shop").unwrap();
+        (world, client, tasks)
+    }
+
+    /// The workloads' task on such a copy while the claim lasts. The tasks end with the second.
+    pub(super) async fn workloads(&self, claim: watch::Receiver<Claim>) -> (Workloads, Tasks) {
+        let (world, client, tasks) = self.world().await;
         let means = Means {
-            observer: Observer::new(prometheus.unwrap(), preset).unwrap(),
+            observer: unheard(),
             windows: Windows::default(),
             kubelets: Kubelets::new(kube::Config::new("http://127.0.0.1:9".parse().unwrap())),
             log: None,
@@ -292,8 +330,19 @@ impl Server {
             board: Arc::new(Board::default()),
         };
         let own = Own::new(client.clone(), "test");
-        (Workloads::new(world, own, client, means).unwrap(), tasks)
+        let made = Workloads::new(world, own, client, means, claim);
+        (made.unwrap(), tasks)
     }
+}
+
+/// Prometheus where nobody listens.
+pub(crate) fn unheard() -> Observer {
+    let prometheus = msars_observe::Client::new(
+        "http://127.0.0.1:9",
+        msars_observe::Access::default(),
+        Timeouts::default(),
+    );
+    Observer::new(prometheus.unwrap(), Preset::named("shop").unwrap()).unwrap()
 }
 
 /// The lead, until `seconds` from now.
@@ -303,7 +352,7 @@ pub(super) fn lead(seconds: i64) -> watch::Receiver<Claim> {
 }
 
 /// A Deployment of this name in mode `auto`, as `deployment` but for the name.
-pub(super) fn deployed(name: &str) -> Value {
+pub(crate) fn deployed(name: &str) -> Value {
     let mut object = deployment();
     object["apiVersion"] = json!("apps/v1");
     object["kind"] = json!("Deployment");

@@ -2,10 +2,11 @@
 
 use http::Method;
 use msars_api::annotations::ADOPT;
+use msars_domain::Action;
 use msars_observe::Observed;
 
 use super::adopting::{copy, hpa};
-use super::server::{AUTOSCALERS, DEPLOYMENTS, Server, deployed, lead, scaled};
+use super::server::{AUTOSCALERS, DEPLOYMENTS, PODS, Server, deployed, lead, scaled};
 use super::*;
 use crate::metrics::TickOutcome;
 use crate::workload::Workloads;
@@ -51,24 +52,23 @@ fn status(name: &str) -> String {
 #[tokio::test]
 async fn a_status_that_cannot_be_written_stops_no_other_workload() {
     let server = server(&["carts", "orders"]);
-    let (mut workloads, _tasks) = server.workloads().await;
+    let (mut workloads, _tasks) = server.workloads(lead(60)).await;
     bereave(&mut workloads, "carts");
     server.refuse(Method::PUT, "carts/status", 500);
-    let claim = lead(60);
     for _ in 0..2 {
         let both = observed(&["carts", "orders"]);
-        assert_eq!(workloads.tick(&both, &claim).await, TickOutcome::Decided);
+        assert_eq!(workloads.tick(&both).await, TickOutcome::Decided);
     }
     let decided = |name: &str| !server.get(AUTOSCALERS, name)["status"]["memory"].is_null();
     assert!(decided("shop/orders") && !decided("shop/carts"));
     // Alone it is told apart from an idle tick.
     let alone = observed(&["carts"]);
-    let outcome = workloads.tick(&alone, &claim).await;
+    let outcome = workloads.tick(&alone).await;
     assert_eq!(outcome, TickOutcome::Unstored);
 
     // Stored at last, it is decided on when that is seen.
     server.relent();
-    let outcome = workloads.tick(&alone, &claim).await;
+    let outcome = workloads.tick(&alone).await;
     assert_eq!(outcome, TickOutcome::Unstored);
     let stored = server.get(AUTOSCALERS, "shop/carts");
     assert_eq!(stored["status"]["adopted"]["name"], "carts");
@@ -80,7 +80,7 @@ async fn a_status_that_cannot_be_written_stops_no_other_workload() {
     while !seen(&workloads) {
         workloads.world.changed.notified().await;
     }
-    assert_eq!(workloads.tick(&alone, &claim).await, TickOutcome::Decided);
+    assert_eq!(workloads.tick(&alone).await, TickOutcome::Decided);
     assert!(decided("shop/carts"));
 }
 
@@ -107,15 +107,15 @@ async fn who_lost_the_lead_while_it_asked_writes_nothing() {
     let mut remembered = scaled("user");
     remembered["status"] = json!({"memory": "{}"});
     server.put(AUTOSCALERS, &remembered);
-    let (mut workloads, _tasks) = server.workloads().await;
+    let (mut workloads, _tasks) = server.workloads(lead(0)).await;
     bereave(&mut workloads, "carts");
     let both = observed(&["carts", "orders"]);
-    workloads.tick(&both, &lead(0)).await;
+    workloads.tick(&both).await;
     assert_eq!(server.written(), Vec::<String>::new());
 
-    let (mut workloads, _tasks) = server.workloads().await;
+    let (mut workloads, _tasks) = server.workloads(lead(60)).await;
     bereave(&mut workloads, "carts");
-    workloads.tick(&both, &lead(60)).await;
+    workloads.tick(&both).await;
     let written = server.written();
     for name in ["carts", "orders", "user"] {
         assert!(written.contains(&status(name)), "{name}: {written:?}");
@@ -125,9 +125,9 @@ async fn who_lost_the_lead_while_it_asked_writes_nothing() {
 #[tokio::test]
 async fn whether_pods_can_be_resized_is_asked_until_it_is_answered() {
     let server = server(&["orders"]);
-    let (mut workloads, _tasks) = server.workloads().await;
+    let (mut workloads, _tasks) = server.workloads(lead(60)).await;
     server.refuse(Method::GET, "/api/v1", 503);
-    let (claim, orders) = (lead(60), observed(&["orders"]));
+    let orders = observed(&["orders"]);
     let asked = |server: &Server| {
         let asked = server.asked();
         asked.iter().filter(|one| *one == "GET /api/v1").count()
@@ -139,15 +139,84 @@ async fn whether_pods_can_be_resized_is_asked_until_it_is_answered() {
         found.unwrap()["reason"].clone()
     };
     for _ in 0..2 {
-        workloads.tick(&orders, &claim).await;
+        workloads.tick(&orders).await;
         assert_eq!(told(&server), "ResizeUndiscovered");
         assert_eq!(asked(&server), 1);
     }
     server.relent();
-    workloads.tick(&orders, &claim).await;
+    workloads.tick(&orders).await;
     assert_eq!((told(&server), asked(&server)), (json!("NotBlocked"), 1));
     // Answered, it is not asked at every tick; what was answered holds.
     server.refuse(Method::GET, "/api/v1", 503);
-    workloads.tick(&orders, &claim).await;
+    workloads.tick(&orders).await;
     assert_eq!((told(&server), asked(&server)), (json!("NotBlocked"), 0));
+}
+
+/// A server with a workload of one pod that is acted on; no kubelet is to be found at the address of its node.
+fn acting() -> Server {
+    let server = Server::default();
+    server.put(DEPLOYMENTS, &deployed("carts"));
+    server.put(AUTOSCALERS, &scaled("carts"));
+    let mut pod = serde_json::to_value(&*pod("a", "h1")).unwrap();
+    pod["status"]["hostIP"] = json!("no address");
+    server.put(PODS, &pod);
+    server
+}
+
+#[tokio::test]
+async fn a_growth_between_ticks_ends_with_the_lead() {
+    let resize = |pod: &str| format!("PATCH /api/v1/namespaces/shop/pods/{pod}/resize");
+    let (status, a, b) = (status("carts"), resize("a"), resize("b"));
+    let table: [(&str, &[&String]); 4] = [
+        ("nothing", &[&status, &a, &b]),
+        ("pods/a/resize", &[&status, &a]),
+        ("carts/status", &[&status]),
+        // Between what is read and the write that rests on it.
+        ("sloautoscalers/carts", &[]),
+    ];
+    for (end, wanted) in table {
+        let server = acting();
+        let (mut workloads, _tasks) = server.workloads(server.lead()).await;
+        workloads.tick(&observed(&["carts"])).await;
+        server.written();
+        server.end_lead_at(end);
+        let grow = |name: &str| Action::Resize {
+            pod: ObjectKey::new("shop", name),
+            uid: name.into(),
+            container: "app".into(),
+            request: None,
+            limit: Some(MilliCpu(400)),
+        };
+        let actions = vec![grow("a"), grow("b")];
+        workloads.grow(&key(), MilliCpu(400), actions, now()).await;
+        let written = server.written();
+        assert_eq!(written.iter().collect::<Vec<_>>(), wanted, "{end}");
+    }
+}
+
+#[tokio::test]
+async fn by_a_copy_that_has_been_silent_for_long_nothing_is_scaled() {
+    fn later() -> Timestamp {
+        now() + jiff::SignedDuration::from_secs(31)
+    }
+    let server = acting();
+    let (mut workloads, _tasks) = server.workloads(lead(60)).await;
+    server.silence(DEPLOYMENTS);
+    let hears = |workloads: &Workloads| workloads.world.heard().iter().all(|(_, hears)| *hears);
+    while hears(&workloads) {
+        workloads.world.changed.notified().await;
+    }
+    // A watch that breaks is no more than that.
+    let carts = observed(&["carts"]);
+    assert_eq!(workloads.tick(&carts).await, TickOutcome::Decided);
+    workloads.reflex().await;
+    assert!(!workloads.deaf.is_empty(), "its kubelet was asked");
+    assert!(!server.written().is_empty());
+
+    workloads.deaf.clear();
+    workloads.means.now = later;
+    assert_eq!(workloads.tick(&carts).await, TickOutcome::Silent);
+    workloads.reflex().await;
+    assert!(workloads.deaf.is_empty());
+    assert_eq!(server.written(), Vec::<String>::new());
 }
