@@ -40,6 +40,11 @@ impl Silence {
 }
 
 impl Deaf {
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Those of the nodes that are to be asked now, those last that did not answer before; what is known of others is
     /// forgotten.
     fn due(&mut self, nodes: BTreeSet<String>, now: Timestamp) -> Vec<String> {

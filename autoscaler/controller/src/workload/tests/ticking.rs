@@ -10,6 +10,7 @@ use super::server::{AUTOSCALERS, DEPLOYMENTS, PODS, Server, deployed, lead, scal
 use super::*;
 use crate::metrics::TickOutcome;
 use crate::workload::Workloads;
+use crate::workload::deaf::Deaf;
 
 fn observed(names: &[&str]) -> Observed {
     let signals = |name: &&str| Signals {
@@ -90,9 +91,9 @@ async fn an_autoscaler_that_cannot_be_read_stops_no_other_workload() {
     let mut unreadable = scaled("carts");
     unreadable["spec"]["maxReplicas"] = json!(5_000_000_000_u64);
     server.put(AUTOSCALERS, &unreadable);
-    let (mut workloads, _tasks) = server.workloads().await;
+    let (mut workloads, _tasks) = server.workloads(lead(60)).await;
     let both = observed(&["carts", "orders"]);
-    let outcome = workloads.tick(&both, &lead(60)).await;
+    let outcome = workloads.tick(&both).await;
     assert_eq!(outcome, TickOutcome::Decided);
     let decided = |name: &str| !server.get(AUTOSCALERS, name)["status"]["memory"].is_null();
     assert!(decided("shop/orders") && !decided("shop/carts"));
@@ -213,7 +214,7 @@ async fn by_a_copy_that_has_been_silent_for_long_nothing_is_scaled() {
     assert!(!workloads.deaf.is_empty(), "its kubelet was asked");
     assert!(!server.written().is_empty());
 
-    workloads.deaf.clear();
+    workloads.deaf = Deaf::default();
     workloads.means.now = later;
     assert_eq!(workloads.tick(&carts).await, TickOutcome::Silent);
     workloads.reflex().await;
