@@ -245,10 +245,7 @@ fn finish(
         );
         actions.extend(made.actions);
         short = made.short;
-        if made.withdrawn > 0 {
-            let pods = made.withdrawn;
-            aim.guards.push(Guard::Withdrawn { pods });
-        }
+        aim.guards.extend(made.guards);
         record(now, shield, &aim, wanted, &mut state);
     } else {
         state = accepted(state, seen);

@@ -239,6 +239,11 @@ pub enum Guard {
         /// How many pods.
         pods: u32,
     },
+    /// Pods that find no node with what they ask for come down to their template's size: they serve nobody.
+    Unplaced {
+        /// How many pods.
+        pods: u32,
+    },
     /// Replicas are left to somebody else.
     ReplicasLeft,
     /// The budget lies below what any size reaches; planned for is the nearest.
@@ -350,6 +355,12 @@ impl fmt::Display for Guard {
                 write!(
                     f,
                     "the resize of {pods} pods was deferred too long and is withdrawn"
+                )
+            }
+            Self::Unplaced { pods } => {
+                write!(
+                    f,
+                    "{pods} pods that find no node come down to their template's size"
                 )
             }
             Self::ReplicasLeft => write!(f, "replicas are left to another writer"),

@@ -1,10 +1,12 @@
 //! From the size in force to the writes on pods, with memory of what was refused.
 
 use jiff::Timestamp;
-use msars_domain::{Action, CpuSize, Headroom, MilliCpu, ObjectKey, Observation, PodState, Resize};
+use msars_domain::{
+    Action, CpuSize, Headroom, MilliCpu, ObjectKey, Observation, PodState, Resize, RevisionState,
+};
 
 use crate::{
-    Fleet, Limits, Refused, Refuser, State,
+    Fleet, Guard, Limits, Refused, Refuser, State,
     facts::{refuses, vertical},
     quota::{Taken, spend},
     state::{elapsed, within},
@@ -14,8 +16,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Resizes<'a> {
     pub actions: Vec<Action>,
-    /// How many deferred resizes are withdrawn.
-    pub withdrawn: u32,
+    /// Which pods do not go to the size in force.
+    pub guards: Vec<Guard>,
     /// Uids of pods whose growth the quotas have no room for.
     pub short: Vec<&'a str>,
 }
@@ -102,9 +104,32 @@ fn action(seen: &Observation, pod: &PodState, to: CpuSize) -> Action {
     }
 }
 
+/// The size that a pod comes down to because it finds no node with more: its template's, within the bounds. It serves
+/// nobody, so that nobody loses by it. But beside larger ones it would be the weakest and bound them all, and it would ask
+/// for no new node: only a pod that stops a rollout comes down, or one of a workload of which no pod has a node.
+fn comes_down(
+    now: Timestamp,
+    seen: &Observation,
+    pod: &PodState,
+    limits: &Limits,
+) -> Option<MilliCpu> {
+    let to = seen.template.size().max(seen.cpu.min).min(seen.cpu.max);
+    let waits =
+        pod.unschedulable && pod.asked.size() > to && !within(now, Some(pod.born), limits.settle_s);
+    let newest = |r: &RevisionState| r.current && r.hash == pod.revision;
+    if !waits || !seen.revisions.iter().any(newest) {
+        return None;
+    }
+    // The pods of a restart are all of one revision. What else holds shrinks back is no rollout of this workload.
+    let mixed = seen.pods.iter().any(|p| p.revision != pod.revision);
+    let rolls = seen.rolling && (mixed || seen.pods.len() > seen.replicas as usize);
+    let absent = seen.pods.iter().all(|p| p.unschedulable);
+    (rolls || absent).then_some(to)
+}
+
 /// Writes that bring the pods to `size`: growth first and the ready first, shrinks only when `may_shrink`. A deferred
 /// resize older than its limit goes back to what the pod has, and is remembered. What was refused is not asked again,
-/// but for what only lacked a grant: whoever gives it waits for it.
+/// but for what only lacked a grant: whoever gives it waits for it. A pod that finds no node may come down at any time.
 pub(crate) fn resizes<'a>(
     now: Timestamp,
     seen: &'a Observation,
@@ -124,6 +149,7 @@ pub(crate) fn resizes<'a>(
     let more = fleet.replicas.saturating_sub(seen.replicas);
     let mut left = Taken::births(seen, size, more).out_of(headroom);
     let mut ranked: Vec<(u8, Action)> = Vec::new();
+    let (mut withdrawn, mut unplaced) = (0, 0);
     for pod in seen.pods.iter().filter(|p| !p.foreign) {
         let asked = pod.asked.size();
         // What is asked beyond what the pod has can go back to it.
@@ -132,7 +158,7 @@ pub(crate) fn resizes<'a>(
             && elapsed(now, since) >= f64::from(limits.withdraw_s)
             && back
         {
-            out.withdrawn += 1;
+            withdrawn += 1;
             state.refused.push(Refused {
                 uid: pod.uid.clone(),
                 size: asked,
@@ -144,6 +170,8 @@ pub(crate) fn resizes<'a>(
             ranked.push((0, action(seen, pod, pod.actual)));
             continue;
         }
+        let down = comes_down(now, seen, pod, limits);
+        let size = down.map_or(size, |to| to.min(size));
         // Made larger while it waits for a node, a pod would find one even later.
         if asked == size || pod.unschedulable && asked < size {
             continue;
@@ -157,7 +185,7 @@ pub(crate) fn resizes<'a>(
         }
         // Asking for less than was asked takes nothing away while the pod has no more than that.
         let shrinks = size < pod.actual.size();
-        if shrinks && !may_shrink {
+        if shrinks && !may_shrink && down.is_none() {
             continue;
         }
         let to = wanted(seen, pod, size);
@@ -168,6 +196,7 @@ pub(crate) fn resizes<'a>(
             out.short.push(&pod.uid);
             continue;
         }
+        unplaced += u32::from(down.is_some());
         let rank = match (shrinks, pod.ready) {
             (false, true) => 1,
             (false, false) => 2,
@@ -178,6 +207,12 @@ pub(crate) fn resizes<'a>(
     ranked.sort_by_key(|(rank, _)| *rank);
     ranked.truncate(limits.resizes_per_tick as usize);
     out.actions = ranked.into_iter().map(|(_, action)| action).collect();
+    if withdrawn > 0 {
+        out.guards.push(Guard::Withdrawn { pods: withdrawn });
+    }
+    if unplaced > 0 {
+        out.guards.push(Guard::Unplaced { pods: unplaced });
+    }
     out
 }
 

@@ -33,7 +33,8 @@ fn lived(seed: u64) -> (jiff::Timestamp, Observation, State) {
     (now, seen, state)
 }
 
-fn shrinks(seen: &Observation, made: &Decision) -> bool {
+fn shrinks(now: jiff::Timestamp, seen: &Observation, made: &Decision) -> bool {
+    let limits = Limits::default();
     made.actions.iter().any(|action| match action {
         msars_domain::Action::Scale { from, to, .. } => to < from,
         msars_domain::Action::Resize {
@@ -43,7 +44,8 @@ fn shrinks(seen: &Observation, made: &Decision) -> bool {
             ..
         } => seen.pods.iter().any(|p| {
             let size = limit.or(*request).unwrap_or(p.asked.size());
-            p.uid == *uid && size < p.actual.size()
+            let free = invariants::comes_down(now, seen, p, size, &limits);
+            p.uid == *uid && size < p.actual.size() && !free
         }),
         _ => true,
     })
@@ -73,7 +75,7 @@ proptest! {
             seen.signals.peak_rate = lost;
         }
         let made = single(now, &seen, &state);
-        prop_assert!(!shrinks(&seen, &made), "{}", made.explain());
+        prop_assert!(!shrinks(now, &seen, &made), "{}", made.explain());
     }
 
     #[test]

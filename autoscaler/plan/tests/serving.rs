@@ -9,9 +9,9 @@
 #[path = "world/mod.rs"]
 mod world;
 
-use msars_domain::{MilliCpu, Rate, RateSample, Reading, Unknown};
+use msars_domain::{MilliCpu, Observation, Rate, RateSample, Reading, Unknown};
 use msars_plan::{ConditionReason, ConditionType, Decision, Fleet, Guard, State};
-use world::{Run, after, plain, single, sizes, start};
+use world::{Run, after, cpu, plain, single, sizes, start};
 
 fn fleet(replicas: u32, milli: u32) -> Fleet {
     Fleet {
@@ -201,4 +201,123 @@ fn a_rollouts_extra_pod_that_finds_no_node_takes_nothing_from_those_that_serve()
     assert_eq!(made.wanted, made.current, "{}", made.explain());
     let waits = |guard: &Guard| matches!(guard, Guard::Waiting { .. });
     assert!(!made.guards.iter().any(waits), "{}", made.explain());
+}
+
+/// Four pods of 400m, and of a rollout a fifth that large, for which no node has had room for a minute.
+fn surging() -> (Observation, State) {
+    let mut seen = plain(start(), 5, 200.0);
+    (seen.replicas, seen.rolling) = (4, true);
+    for pod in &mut seen.pods {
+        pod.revision = "r0".into();
+        (pod.asked, pod.actual) = (cpu(200, 400), cpu(200, 400));
+    }
+    let surge = &mut seen.pods[4];
+    surge.revision = "r1".into();
+    (surge.ready, surge.unschedulable) = (false, true);
+    surge.born = after(start(), -60);
+    let state = State {
+        size: Some(MilliCpu(400)),
+        ..State::default()
+    };
+    (seen, state)
+}
+
+#[test]
+fn a_rollouts_large_pod_that_finds_no_node_comes_down_to_its_templates_size_once() {
+    let mut run = Run::new(4, 200.0);
+    (run.seen, run.state) = surging();
+    let first = run.tick(200.0);
+    let down = [("uid-4".to_owned(), Some(100), Some(200))];
+    assert_eq!(sizes(&first), down, "{}", first.explain());
+    assert!(first.guards.contains(&Guard::Unplaced { pods: 1 }));
+    assert_eq!(first.wanted, fleet(4, 400), "{}", first.explain());
+    for _ in 0..12 {
+        let made = run.tick(200.0);
+        assert_eq!(made.actions, [], "{}", made.explain());
+        // It serves nobody, and its size is nobody else's.
+        assert_eq!(made.wanted, fleet(4, 400), "{}", made.explain());
+        assert_eq!(made.numbers.carries_now, Some(400.0), "{}", made.explain());
+    }
+    // With a node it grows like any other.
+    let surge = &mut run.seen.pods[4];
+    (surge.ready, surge.unschedulable) = (true, false);
+    let made = run.tick(200.0);
+    let up = [("uid-4".to_owned(), Some(200), Some(400))];
+    assert_eq!(sizes(&made), up, "{}", made.explain());
+    assert_eq!(run.tick(200.0).actions, []);
+}
+
+/// What is changed of a rollout's large pod without a node, and which pods come down.
+type Surge = (&'static str, fn(&mut Observation), &'static [&'static str]);
+
+#[test]
+fn only_a_pod_that_stops_a_rollout_or_one_of_none_that_serve_comes_down_to_its_templates_size() {
+    let table: [Surge; 10] = [
+        ("as it is", |_| {}, &["uid-4"]),
+        ("young", |seen| seen.pods[4].born = after(start(), -30), &[]),
+        (
+            "at the template's size",
+            |seen| (seen.pods[4].asked, seen.pods[4].actual) = (seen.template, seen.template),
+            &[],
+        ),
+        (
+            "somebody else's size",
+            |seen| seen.pods[4].foreign = true,
+            &[],
+        ),
+        (
+            "with a node",
+            |seen| seen.pods[4].unschedulable = false,
+            &[],
+        ),
+        (
+            "of the older revision",
+            |seen| seen.pods[4].revision = "r0".into(),
+            &[],
+        ),
+        (
+            "within the user's bounds",
+            |seen| seen.cpu.min = MilliCpu(400),
+            &[],
+        ),
+        (
+            "a restart",
+            |seen| {
+                for pod in &mut seen.pods {
+                    pod.revision = "r1".into();
+                }
+            },
+            &["uid-4"],
+        ),
+        (
+            "another service's rollout",
+            |seen| {
+                seen.replicas = 5;
+                for pod in &mut seen.pods {
+                    pod.revision = "r1".into();
+                }
+            },
+            &[],
+        ),
+        (
+            "none has a node",
+            |seen| {
+                (seen.replicas, seen.rolling) = (5, false);
+                for pod in &mut seen.pods {
+                    pod.revision = "r1".into();
+                    (pod.ready, pod.unschedulable) = (false, true);
+                }
+            },
+            &["uid-0", "uid-1", "uid-2", "uid-3", "uid-4"],
+        ),
+    ];
+    for (name, change, wanted) in table {
+        let (mut seen, state) = surging();
+        change(&mut seen);
+        let made = single(start(), &seen, &state);
+        assert_eq!(resized(&made), wanted, "{name}: {}", made.explain());
+        let told = |guard: &Guard| matches!(guard, Guard::Unplaced { .. });
+        let told = made.guards.iter().any(told);
+        assert_eq!(told, !wanted.is_empty(), "{name}: {}", made.explain());
+    }
 }

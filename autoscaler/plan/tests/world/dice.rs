@@ -118,6 +118,8 @@ impl Dice {
 
     fn pod(&mut self, index: usize, template: CpuSize, now: Timestamp) -> PodState {
         let mut pod = pod(index, template, after(now, -self.below(400).cast_signed()));
+        // The newest, so that it may be one of a rollout.
+        pod.revision = "r0".into();
         pod.ready = !self.one_in(6);
         pod.foreign = self.one_in(20);
         pod.unschedulable = !pod.ready && pod.uid.ends_with('3');

@@ -60,6 +60,23 @@ fn resized(pod: CpuSize, action: &Action) -> CpuSize {
     }
 }
 
+/// A pod without a node that comes down to its template's size serves nobody: nothing that serves shrinks by it. A
+/// rollout would wait for it, or all wait.
+pub fn comes_down(
+    now: Timestamp,
+    seen: &Observation,
+    pod: &PodState,
+    size: MilliCpu,
+    limits: &Limits,
+) -> bool {
+    let template = seen.template.size().max(seen.cpu.min).min(seen.cpu.max);
+    let stops = seen.rolling || seen.pods.iter().all(|p| p.unschedulable);
+    pod.unschedulable
+        && stops
+        && size <= template
+        && age(now, pod.born) >= f64::from(limits.settle_s)
+}
+
 /// What one decision does, taken together.
 struct Sum<'a> {
     now: Timestamp,
@@ -175,7 +192,8 @@ impl Sum<'_> {
         let in_force = before.size == Some(size.size()) || self.made.current.size == size.size();
         let back = size == found.actual;
         self.check(inside || back || in_force, "size within bounds");
-        let smaller = size.size() < found.actual.size();
+        let free = comes_down(self.now, seen, found, size.size(), self.limits);
+        let smaller = size.size() < found.actual.size() && !free;
         self.shrunk |= smaller;
         self.inside |= smaller && size.size() != seen.cpu.max;
         if !back {
