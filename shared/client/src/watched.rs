@@ -32,8 +32,8 @@ use self::unreadable::Unreadable;
 
 /// After an error, a watch that is silent for so long since its list counts as well: one that is refused says so sooner.
 const QUIET: Duration = Duration::from_secs(2);
-/// Longest pause between two tries.
-const LONGEST: Duration = Duration::from_secs(30);
+/// Longest pause between two tries: holds and scaling wait for a watch that failed. Lists are paged and few.
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// The local copy.
 pub struct Watched<K>
@@ -199,7 +199,7 @@ where
             changed.notify_one();
             let error = error.as_ref().map(tracing::field::display);
             tracing::warn!(watch = name, error, "watch failed; it is tried again");
-            sleep(pauses.next().unwrap_or(LONGEST)).await;
+            sleep(pauses.next().map_or(LONGEST, |pause| pause.min(LONGEST))).await;
         }
     };
     until(stop, keeps)

@@ -16,7 +16,8 @@ use super::drift::Live;
 use super::solve::Basis;
 use super::tail::{fill_unmeasured, tail_factor};
 
-/// What is remembered of an application. Everything here is read anew after a change of leader.
+/// What is remembered of an application: what was measured, until it is measured again, and the split while this replica
+/// leads.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     pub classes: Vec<Class>,
@@ -63,6 +64,11 @@ pub(super) struct Look {
 }
 
 impl Memory {
+    /// Another replica may write the split from now on: what is known of it here counts no more.
+    pub(super) fn give_up(&mut self) {
+        (self.basis, self.standing) = (None, None);
+    }
+
     /// Whether windows hold the load of a profile's copy: one runs, or ran within the longest of them.
     pub(super) fn loaded(&self, windows: &Windows, now: Timestamp) -> bool {
         let whole: Duration = windows.tail() + windows.scrape + windows.late;

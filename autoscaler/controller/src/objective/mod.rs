@@ -161,10 +161,11 @@ impl Objectives {
         }
     }
 
-    /// A round where this replica leads; where it does not, the next leader may change what is remembered here.
+    /// A round where this replica leads; where it does not, the next leader may write other splits.
     async fn turn(&mut self, look: bool) {
         if !self.lead.holds() {
-            self.memory.clear();
+            // What was measured stays: the lead may only have lapsed, and a quiet application can't be measured anew.
+            self.memory.values_mut().for_each(Memory::give_up);
             self.pending = drift::Pending::default();
         } else if self.world.synced() {
             Box::pin(self.round(look)).await;

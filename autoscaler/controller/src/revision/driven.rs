@@ -87,19 +87,24 @@ pub fn verdict(point: &Point, lag_ms: f64, again: bool) -> Verdict {
     }
 }
 
-/// The windows for the fit: without those at these places, for which the driver was late; all where nothing usable
-/// would be left, since a profile that takes a copy for slower than it is beats none.
+/// The windows for the fit: without those at these places, for which the driver was late, where one of the same size in
+/// time had at least their rate. A late one errs to the slow side; without any so high, nothing would show where the copy
+/// stops.
 pub fn counted(points: &[Point], late: &BTreeSet<usize>) -> Vec<Point> {
-    let places = points.iter().enumerate();
-    let in_time: Vec<Point> = places
-        .filter(|(place, _)| !late.contains(place))
+    let places = || points.iter().enumerate();
+    let in_time = |place: &usize| !late.contains(place);
+    let shown = |point: &Point| {
+        places().any(|(place, other)| {
+            in_time(&place)
+                && other.usable()
+                && other.size == point.size
+                && other.rate.get() >= point.rate.get()
+        })
+    };
+    places()
+        .filter(|(place, point)| in_time(place) || !shown(point))
         .map(|(_, point)| *point)
-        .collect();
-    if in_time.iter().any(Point::usable) {
-        in_time
-    } else {
-        points.to_vec()
-    }
+        .collect()
 }
 
 #[cfg(test)]
@@ -203,20 +208,30 @@ mod tests {
 
     #[test]
     fn a_late_window_is_left_out_where_the_fit_can_go_without_it() {
-        let (one, other) = (point(Times::Client, 10.0), point(Times::Client, 80.0));
+        let at = |rate: f64, p99_ms: f64| Point {
+            rate: Rate::new(rate).unwrap(),
+            ..point(Times::Client, p99_ms)
+        };
+        let (low, high) = (at(20.0, 10.0), at(60.0, 80.0));
+        let other = Point {
+            size: MilliCpu(400),
+            ..high
+        };
         // A window without an answer.
-        let nothing = point(Times::Client, f64::NAN);
+        let nothing = at(60.0, f64::NAN);
         for (points, late, wanted) in [
-            (vec![one, other], vec![], vec![10.0, 80.0]),
-            (vec![one, other], vec![1], vec![10.0]),
-            (vec![one, other], vec![0, 1], vec![10.0, 80.0]),
-            (vec![one], vec![0], vec![10.0]),
+            (vec![low, high], vec![], 2),
+            (vec![low, high], vec![0], 1),
+            // Nothing else shows what the copy does at that rate, or at that size.
+            (vec![low, high], vec![1], 2),
+            (vec![low, other], vec![0], 2),
+            (vec![low, nothing], vec![0], 2),
+            (vec![low, high], vec![0, 1], 2),
+            // The same rate again, in time.
+            (vec![high, high], vec![0], 1),
         ] {
             let late: BTreeSet<usize> = late.into_iter().collect();
-            let kept = counted(&points, &late);
-            let found: Vec<f64> = kept.iter().map(|point| point.p99_ms).collect();
-            assert_eq!(found, wanted, "{late:?}");
+            assert_eq!(counted(&points, &late).len(), wanted, "{points:?} {late:?}");
         }
-        assert_eq!(counted(&[nothing, one], &[1].into()).len(), 2);
     }
 }

@@ -16,11 +16,16 @@ const LOOK: Duration = Duration::from_secs(4);
 /// How long a node is left out after one silence, in seconds, doubled with every further one in a row.
 const LEFT_OUT_S: f64 = 5.0;
 /// At most so long.
-const MOST_S: f64 = 60.0;
+const MOST_S: f64 = 15.0;
 
-/// Nodes whose kubelet could not be read.
+/// What is known of nodes' kubelets.
 #[derive(Debug, Default)]
-pub(super) struct Deaf(BTreeMap<String, Silence>);
+pub(super) struct Deaf {
+    /// Those that could not be read.
+    silent: BTreeMap<String, Silence>,
+    /// When each was read last.
+    read: BTreeMap<String, Timestamp>,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Silence {
@@ -42,23 +47,31 @@ impl Silence {
 impl Deaf {
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.silent.is_empty() && self.read.is_empty()
     }
 
-    /// Those of the nodes that are to be asked now, those last that did not answer before; what is known of others is
-    /// forgotten.
+    /// Those of the nodes that are to be asked now, first whom no look has reached for longest, and last those that did not
+    /// answer before; what is known of others is forgotten.
     fn due(&mut self, nodes: BTreeSet<String>, now: Timestamp) -> Vec<String> {
-        self.0.retain(|node, _| nodes.contains(node));
-        let over = |node: &String| self.0.get(node).is_none_or(|silence| silence.over(now));
+        self.silent.retain(|node, _| nodes.contains(node));
+        self.read.retain(|node, _| nodes.contains(node));
+        let silent = &self.silent;
+        let over = |node: &String| silent.get(node).is_none_or(|silence| silence.over(now));
         let mut asked: Vec<String> = nodes.into_iter().filter(over).collect();
-        asked.sort_by_key(|node| self.0.contains_key(node));
+        asked.sort_by_key(|node| (silent.contains_key(node), self.read.get(node).copied()));
         asked
+    }
+
+    /// A node was read.
+    fn answered(&mut self, node: String, now: Timestamp) {
+        self.silent.remove(&node);
+        self.read.insert(node, now);
     }
 
     /// A node could not be read; whether that is news.
     fn failed(&mut self, node: String, error: &KubeletError, now: Timestamp) -> bool {
         let silent = matches!(error, KubeletError::Time(_));
-        match self.0.entry(node) {
+        match self.silent.entry(node) {
             Entry::Vacant(place) => {
                 let times = u32::from(silent);
                 place.insert(Silence { times, since: now });
@@ -110,7 +123,7 @@ where
     while let Some((node, answer)) = answers.next().await {
         match answer {
             Ok(periods) => {
-                deaf.0.remove(&node);
+                deaf.answered(node, now);
                 out.extend(periods);
             }
             Err(error) => {
@@ -154,7 +167,12 @@ mod tests {
             let at_once = self.now.fetch_add(1, Relaxed) + 1;
             self.most.fetch_max(at_once, Relaxed);
             let silent = node.starts_with("silent");
-            sleep(Duration::from_millis(if silent { 3000 } else { 20 })).await;
+            sleep(Duration::from_millis(match node.split(' ').next() {
+                Some("silent") => 3000,
+                Some("slow") => 900,
+                _ => 20,
+            }))
+            .await;
             self.now.fetch_sub(1, Relaxed);
             if silent {
                 return Err(KubeletError::Time(node));
@@ -197,15 +215,11 @@ mod tests {
             (5, true),
             (14, false),
             (15, true),
-            (34, false),
-            (35, true),
-            (74, false),
-            (75, true),
-            // A minute at most.
-            (134, false),
-            (135, true),
-            (194, false),
-            (195, true),
+            // No longer than that: a node may be silent because it is busy.
+            (29, false),
+            (30, true),
+            (44, false),
+            (45, true),
         ] {
             let (found, asked, took) = nodes.look(&all, &mut deaf, at(after)).await;
             assert_eq!(found, 3, "{after}");
@@ -214,10 +228,10 @@ mod tests {
         }
         // Nothing is remembered of a node that is gone.
         all.remove("silent");
-        nodes.look(&all, &mut deaf, at(196)).await;
-        assert_eq!(deaf.0.keys().collect::<Vec<_>>(), ["refusing"]);
+        nodes.look(&all, &mut deaf, at(46)).await;
+        assert_eq!(deaf.silent.keys().collect::<Vec<_>>(), ["refusing"]);
         all.insert("silent".to_owned());
-        assert_eq!(nodes.look(&all, &mut deaf, at(197)).await.1, 5);
+        assert_eq!(nodes.look(&all, &mut deaf, at(47)).await.1, 5);
     }
 
     #[tokio::test(start_paused = true)]
@@ -227,6 +241,19 @@ mod tests {
         assert_eq!(found, 100);
         assert_eq!(nodes.most.load(Relaxed), AT_ONCE);
         assert!(took < Duration::from_secs(1), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whom_a_look_does_not_reach_is_asked_first_at_the_next() {
+        let (nodes, mut deaf) = (Nodes::default(), Deaf::default());
+        // Four rounds of eight within one look.
+        let all = names("slow", 60);
+        for (second, unread) in [(0, 28), (4, 0), (8, 0)] {
+            assert_eq!(nodes.look(&all, &mut deaf, at(second)).await.0, 32);
+            assert_eq!(all.len() - deaf.read.len(), unread, "{second}");
+        }
+        let oldest = deaf.read.values().min().copied();
+        assert!(oldest >= Some(at(4)), "{oldest:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -251,7 +278,7 @@ mod tests {
         assert!(!deaf.failed(node(), &silent, at(2)));
         assert!(!deaf.failed(node(), &refused, at(9)));
         assert_eq!(deaf.due([node()].into(), at(9)), [node()]);
-        deaf.0.remove(&node());
+        deaf.answered(node(), at(11));
         assert!(deaf.failed(node(), &silent, at(12)));
     }
 }

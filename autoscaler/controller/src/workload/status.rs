@@ -281,8 +281,11 @@ pub fn born_with(
         } else {
             workload.born(size)
         };
-        let pods = if running { &seen.pods[..] } else { &[] };
-        entry.size_milli = workload.placed(size, pods).0;
+        entry.size_milli = if running {
+            workload.placed(size, seen).0
+        } else {
+            size.0
+        };
     }
     out
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
-use msars_domain::{MilliCpu, PodState};
+use msars_domain::{MilliCpu, Observation, PodState};
 
 use super::ranges::{self, Allowed};
 use super::{Workload, template};
@@ -48,14 +48,21 @@ impl Workload {
         }
     }
 
-    /// That size, but no larger than the template's while a larger one of these pods finds no node: the next of its size
-    /// would wait beside it, and a rollout with it.
-    pub fn placed(&self, size: MilliCpu, pods: &[PodState]) -> MilliCpu {
+    /// That size, but no larger than the template's while a larger pod of a rollout finds no node, or none of a workload
+    /// that has no other: the next of its size would wait beside it. A small pod beside larger ones that serve would bound
+    /// them all (`comes_down` in `msars_plan`).
+    pub fn placed(&self, size: MilliCpu, seen: &Observation) -> MilliCpu {
         let Some((_, template)) = &self.serving else {
             return size;
         };
         let waits = |pod: &PodState| pod.unschedulable && pod.asked.size() > template.size();
-        if pods.iter().any(waits) {
+        let mixed = seen
+            .pods
+            .windows(2)
+            .any(|two| two[0].revision != two[1].revision);
+        let rolls = seen.rolling && (mixed || seen.pods.len() > seen.replicas as usize);
+        let absent = seen.pods.iter().all(|pod| pod.unschedulable);
+        if (rolls || absent) && seen.pods.iter().any(waits) {
             size.min(self.allowed.fit(template.size()))
         } else {
             size

@@ -85,8 +85,8 @@ fn behavior(_generator: &mut SchemaGenerator) -> Schema {
             },
             "policies": policies,
             "tolerance": {
-                "description": "Share of the load that changes nothing, as a quantity; 100m unless given.",
-                "x-kubernetes-int-or-string": true,
+                "description": "Share of the load that changes nothing, as a quantity such as 50m or 0.05; 100m unless given.",
+                "x-kubernetes-int-or-string": true, "pattern": "^[0-9]+(\\.[0-9]+)?m?$", "minimum": 0,
             },
         },
     });

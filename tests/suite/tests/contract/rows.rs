@@ -99,6 +99,8 @@ const NONE_SUCH: Option<&str> = Some("Unsupported value");
 /// Likewise.
 const TYPE: Option<&str> = Some("must be of type");
 /// Likewise.
+const FORM: Option<&str> = Some("should match");
+/// Likewise.
 const MOST: Option<&str> = Some("should be less than or equal to");
 /// Likewise.
 const LEAST: Option<&str> = Some("should be greater than or equal to");
@@ -177,6 +179,9 @@ const ROWS: &[Row] = &[
     (Slas, "minReplicas", "-1", LEAST),
     (Slas, "behavior", r#"{"scaleUp":{"policies":[{"type":"Pods","value":1,"periodSeconds":1800}],"tolerance":"50m"}}"#, None),
     (Slas, "behavior", r#"{"scaleDown":{"selectPolicy":"Disabled","stabilizationWindowSeconds":3600}}"#, None),
+    (Slas, "behavior", r#"{"scaleUp":{"tolerance":0},"scaleDown":{"tolerance":"0.05"}}"#, None),
+    (Slas, "behavior", r#"{"scaleUp":{"tolerance":"-0.1"}}"#, FORM),
+    (Slas, "behavior", r#"{"scaleUp":{"tolerance":-1}}"#, LEAST),
     (Slas, "behavior", r#"{"scaleDown":{"selectPolicy":"disabled"}}"#, NONE_SUCH),
     (Slas, "behavior", r#"{"scaleDown":{"policies":[{"type":"pods","value":1,"periodSeconds":15}]}}"#, NONE_SUCH),
     (Slas, "behavior", r#"{"scaleDown":{"stabilizationWindowSeconds":3000000000}}"#, MOST),

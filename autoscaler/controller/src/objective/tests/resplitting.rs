@@ -306,3 +306,12 @@ fn a_split_that_somebody_wrote_over_is_made_anew() {
         assert_eq!(found, wanted, "{what}");
     }
 }
+
+#[test]
+fn who_led_before_splits_anew_by_what_was_measured() {
+    let mut case = Case::new();
+    case.memory.basis = Some(case.basis(100));
+    case.memory.give_up();
+    assert!(case.memory.basis.is_none() && case.memory.standing.is_none());
+    assert_eq!(case.memory.classes.len(), 1);
+}

@@ -268,7 +268,7 @@ fn stored_sizes_come_down_when_new_pods_would_be_refused() {
 }
 
 #[test]
-fn after_a_large_pod_that_finds_no_node_the_next_are_born_small() {
+fn after_a_rollouts_large_pod_that_finds_no_node_the_next_are_born_small() {
     let size = |revision: &str, milli| WantedSize {
         revision: revision.into(),
         size_milli: milli,
@@ -277,22 +277,24 @@ fn after_a_large_pod_that_finds_no_node_the_next_are_born_small() {
     let (workload, mut seen) = seen(30.0);
     let running = workload.revision.clone();
     let stored = [size(&running, 800), size("waits", 600)];
-    for (unschedulable, asked, rolling, wanted) in [
-        (false, 800, false, 800),
-        (true, 800, false, 200),
-        (true, 800, true, 200),
+    for (unschedulable, asked, older, rolling, wanted) in [
+        (false, 800, "older", true, 800),
+        (true, 800, "older", true, 200),
         // The template's size finds none either: that of others is not the reason.
-        (true, 200, false, 800),
+        (true, 200, "older", true, 800),
+        // Beside larger ones that serve, a small one would bound them all.
+        (true, 800, running.as_str(), false, 800),
+        (true, 800, running.as_str(), true, 800),
     ] {
         let asked = seen.template.scaled_to(MilliCpu(asked));
         seen.rolling = rolling;
-        seen.pods[0].revision.clone_from(&running);
+        seen.pods[0].revision = older.into();
         let pod = &mut seen.pods[1];
         pod.revision.clone_from(&running);
         (pod.unschedulable, pod.asked) = (unschedulable, asked);
         let found = status::born_with(&stored, &workload, &seen, Some(MilliCpu(800)));
         let wanted = [size(&running, wanted), size("waits", 600)];
-        assert_eq!(found, wanted, "{unschedulable} {rolling}");
+        assert_eq!(found, wanted, "{unschedulable} {asked:?} {older} {rolling}");
     }
 }
 
