@@ -12,6 +12,7 @@ use msars_client::connect::clients;
 use msars_client::leader::{Candidate, Claim, leads};
 use msars_controller::certificates::{self, Lives};
 use msars_controller::kubelet::Kubelets;
+use msars_controller::lead::Lead;
 use msars_controller::metrics::Metrics;
 use msars_controller::objective::{Board, Objectives, Splits};
 use msars_controller::own::Own;
@@ -155,8 +156,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tasks.spawn("workloads", workloads.run(tasks.stop()));
     let preset = observer.preset().clone();
     let named = preset.name.clone();
-    let client = clients.strict.clone();
-    let bench = bench(&args, client, kubelets, preset, &board, &metrics);
+    let writes = (clients.strict.clone(), Lead::new(seen.clone(), now));
+    let bench = bench(&args, writes, kubelets, preset, &board, &metrics);
     let revisions = Revisions::new(
         world.clone(),
         own.clone(),
@@ -164,7 +165,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Arc::clone(&board),
         args.profiles,
     );
-    tasks.spawn("revisions", revisions.run(seen.clone(), tasks.stop()));
+    tasks.spawn("revisions", revisions.run(tasks.stop()));
     let claim = seen.clone();
     let objectives = Objectives::new(world.clone(), own, observer, windows, now, board, claim)
         .made(args.splits.into())
@@ -225,7 +226,7 @@ fn means(
 
 fn bench(
     args: &Args,
-    client: kube::Client,
+    (client, lead): (kube::Client, Lead),
     kubelets: Kubelets,
     preset: Preset,
     board: &Arc<Board>,
@@ -233,6 +234,7 @@ fn bench(
 ) -> Bench {
     Bench {
         client,
+        lead,
         kubelets,
         plain: Plain::default(),
         load_image: args.load_image.clone(),

@@ -76,13 +76,14 @@ pub fn shadow(pod: &Pod) -> bool {
     labels.is_some_and(|labels| labels.contains_key(names::SHADOW_LABEL))
 }
 
-/// All shadow pods that are not being deleted.
-pub fn shadows(pods: &[Arc<Pod>]) -> Vec<ObjectKey> {
+/// All shadow pods that are not being deleted, each with its uid.
+pub fn shadows(pods: &[Arc<Pod>]) -> Vec<(ObjectKey, Option<String>)> {
     pods.iter()
         .filter(|pod| shadow(pod) && pod.metadata.deletion_timestamp.is_none())
         .filter_map(|pod| {
             let meta = &pod.metadata;
-            Some(ObjectKey::new(meta.namespace.clone()?, meta.name.clone()?))
+            let key = ObjectKey::new(meta.namespace.clone()?, meta.name.clone()?);
+            Some((key, meta.uid.clone()))
         })
         .collect()
 }

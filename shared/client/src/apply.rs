@@ -235,10 +235,15 @@ async fn perform(client: &Client, action: &Action) -> Result<Applied, Failure> {
             api.create(&writer(), &pod).await?;
             Ok(Applied::Done)
         }
-        Action::DeletePod { pod } => {
+        Action::DeletePod { pod, uid } => {
             let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
+            let only = uid.clone().map(|uid| Preconditions {
+                uid: Some(uid),
+                ..Preconditions::default()
+            });
             let parameters = DeleteParams {
                 grace_period_seconds: Some(1),
+                preconditions: only,
                 ..DeleteParams::background()
             };
             api.delete(&pod.name, &parameters).await?;

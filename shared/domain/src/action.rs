@@ -51,6 +51,9 @@ pub enum Action {
     DeletePod {
         /// The pod.
         pod: ObjectKey,
+        /// Its uid where it is known, so that a pod of the same name made later is left alone.
+        #[serde(default)]
+        uid: Option<String>,
     },
     /// Deletes a HorizontalPodAutoscaler whose whole spec is stored; one that changed since is a conflict, and stays.
     DeleteAutoscaler {
@@ -75,7 +78,9 @@ impl Action {
     pub fn target(&self) -> &ObjectKey {
         match self {
             Self::PatchDeployment { target, .. } | Self::Scale { target, .. } => target,
-            Self::Resize { pod, .. } | Self::CreatePod { pod, .. } | Self::DeletePod { pod } => pod,
+            Self::Resize { pod, .. }
+            | Self::CreatePod { pod, .. }
+            | Self::DeletePod { pod, .. } => pod,
             Self::DeleteAutoscaler { autoscaler, .. }
             | Self::CreateAutoscaler { autoscaler, .. } => autoscaler,
         }
@@ -91,6 +96,34 @@ impl Action {
             Self::DeletePod { .. } => "delete_pod",
             Self::DeleteAutoscaler { .. } => "delete_autoscaler",
             Self::CreateAutoscaler { .. } => "create_autoscaler",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_deletion_that_was_logged_without_a_uid_is_read() {
+        let pod = json!({"namespace": "shop", "name": "copy"});
+        for (logged, uid) in [
+            (json!({"action": "deletePod", "pod": pod}), None),
+            (
+                json!({"action": "deletePod", "pod": pod, "uid": "p-1"}),
+                Some("p-1".to_owned()),
+            ),
+        ] {
+            let wanted = Action::DeletePod {
+                pod: ObjectKey::new("shop", "copy"),
+                uid,
+            };
+            let read: Action = serde_json::from_value(logged).unwrap();
+            assert_eq!(read, wanted);
+            let again = serde_json::to_value(&wanted).unwrap();
+            assert_eq!(serde_json::from_value::<Action>(again).unwrap(), wanted);
         }
     }
 }

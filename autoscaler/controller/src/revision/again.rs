@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use msars_client::apply::{Applied, ApplyError};
+use msars_client::apply::Applied;
 use msars_domain::{Action, ObjectKey};
 
 use super::measure::Bench;
+use super::task::JobError;
 use crate::own::OwnError;
 
 /// Between two tries of one write.
@@ -59,6 +60,11 @@ impl WriteError {
         }
     }
 
+    /// Whether it is the next leader's to write.
+    pub fn left(&self) -> bool {
+        self.category() == "not_leading"
+    }
+
     /// Whether there is no such object.
     pub fn gone(&self) -> bool {
         self.category() == "gone"
@@ -78,15 +84,19 @@ pub async fn within<T>(write: impl Future<Output = Result<T, OwnError>>) -> Resu
 }
 
 /// Performs an action, a few times where it got no answer.
-pub async fn apply(bench: &Bench, action: &Action) -> Result<Applied, ApplyError> {
+///
+/// # Errors
+/// When it was not performed; [`JobError::Stopped`] where it is left to the next leader.
+pub async fn apply(bench: &Bench, action: &Action) -> Result<Applied, JobError> {
     for _try in 1..TRIES {
-        match bench.apply(action).await {
+        match bench.apply(action).await.ok_or(JobError::Stopped)? {
             Err(error) if error.retry() => tracing::info!(%error, "an action is tried again"),
-            ended => return ended,
+            ended => return Ok(ended?),
         }
         tokio::time::sleep(PAUSE).await;
     }
-    bench.apply(action).await
+    let ended = bench.apply(action).await.ok_or(JobError::Stopped)?;
+    Ok(ended?)
 }
 
 /// Actions that failed, by kind and object, and when each may be tried again.
@@ -132,6 +142,7 @@ mod tests {
     fn sweep(name: &str) -> Action {
         Action::DeletePod {
             pod: ObjectKey::new("shop", name),
+            uid: None,
         }
     }
 

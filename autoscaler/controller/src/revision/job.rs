@@ -1,12 +1,12 @@
 //! One profile, from two pods to a fitted mechanism: start, probe, fit, and always clean up.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use msars_api::crd::PhaseSeconds;
 use msars_client::apply::Applied;
-use msars_domain::{Action, authority};
+use msars_domain::{Action, ObjectKey, authority};
 use msars_llp::{Done, Setting, curve, fit};
 use tokio::sync::watch;
 
@@ -18,6 +18,9 @@ use super::probe::Run;
 use super::shadow::{Blueprint, LOAD_PORT};
 use super::task::{Finding, Job, JobError, Progress};
 
+/// The uids of the pods that a job made, where they are known.
+type Made = BTreeMap<ObjectKey, String>;
+
 /// Runs the job; the pods are gone when it returns, however it ends.
 pub async fn run(
     bench: &Bench,
@@ -25,8 +28,9 @@ pub async fn run(
     progress: &watch::Sender<Progress>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Finding, JobError> {
+    let mut made = Made::new();
     let outcome = tokio::select! {
-        outcome = measure(bench, job, progress) => outcome,
+        outcome = measure(bench, job, progress, &mut made) => outcome,
         _told = stop.wait_for(|stop| *stop) => Err(JobError::Stopped),
     };
     // A pod that goes shows as whatever it was needed for failing; why it went is what helps.
@@ -36,32 +40,46 @@ pub async fn run(
         }
         other => other,
     };
-    clean(bench, &job.blueprint).await;
+    clean(bench, &job.blueprint, &made).await;
     outcome
 }
 
 /// Deletes both pods; what fails here is found again by the janitor.
-pub async fn clean(bench: &Bench, blueprint: &Blueprint) {
+async fn clean(bench: &Bench, blueprint: &Blueprint, made: &Made) {
     for pod in [blueprint.load_key(), blueprint.subject_key()] {
-        if let Err(error) = bench.apply(&Action::DeletePod { pod }).await {
+        let uid = made.get(&pod).cloned();
+        let known = uid.is_some();
+        let delete = Action::DeletePod { pod, uid };
+        // Its own pod it deletes whoever leads; by its name alone it could be the next leader's.
+        let ended = if known {
+            Some(bench.perform(&delete).await)
+        } else {
+            bench.apply(&delete).await
+        };
+        if let Some(Err(error)) = ended {
             tracing::warn!(%error, "shadow pod left to the janitor");
         }
     }
 }
 
-async fn create(bench: &Bench, action: &Action) -> Result<(), JobError> {
+/// Makes a pod; its uid, where that is known.
+async fn create(bench: &Bench, action: &Action) -> Result<Option<String>, JobError> {
     // A left-over of the same name is a run that was cut off: its pod is of no use, and goes first.
     let deadline = tokio::time::Instant::now() + Duration::from_secs(15);
+    let pod = action.target();
     loop {
         if again::apply(bench, action).await? == Applied::Done {
-            return Ok(());
+            return Ok(bench.uid(pod).await);
         }
-        let pod = action.target().clone();
-        bench.apply(&Action::DeletePod { pod }).await?;
+        let found = Action::DeletePod {
+            pod: pod.clone(),
+            uid: bench.uid(pod).await,
+        };
+        bench.apply(&found).await.ok_or(JobError::Stopped)??;
         if tokio::time::Instant::now() > deadline {
             return Err(JobError::NotReady {
                 within: 15,
-                found: format!("{} of an earlier run does not go", action.target()),
+                found: format!("{pod} of an earlier run does not go"),
             });
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -72,10 +90,15 @@ async fn measure(
     bench: &Bench,
     job: &Job,
     progress: &watch::Sender<Progress>,
+    made: &mut Made,
 ) -> Result<Finding, JobError> {
     let (begun, since) = ((bench.now)(), tokio::time::Instant::now());
-    create(bench, &job.blueprint.subject()).await?;
-    create(bench, &job.blueprint.load(&bench.load_image)).await?;
+    let blueprint = &job.blueprint;
+    for pod in [blueprint.subject(), blueprint.load(&bench.load_image)] {
+        if let Some(uid) = create(bench, &pod).await? {
+            made.insert(pod.target().clone(), uid);
+        }
+    }
     let subject = bench
         .ready(
             &job.blueprint.subject_key(),
@@ -153,3 +176,6 @@ async fn measure(
 
 /// The same points give the same profile.
 const SEED: u64 = 7;
+
+#[cfg(test)]
+mod tests;

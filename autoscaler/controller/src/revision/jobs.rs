@@ -182,6 +182,9 @@ impl Revisions {
         outcome: Result<Result<Finding, JobError>, JoinError>,
     ) {
         let outcome = outcome.unwrap_or_else(|error| Err(JobError::BrokenOff(error.to_string())));
+        // Whatever broke: the next leader may have taken its pods, and begins anew.
+        let leads = self.bench.lead.holds();
+        let outcome = outcome.map_err(|error| if leads { error } else { JobError::Stopped });
         let counted = outcome
             .as_ref()
             .map_or_else(ProfileOutcome::from, |_found| ProfileOutcome::Done);

@@ -17,6 +17,7 @@ use super::counters::Counters;
 use super::shadow::Blueprint;
 use super::task::JobError;
 use crate::kubelet::Kubelets;
+use crate::lead::Lead;
 use crate::metrics::Metrics;
 use crate::objective::{Board, Health};
 use crate::plain::Plain;
@@ -30,6 +31,8 @@ pub const READY_WITHIN: Duration = Duration::from_secs(READY_LIMIT.as_secs().uns
 pub struct Bench {
     /// The strict client.
     pub client: Client,
+    /// Whether this replica leads.
+    pub lead: Lead,
     /// For CPU counters of copies that export none.
     pub kubelets: Kubelets,
     /// Plain HTTP to pods.
@@ -174,8 +177,25 @@ impl Bench {
         None
     }
 
-    /// Performs one action, once, and counts it.
-    pub async fn apply(&self, action: &Action) -> Result<Applied, ApplyError> {
+    /// The uid of the pod of this name, while this replica leads: then nobody else has made it since it was asked for.
+    pub(super) async fn uid(&self, key: &ObjectKey) -> Option<String> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
+        let pod = api.get_opt(&key.name).await.ok()??;
+        pod.metadata.uid.filter(|_uid| self.lead.holds())
+    }
+
+    /// Performs one action, once, and counts it. None where this replica leads no more: nothing was written, and the
+    /// rest is left to the next leader.
+    pub async fn apply(&self, action: &Action) -> Option<Result<Applied, ApplyError>> {
+        if !self.lead.holds() {
+            tracing::info!(action = action.kind(), object = %action.target(), "left to the next leader");
+            return None;
+        }
+        Some(self.perform(action).await)
+    }
+
+    /// The same whoever leads, for what concerns nobody else.
+    pub(super) async fn perform(&self, action: &Action) -> Result<Applied, ApplyError> {
         self.counts.apply(&self.client, action).await
     }
 

@@ -27,7 +27,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use msars_client::leader::{Claim, leads};
 use msars_domain::{Action, ObjectKey};
 use msars_gate::{HoldState, Progress, ReleaseReason, Step, Trouble, Watcher, next};
 use tokio::sync::{Notify, watch};
@@ -81,11 +80,11 @@ pub struct Revisions {
 }
 
 impl Revisions {
-    /// Profiles at most `most` revisions at once.
+    /// Profiles at most `most` revisions at once; writes only while the bench's lead holds.
     pub fn new(world: World, own: Own, bench: Bench, board: Arc<Board>, most: usize) -> Self {
         Self {
             world,
-            own,
+            own: own.led(bench.lead.clone()),
             bench,
             board,
             most: most.max(1),
@@ -100,7 +99,7 @@ impl Revisions {
     }
 
     /// Runs until `stop`; acts only while this replica leads.
-    pub async fn run(mut self, claim: watch::Receiver<Claim>, stop: watch::Receiver<bool>) {
+    pub async fn run(mut self, stop: watch::Receiver<bool>) {
         let stopped = msars_ops::shutdown::stopped(stop);
         tokio::pin!(stopped);
         let mut ticks = tokio::time::interval(EVERY);
@@ -114,23 +113,30 @@ impl Revisions {
                 Some((key, outcome)) = self.jobs.ended() => self.end(key, outcome).await,
                 () = &mut stopped => break,
             }
-            if !leads(&claim, (self.bench.now)()) {
-                self.jobs.keep(|_key| false);
-            } else if self.world.synced() {
-                self.round().await;
-                next = Instant::now() + PAUSE;
-            }
+            self.turn().await;
+            next = Instant::now() + PAUSE;
         }
         // Jobs delete their pods before they end; what does not fit into the grace is found by the next leader.
         self.jobs.keep(|_key| false);
         while self.jobs.ended().await.is_some() {}
     }
 
-    /// One round over all workloads.
-    async fn round(&mut self) {
+    /// A round where this replica leads; where it does not, or no more, its jobs are told to end.
+    async fn turn(&mut self) {
+        let mut leads = self.bench.lead.holds();
+        if leads && self.world.synced() {
+            leads = self.round().await.is_some();
+        }
+        if !leads {
+            self.jobs.keep(|_key| false);
+        }
+    }
+
+    /// One round over all workloads; none where the rest of it is left to the next leader.
+    async fn round(&mut self) -> Option<()> {
         let now = (self.bench.now)();
         let workloads = self.world.workloads();
-        self.sweep(&workloads, now).await;
+        self.sweep(&workloads, now).await?;
         let holds = workloads
             .values()
             .filter(|workload| workload.held())
@@ -154,15 +160,16 @@ impl Revisions {
             match next(&workload.object, Watcher::Leader(&progress), now) {
                 Step::Rest | Step::Wait { .. } | Step::Gone => {}
                 Step::Strip { action } => {
-                    self.perform(&action, now).await;
+                    self.perform(&action, now).await?;
                 }
                 Step::Release { why, action } => {
-                    if self.perform(&action, now).await {
+                    if self.perform(&action, now).await? {
                         self.released(workload, &key, &why, now).await;
                     }
                 }
             }
         }
+        Some(())
     }
 
     /// Tells of a release, and ends what was still running for the revision.
@@ -189,12 +196,12 @@ impl Revisions {
         self.jobs.keep(|running| running != key);
     }
 
-    /// Performs an action that did not fail just now; true when it is done.
-    async fn perform(&mut self, action: &Action, now: Timestamp) -> bool {
+    /// Performs an action that did not fail just now; true when it is done, none where it is left to the next leader.
+    async fn perform(&mut self, action: &Action, now: Timestamp) -> Option<bool> {
         if self.failures.wait(action, now) {
-            return false;
+            return Some(false);
         }
-        match self.bench.apply(action).await {
+        Some(match self.bench.apply(action).await? {
             Ok(applied) => {
                 self.failures.answered(action);
                 applied == msars_client::apply::Applied::Done
@@ -204,7 +211,7 @@ impl Revisions {
                 tracing::warn!(%error, category = error.category(), "an action failed");
                 false
             }
-        }
+        })
     }
 
     async fn tell_held(&mut self, workload: &Workload, key: &Key, now: Timestamp) {
@@ -229,59 +236,32 @@ impl Revisions {
         self.own.event(workload, false, "RevisionHeld", note).await;
     }
 
-    /// The janitor: deletes shadow pods that belong to no job of this leader.
-    async fn sweep(&mut self, workloads: &BTreeMap<ObjectKey, Workload>, now: Timestamp) {
+    /// The janitor: deletes shadow pods that belong to no job of this leader; none where the rest is left to the next.
+    async fn sweep(
+        &mut self,
+        workloads: &BTreeMap<ObjectKey, Workload>,
+        now: Timestamp,
+    ) -> Option<()> {
         let mine = self.jobs.pods();
         let mut stray = shadows(&self.world.pods());
-        stray.retain(|pod| !mine.contains(pod));
+        stray.retain(|(pod, _uid)| !mine.contains(pod));
         // What else fails here is about holds.
         let holds = |key: &ObjectKey| {
             let state = workloads.get(key).map(|workload| &workload.state);
             state.is_some_and(|state| !matches!(state, HoldState::Free | HoldState::Users))
         };
-        self.failures
-            .keep(|object| stray.contains(object) || holds(object));
-        for pod in stray {
-            let action = Action::DeletePod { pod };
+        let strays = |key: &ObjectKey| stray.iter().any(|(pod, _uid)| pod == key);
+        self.failures.keep(|object| strays(object) || holds(object));
+        for (pod, uid) in stray {
+            let action = Action::DeletePod { pod, uid };
             if !self.failures.wait(&action, now) {
                 tracing::info!(pod = %action.target(), known = workloads.len(), "sweeping a stray shadow pod");
-                self.perform(&action, now).await;
+                self.perform(&action, now).await?;
             }
         }
+        Some(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_burst_of_events_makes_few_rounds_and_a_lone_one_is_told_at_once() {
-        let changed = Arc::new(Notify::new());
-        let begun = Instant::now();
-        changed.notify_one();
-        news(&changed, begun).await;
-        assert!(begun.elapsed() < PAUSE / 10);
-
-        let events = Arc::clone(&changed);
-        let burst = tokio::spawn(async move {
-            loop {
-                events.notify_one();
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        });
-        let mut rounds = 0;
-        while begun.elapsed() < Duration::from_secs(2) {
-            news(&changed, Instant::now() + PAUSE).await;
-            rounds += 1;
-        }
-        assert!((9..=10).contains(&rounds), "{rounds} in two seconds");
-        burst.abort();
-
-        // The last of a burst is not lost, and is told after the pause at the latest.
-        let last = Instant::now();
-        changed.notify_one();
-        news(&changed, last + PAUSE).await;
-        assert!((PAUSE..PAUSE * 2).contains(&last.elapsed()));
-    }
-}
+mod tests;

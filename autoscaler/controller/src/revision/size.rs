@@ -78,8 +78,10 @@ pub async fn resize(
 ) -> Result<Resized, JobError> {
     match again::apply(bench, &blueprint.resize(&subject.uid, to)).await {
         Ok(_) => {}
-        Err(ApplyError::Refused { message, .. }) => return Ok(Resized::NoRoom(message)),
-        Err(error) => return Err(error.into()),
+        Err(JobError::Apply(ApplyError::Refused { message, .. })) => {
+            return Ok(Resized::NoRoom(message));
+        }
+        Err(error) => return Err(error),
     }
     let api: Api<Pod> = Api::namespaced(bench.client.clone(), &subject.key.namespace);
     let begin = tokio::time::Instant::now();
@@ -128,6 +130,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::kubelet::Kubelets;
+    use crate::lead::Lead;
     use crate::metrics::Metrics;
     use crate::objective::Board;
     use crate::plain::Plain;
@@ -138,6 +141,7 @@ pub(super) mod tests {
     use msars_domain::{ObjectKey, Token};
     use msars_observe::Preset;
     use serde_json::{Value, json};
+    use tokio::sync::watch;
 
     fn failure(code: u16, message: &str) -> (u16, Value) {
         let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
@@ -145,7 +149,13 @@ pub(super) mod tests {
         (code, status)
     }
 
-    /// Measures through an API server that answers so, the last answer again and again.
+    /// A lead that lasts, or that is over.
+    pub(in crate::revision) fn lead(lasts: bool) -> Lead {
+        let claim = lasts.then_some(Timestamp::MAX);
+        Lead::new(watch::channel(claim).1, || Timestamp::UNIX_EPOCH)
+    }
+
+    /// Leads and measures through an API server that answers so, the last answer again and again.
     pub(in crate::revision) fn answers(answers: Vec<(u16, Value)>) -> Bench {
         let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
         tokio::spawn(async move {
@@ -159,6 +169,7 @@ pub(super) mod tests {
         });
         Bench {
             client: Client::new(service, "shop"),
+            lead: lead(true),
             kubelets: Kubelets::new(Config::new("http://127.0.0.1".parse().unwrap())),
             plain: Plain::default(),
             load_image: String::new(),
@@ -219,7 +230,7 @@ pub(super) mod tests {
         }
     }
 
-    fn blueprint() -> Blueprint {
+    pub(in crate::revision) fn blueprint() -> Blueprint {
         Blueprint {
             workload: ObjectKey::new("shop", "carts"),
             owner_uid: "d1".into(),
@@ -255,6 +266,18 @@ pub(super) mod tests {
             (vec![written, failure(404, "no pod")], Err("ReadFailed")),
         ] {
             let (blueprint, bench) = (blueprint(), answers(script));
+            let change = (MilliCpu(200), MilliCpu(400));
+            let found = resize(&bench, &blueprint, &subject(&blueprint), change).await;
+            assert_eq!(found.map_err(|error| error.category()), wanted);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_leads_no_more_resizes_nothing() {
+        let resized = serde_json::to_value(pod(&json!([]), "400m")).unwrap();
+        for (leads, wanted) in [(true, Ok(Resized::Done)), (false, Err("Stopped"))] {
+            let (blueprint, mut bench) = (blueprint(), answers(vec![(200, resized.clone())]));
+            bench.lead = lead(leads);
             let change = (MilliCpu(200), MilliCpu(400));
             let found = resize(&bench, &blueprint, &subject(&blueprint), change).await;
             assert_eq!(found.map_err(|error| error.category()), wanted);

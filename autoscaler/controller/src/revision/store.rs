@@ -91,7 +91,7 @@ pub async fn follow(
 /// Stores a finding, until the hold's deadline at the longest.
 ///
 /// # Errors
-/// When it was not stored: for good, or until then.
+/// When it was not stored: for good, or until then; [`JobError::Stopped`] where it is left to the next leader.
 pub async fn finding(
     own: &Own,
     object: &LoadLatencyProfile,
@@ -143,6 +143,9 @@ async fn persist(
         let Err(error) = written else {
             return Ok(());
         };
+        if error.left() {
+            return Err(JobError::Stopped);
+        }
         tracing::warn!(%error, category = error.category(), "a profile was not stored");
         if !error.retry() || now() >= until {
             return Err(JobError::Store(error.to_string()));
@@ -193,6 +196,7 @@ mod tests {
     use kube::client::Body;
     use msars_api::crd::LoadLatencyProfileSpec;
 
+    use super::super::size::tests::lead;
     use super::*;
 
     fn now() -> Timestamp {
@@ -294,6 +298,18 @@ mod tests {
             let asked = asked.lock().unwrap().clone();
             assert_eq!(asked.iter().collect::<Vec<_>>(), asks, "{codes:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_found_is_no_failure_where_it_is_left_to_the_next_leader() {
+        let key: Key = (ObjectKey::new("shop", "catalogue"), "r2".into());
+        let (object, name) = (object(&key), profiles::key(&key.0, &key.1));
+        let later = Timestamp::from_second(60).unwrap();
+        let (client, asked) = shaky(&object, &[]);
+        let own = Own::new(client, "test").led(lead(false));
+        let ended = persist(&own, &object, &name, |_profile| {}, (now, later)).await;
+        assert_eq!(ended.map_err(|error| error.category()), Err("Stopped"));
+        assert_eq!(*asked.lock().unwrap(), [Method::GET]);
     }
 
     #[tokio::test]

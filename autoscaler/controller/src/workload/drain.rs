@@ -162,11 +162,14 @@ impl Workloads {
     }
 
     async fn sweep(&self, ours: impl Fn(&ObjectKey) -> bool, out: &mut Drained) {
-        for pod in shadows(&self.world.pods()) {
+        for (pod, uid) in shadows(&self.world.pods()) {
             if !ours(&pod) {
                 continue;
             }
-            let action = Action::DeletePod { pod: pod.clone() };
+            let action = Action::DeletePod {
+                pod: pod.clone(),
+                uid,
+            };
             match self.hands.apply(&action).await {
                 Some(Ok(_)) => out.deleted.push(pod),
                 Some(Err(error)) => out.wrong.push(error.to_string()),

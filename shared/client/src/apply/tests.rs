@@ -119,3 +119,35 @@ fn a_resize_speaks_of_one_container_and_one_pod_only() {
         })
     );
 }
+
+#[tokio::test]
+async fn a_pod_is_deleted_only_while_it_is_the_one_that_is_known() {
+    for (uid, only) in [(Some("p-1"), json!({"uid": "p-1"})), (None, Value::Null)] {
+        let (service, mut handle) = tower_test::mock::pair::<
+            http::Request<kube::client::Body>,
+            http::Response<kube::client::Body>,
+        >();
+        let client = Client::new(service, "shop");
+        let delete = Action::DeletePod {
+            pod: ObjectKey::new("shop", "copy"),
+            uid: uid.map(str::to_owned),
+        };
+        let server = async {
+            let (request, answer) = handle.next_request().await.unwrap();
+            let sent = request.into_body().collect_bytes().await.unwrap();
+            let message = "Precondition failed: UID in precondition: p-1, UID in object meta: p-2";
+            let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 409, "message": message, "reason": "Conflict"});
+            answer.send_response(
+                http::Response::builder()
+                    .status(409)
+                    .body(kube::client::Body::from(body.to_string().into_bytes()))
+                    .unwrap(),
+            );
+            serde_json::from_slice::<Value>(&sent).unwrap()
+        };
+        let (ended, sent) = tokio::join!(apply(&client, &delete), server);
+        assert_eq!(ended.unwrap(), Applied::Conflict, "{uid:?}");
+        assert_eq!(sent["preconditions"], only, "{uid:?}");
+        assert_eq!(sent["gracePeriodSeconds"], 1, "{uid:?}");
+    }
+}

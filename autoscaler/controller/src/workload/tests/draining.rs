@@ -145,6 +145,31 @@ async fn without_the_lead_nothing_is_left() {
 }
 
 #[tokio::test]
+async fn a_shadow_pod_goes_and_one_of_its_name_made_since_stays() {
+    let copy = |uid: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"namespace": "shop", "name": "copy", "uid": uid, "labels": {"msars.io/shadow": "subject"}},
+        })
+    };
+    for (stored, left) in [("p1", Value::Null), ("p2", json!("p2"))] {
+        let server = Server::default();
+        server.put(PODS, &copy("p1"));
+        let (mut workloads, _tasks) = server.workloads(lead(60)).await;
+        server.silence(PODS);
+        server.put(PODS, &copy(stored));
+        let drained = Box::pin(workloads.drain(None, Duration::ZERO)).await;
+        let wanted = Drained {
+            deleted: vec![ObjectKey::new("shop", "copy")],
+            ..Drained::default()
+        };
+        assert_eq!(drained, wanted, "{stored}");
+        let found = server.get(PODS, "shop/copy");
+        assert_eq!(found["metadata"]["uid"], left, "{stored}");
+    }
+}
+
+#[tokio::test]
 async fn a_hold_that_begins_during_a_drain_is_released_too() {
     let server = Server::default();
     server.put(DEPLOYMENTS, &deployed("carts"));

@@ -26,7 +26,7 @@ use crate::world::World;
 pub(crate) const DEPLOYMENTS: &str = "/apis/apps/v1/deployments";
 pub(crate) const OBJECTIVES: &str = "/apis/msars.io/v1alpha1/servicelevelobjectives";
 pub(super) const AUTOSCALERS: &str = "/apis/msars.io/v1alpha1/sloautoscalers";
-pub(super) const PODS: &str = "/api/v1/pods";
+pub(crate) const PODS: &str = "/api/v1/pods";
 
 type Answer = SendResponse<Response<Body>>;
 
@@ -95,12 +95,32 @@ impl State {
         let key = format!("{}/{}", text("namespace"), text("name"));
         let all = self.objects.entry(kind.to_owned()).or_default();
         let known = all.insert(key, object.clone()).is_some();
-        let event = json!({"type": if known { "MODIFIED" } else { "ADDED" }, "object": object});
+        self.tell(kind, if known { "MODIFIED" } else { "ADDED" }, &object);
+        object
+    }
+
+    fn tell(&mut self, kind: &str, change: &str, object: &Value) {
+        let event = json!({"type": change, "object": object});
         self.events.push((self.version, kind.to_owned(), event));
         for (kind, seen, answer) in std::mem::take(&mut self.watches) {
             self.watch(kind, seen, answer);
         }
-        object
+    }
+
+    /// Deletes an object, unless another of its name was meant.
+    fn delete(&mut self, kind: &str, name: &str, uid: &Value) -> (u16, Value) {
+        let all = self.objects.entry(kind.to_owned()).or_default();
+        let Some(mut object) = all.remove(name) else {
+            return status(404);
+        };
+        if !uid.is_null() && *uid != object["metadata"]["uid"] {
+            all.insert(name.to_owned(), object);
+            return status(409);
+        }
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.tell(kind, "DELETED", &object);
+        (200, json!({"kind": "Status", "status": "Success"}))
     }
 
     /// Tells what came after a version, or waits for it.
@@ -155,6 +175,10 @@ impl State {
                 (200, self.put(&kind, object))
             }
             ("PUT", None, Some(_)) => (200, self.put(&kind, sent.clone())),
+            ("DELETE", None, Some(_)) => {
+                let name = name.unwrap_or_default();
+                self.delete(&kind, &name, &sent["preconditions"]["uid"])
+            }
             ("PATCH", None, Some(mut object)) => {
                 let patch: json_patch::Patch = serde_json::from_value(sent.clone()).unwrap();
                 if json_patch::patch(&mut object, &patch).is_err() {
@@ -182,7 +206,7 @@ impl Server {
     }
 
     /// An object as it is stored.
-    pub(super) fn get(&self, kind: &str, name: &str) -> Value {
+    pub(crate) fn get(&self, kind: &str, name: &str) -> Value {
         self.state().get(kind, name).cloned().unwrap_or_default()
     }
 
@@ -210,14 +234,14 @@ impl Server {
     }
 
     /// A lead of a minute.
-    pub(super) fn lead(&self) -> watch::Receiver<Claim> {
+    pub(crate) fn lead(&self) -> watch::Receiver<Claim> {
         let claim = self.state().claim.clone();
         claim.send_replace(Some(now() + jiff::SignedDuration::from_mins(1)));
         claim.subscribe()
     }
 
     /// Ends that lead as soon as a path that ends with this is asked.
-    pub(super) fn end_lead_at(&self, end: &str) {
+    pub(crate) fn end_lead_at(&self, end: &str) {
         self.state().ends = Some(end.into());
     }
 
