@@ -120,14 +120,17 @@ fn rules(kind: &str, field: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether a number, or the length of a text, passes a rule that compares it with others.
+/// Whether a number, the length of a text, or an item of a list passes a rule that compares it with others.
 fn passes(rule: &str, value: f64) -> bool {
-    rule.split("&&").all(|part| {
+    let item = rule
+        .strip_prefix("self.all(s, ")
+        .and_then(|of_each| of_each.strip_suffix(')'));
+    item.unwrap_or(rule).split("&&").all(|part| {
         let words: Vec<&str> = part.split_whitespace().collect();
         let [what, sign, bound] = words[..] else {
             panic!("no comparison: {rule}");
         };
-        assert!(["self", "size(self)"].contains(&what), "{rule}");
+        assert!(["self", "size(self)", "s"].contains(&what), "{rule}");
         let bound: f64 = bound.parse().unwrap();
         match sign {
             ">" => value > bound,
@@ -143,6 +146,7 @@ fn passes(rule: &str, value: f64) -> bool {
 #[test]
 fn the_kinds_take_what_annotations_may_say_and_no_more() {
     let (objective, autoscaler) = ("ServiceLevelObjective", "SloAutoscaler");
+    let profile = "LoadLatencyProfile";
     let name = a::APPLICATION_MOST as f64;
     let percent = |bound: u32| f64::from(bound) / 1000.0;
     let least = percent(*a::PERCENTILE_BOUNDS.start());
@@ -174,6 +178,7 @@ fn the_kinds_take_what_annotations_may_say_and_no_more() {
         ),
         (autoscaler, "cpu/properties/minMilli", [1.0, cpu], vec![]),
         (autoscaler, "cpu/properties/maxMilli", [1.0, cpu], vec![]),
+        (profile, "sizesMilli", [1.0, cpu], vec![0.0, cpu + 1.0]),
     ] {
         let rules = rules(kind, field);
         let taken = |value: f64| rules.iter().all(|rule| passes(rule, value));

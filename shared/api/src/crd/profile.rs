@@ -52,7 +52,7 @@ pub struct LoadLatencyProfileSpec {
     pub requests: String,
     /// Sizes wanted, in thousandths of a core.
     #[serde(default)]
-    #[x_kube(validation = Rule::new("self.all(s, s >= 1 && s <= 256000)").message("sizes are thousandths of a core, from 1 to 256000"))]
+    #[x_kube(validation = Rule::new("self.all(s, s >= 1 && s <= 1000000)").message("sizes are thousandths of a core, from 1 to 1000000"))]
     #[schemars(length(max = 16))]
     pub sizes_milli: Vec<u32>,
     /// Rates wanted, requests per second; chosen for information when empty.

@@ -77,7 +77,7 @@ const VISITS: Option<&str> = Some("visits are mean calls per request of the call
 const WORKLOAD: Option<&str> = Some("workload must name a Deployment");
 const REVISION: Option<&str> =
     Some("revision is the hash of a pod template: 20 hexadecimal digits");
-const SIZES: Option<&str> = Some("sizes are thousandths of a core, from 1 to 256000");
+const SIZES: Option<&str> = Some("sizes are thousandths of a core, from 1 to 1000000");
 const RATES: Option<&str> = Some("rates are requests per second, above 0 and at most 2000");
 const MODE: Option<&str> = Some("mode is off, recommend or auto");
 const MIN: Option<&str> = Some("minReplicas must be at least 1");
@@ -149,9 +149,9 @@ const ROWS: &[Row] = &[
     (Llp, "revision", r#""fedcba9876543210fedc""#, None),
     (Llp, "revision", r#""FEDCBA9876543210FEDC""#, REVISION),
     (Llp, "revision", r#""fedcba9876543210fed""#, REVISION),
-    (Llp, "sizesMilli", "[1, 256000]", None),
+    (Llp, "sizesMilli", "[1, 1000000]", None),
     (Llp, "sizesMilli", "[100, 0]", SIZES),
-    (Llp, "sizesMilli", "[256001]", SIZES),
+    (Llp, "sizesMilli", "[1000001]", SIZES),
     (Llp, "rates", "[0.1, 2000]", None),
     (Llp, "rates", "[0]", RATES),
     (Llp, "rates", "[2000.5]", RATES),
