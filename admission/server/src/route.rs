@@ -20,7 +20,8 @@ pub struct Limits {
     /// Longest body, in bytes.
     pub body: usize,
     /// Bodies that arrive at once, in bytes, and at least the longest: anybody in the cluster may send some. A body counts
-    /// with what came of it, so that one which is announced and never sent keeps nobody waiting.
+    /// with what came of it, so that one which is announced and never sent keeps nobody waiting. One body more is read on
+    /// where there is no room: half-read ones would wait for each other.
     pub arriving: usize,
     /// Bodies that are decided on at once, in bytes, and at least the longest: reading one takes about ten times its
     /// length. They wait with all that they need, in the order in which they were complete.
@@ -49,6 +50,8 @@ struct Room {
     permits: Arc<Semaphore>,
     /// KiB of bodies that arrive.
     arriving: Arc<Semaphore>,
+    /// The one body that is read on beside them.
+    beside: Arc<Semaphore>,
     /// KiB of bodies that are decided on.
     memory: Arc<Semaphore>,
 }
@@ -68,6 +71,7 @@ pub fn router<D: Decide>(decide: Arc<D>, limits: Limits, metrics: Metrics) -> Ro
     let room = Room {
         permits: Arc::new(Semaphore::new(limits.parallel)),
         arriving: bytes(limits.arriving),
+        beside: Arc::new(Semaphore::new(1)),
         memory: bytes(limits.memory),
     };
     let mutate = post(async move |body: Body| {
@@ -91,14 +95,43 @@ async fn within<D: Decide>(decide: &Arc<D>, limits: Limits, room: &Room, body: B
     }
 }
 
-/// A body, with the room that it takes while it arrives. `None` when it is longer than it may be, or broken off.
-async fn arrived(
-    mut body: Body,
-    longest: usize,
-    arriving: &Arc<Semaphore>,
-) -> Option<(Vec<u8>, Option<OwnedSemaphorePermit>)> {
-    let mut review = Vec::new();
-    let (mut held, mut room) = (0, None::<OwnedSemaphorePermit>);
+/// What a body takes while it arrives.
+#[derive(Default)]
+struct Taken {
+    /// KiB of `room`.
+    held: u32,
+    room: Option<OwnedSemaphorePermit>,
+    /// It is the one that is read on without more room.
+    beside: Option<OwnedSemaphorePermit>,
+}
+
+impl Taken {
+    /// Makes room for so many KiB in all, or gets the place beside the others, whichever can be had first. `None` when
+    /// the server ends.
+    async fn grow(&mut self, needed: u32, room: &Room) -> Option<()> {
+        if needed <= self.held || self.beside.is_some() {
+            return Some(());
+        }
+        let more = Arc::clone(&room.arriving).acquire_many_owned(needed - self.held);
+        tokio::select! {
+            biased;
+            more = more => {
+                let more = more.ok()?;
+                match &mut self.room {
+                    Some(room) => room.merge(more),
+                    None => self.room = Some(more),
+                }
+                self.held = needed;
+            }
+            place = Arc::clone(&room.beside).acquire_owned() => self.beside = Some(place.ok()?),
+        }
+        Some(())
+    }
+}
+
+/// A body, with what it takes while it arrives. `None` when it is longer than it may be, or broken off.
+async fn arrived(mut body: Body, longest: usize, room: &Room) -> Option<(Vec<u8>, Taken)> {
+    let (mut review, mut taken) = (Vec::new(), Taken::default());
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.ok()?.into_data() else {
             continue;
@@ -107,19 +140,10 @@ async fn arrived(
         if length > longest {
             return None;
         }
-        let needed = kibibytes(length);
-        if needed > held {
-            let more = Arc::clone(arriving).acquire_many_owned(needed - held);
-            let more = more.await.ok()?;
-            match &mut room {
-                Some(room) => room.merge(more),
-                None => room = Some(more),
-            }
-            held = needed;
-        }
+        taken.grow(kibibytes(length), room).await?;
         review.extend_from_slice(&data);
     }
-    Some((review, room))
+    Some((review, taken))
 }
 
 async fn decided<D: Decide>(
@@ -129,7 +153,7 @@ async fn decided<D: Decide>(
     body: Body,
     uid: &mut String,
 ) -> Decision {
-    let arrived = arrived(body, limits.body, &room.arriving).await;
+    let arrived = arrived(body, limits.body, room).await;
     let Some((review, arrived)) = arrived else {
         return open(Outcome::Unreadable, "", "body too large or broken off");
     };

@@ -20,7 +20,12 @@ use hyper_util::rt::TokioIo;
 use msars_server::{Decide, Decision, Limits, Metrics, Outcome, Pair, RustlsConfig};
 use prometheus_client::registry::Registry;
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::pem::PemObject};
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::watch, task::JoinHandle};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::watch,
+    task::JoinHandle,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// How long a server that ends still takes connections.
@@ -119,14 +124,27 @@ async fn connect(address: SocketAddr, trusted: &[&Pair]) -> (SendRequest<Full<By
     (sender, shown)
 }
 
-/// A connection with a review that announces 3,000 bytes and brings this many.
-async fn stuck(address: SocketAddr, pair: &Pair, bytes: usize) -> TlsStream<TcpStream> {
+/// A connection with a review that announces 3,000 bytes and brings these.
+async fn stuck(address: SocketAddr, pair: &Pair, begun: &str) -> TlsStream<TcpStream> {
     let mut stream = dial(address, &[pair]).await;
     let head = "POST /mutate/pods HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3000\r\n\r\n";
-    let sent = format!("{head}{}", "x".repeat(bytes));
+    let sent = format!("{head}{begun}");
     stream.write_all(sent.as_bytes()).await.unwrap();
     stream.flush().await.unwrap();
     stream
+}
+
+/// Sends the rest of a review, and returns the answer with its head.
+async fn finish(stream: &mut TlsStream<TcpStream>, rest: &str) -> String {
+    stream.write_all(rest.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    let (mut answer, mut part) = (String::new(), [0; 1024]);
+    while !answer.contains("decided") && !answer.contains("allowed") {
+        let length = stream.read(&mut part).await.unwrap();
+        assert_ne!(length, 0, "{answer}");
+        answer.push_str(std::str::from_utf8(&part[..length]).unwrap());
+    }
+    answer
 }
 
 fn der(pair: &Pair) -> CertificateDer<'static> {
@@ -288,7 +306,7 @@ async fn a_body_that_is_announced_and_not_sent_keeps_nobody_waiting() {
     let running = Running::start(&pair, limits);
     let mut silent = Vec::new();
     for bytes in [0, 0, 1, 1000] {
-        silent.push(stuck(running.address, &pair, bytes).await);
+        silent.push(stuck(running.address, &pair, &"x".repeat(bytes)).await);
     }
     tokio::time::sleep(Duration::from_millis(100)).await;
     let (mut sender, _) = connect(running.address, &[&pair]).await;
@@ -304,17 +322,48 @@ async fn what_was_sent_of_bodies_takes_no_more_memory_than_it_may() {
     let limits = Limits {
         body: 3000,
         arriving: 3000,
-        deadline: Duration::from_millis(500),
+        deadline: Duration::from_secs(1),
         ..Limits::default()
     };
     let running = Running::start(&pair, limits);
-    let silent = stuck(running.address, &pair, 2900).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // One takes all the room, and one the place beside it.
+    let mut silent = Vec::new();
+    for _ in 0..2 {
+        silent.push(stuck(running.address, &pair, &"x".repeat(2900)).await);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
     let (mut sender, _) = connect(running.address, &[&pair]).await;
     assert_eq!(ask(&mut sender, REVIEW).await, (200, "decided".to_owned()));
     let late = running.metrics.count(Outcome::Late);
-    assert_eq!(late, 1, "decided once the other one was given up");
+    assert_eq!(late, 1, "decided once the first one was given up");
     drop((sender, silent));
+    running.end().await;
+}
+
+/// Each holds room, and needs more than is left.
+#[tokio::test]
+async fn half_read_bodies_that_fill_all_room_do_not_wait_for_each_other() {
+    let pair = issue();
+    let limits = Limits {
+        body: 3000,
+        arriving: 5000,
+        deadline: Duration::from_secs(5),
+        ..Limits::default()
+    };
+    let running = Running::start(&pair, limits);
+    let review = format!("{REVIEW:3000}");
+    let begun = [2000, 2000, 500];
+    let mut halves = Vec::new();
+    for bytes in begun {
+        halves.push(stuck(running.address, &pair, &review[..bytes]).await);
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    for (half, bytes) in halves.iter_mut().zip(begun) {
+        let answer = finish(half, &review[bytes..]).await;
+        assert!(answer.ends_with("decided"), "{bytes}: {answer}");
+    }
+    assert_eq!(running.metrics.count(Outcome::Late), 0, "nobody waited");
+    drop(halves);
     running.end().await;
 }
 
