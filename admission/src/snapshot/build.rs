@@ -11,6 +11,7 @@ use msars_gate::{Facts, HoldState, Snapshot};
 
 use super::copies::Seen;
 use super::grants::Grants;
+use super::heard::leaders_time;
 use super::{objectives, revisions};
 
 /// What is known at `now`; the leader was last `heard` of then, and `namespace` is the installation's.
@@ -43,7 +44,8 @@ pub(super) fn build(
     let hashes = revisions::running(&mut snapshot, &seen.replica_sets, &workloads);
     revisions::profiled(&mut snapshot, &seen.profiles);
     revisions::wanted(&mut snapshot, &seen.autoscalers, &hashes, &workloads);
-    objectives::visited(&mut snapshot, &seen.objectives, &workloads, now);
+    let clock = leaders_time(&seen.leases, now);
+    objectives::visited(&mut snapshot, &seen.objectives, &workloads, clock);
     policies(&mut snapshot, &seen.policies);
     claims(&mut snapshot, &seen.claims);
     for (name, known) in &mut snapshot.namespaces {

@@ -1,4 +1,4 @@
-//! When the leader was last heard of, by this replica's own clock. Pure.
+//! When the leader was last heard of, by this replica's own clock, and what time it is by the leader's. Pure.
 
 use std::sync::Arc;
 
@@ -28,13 +28,7 @@ impl Heard {
     /// whatever a dead leader's clock said.
     pub(super) fn take(&mut self, leases: &[Arc<Lease>], now: Timestamp) -> Option<Timestamp> {
         let last = self.0.take();
-        let mut held = leases.iter().filter_map(|lease| {
-            let spec = lease.spec.as_ref()?;
-            let holder = spec.holder_identity.clone()?;
-            let renewed = spec.renew_time.as_ref()?.0;
-            (!holder.is_empty()).then_some((holder, renewed))
-        });
-        let (holder, renewed) = held.next()?;
+        let (holder, renewed) = held(leases)?;
         let at = match last {
             None => renewed,
             Some(last) if last.holder == holder && last.renewed == renewed => last.at,
@@ -51,6 +45,21 @@ impl Heard {
     }
 }
 
+/// Who holds a Lease, and its last renewal by the holder's clock.
+fn held(leases: &[Arc<Lease>]) -> Option<(String, Timestamp)> {
+    leases.iter().find_map(|lease| {
+        let spec = lease.spec.as_ref()?;
+        let holder = spec.holder_identity.clone()?;
+        let renewed = spec.renew_time.as_ref()?.0;
+        (!holder.is_empty()).then_some((holder, renewed))
+    })
+}
+
+/// What the leader stamps is compared with this: its own time, a few seconds old, or ours where nobody leads.
+pub(super) fn leaders_time(leases: &[Arc<Lease>], now: Timestamp) -> Timestamp {
+    held(leases).map_or(now, |(_, renewed)| renewed)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -59,6 +68,18 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_000_000 + second).unwrap()
+    }
+
+    fn leases(lease: Option<(&str, i64)>) -> Vec<Arc<Lease>> {
+        lease
+            .iter()
+            .map(|(holder, renewed)| {
+                let renewed = format!("{:.6}", at(*renewed));
+                let spec = json!({"holderIdentity": holder, "renewTime": renewed});
+                let lease = json!({"metadata": {}, "spec": spec});
+                Arc::new(serde_json::from_value(lease).unwrap())
+            })
+            .collect()
     }
 
     /// Our second; holder and second of the Lease, if there is one; the second at which the leader was last heard of.
@@ -129,18 +150,21 @@ mod tests {
         for (name, looks) in rows {
             let mut heard = Heard::default();
             for (second, lease, wanted) in *looks {
-                let leases: Vec<Arc<Lease>> = lease
-                    .iter()
-                    .map(|(holder, renewed)| {
-                        let renewed = format!("{:.6}", at(*renewed));
-                        let spec = json!({"holderIdentity": holder, "renewTime": renewed});
-                        let lease = json!({"metadata": {}, "spec": spec});
-                        Arc::new(serde_json::from_value(lease).unwrap())
-                    })
-                    .collect();
-                let found = heard.take(&leases, at(*second));
+                let found = heard.take(&leases(*lease), at(*second));
                 assert_eq!(found, wanted.map(at), "{name} at {second}");
             }
+        }
+    }
+
+    #[test]
+    fn the_leaders_time_is_that_of_its_lease_and_ours_where_nobody_leads() {
+        for (name, lease, wanted) in [
+            ("ahead", Some(("a", 1200)), 1200),
+            ("behind", Some(("a", -1200)), -1200),
+            ("given up", Some(("", -1200)), 0),
+            ("no Lease", None, 0),
+        ] {
+            assert_eq!(leaders_time(&leases(lease), at(0)), at(wanted), "{name}");
         }
     }
 }

@@ -9,9 +9,10 @@ use msars_domain::Percentile;
 use msars_gate::{Facts, Snapshot};
 
 /// What was observed longer ago says nothing of now: while requests are measured it is written anew every five minutes.
+/// The leader stamps it, so that its age is told by the leader's clock, as `now` is here.
 const OBSERVED_LIMIT: SignedDuration = SignedDuration::from_mins(15);
 
-/// Marks the workloads that an objective's chains visit.
+/// Marks the workloads that an objective's chains visit; `now` is the leader's.
 pub(super) fn visited(
     snapshot: &mut Snapshot,
     objectives: &[Arc<ServiceLevelObjective>],

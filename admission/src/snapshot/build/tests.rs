@@ -315,6 +315,14 @@ fn lease_switches_watches_and_objectives_are_read() {
             |w| w.seen.objectives = vec![read(observed("shop", 0.80, "2026-03-01T09:40:00Z"))],
             "NewRevision",
         ),
+        (
+            "one that did long ago by the clock of its leader, which is ahead",
+            |w| {
+                w.seen.leases = vec![read(lease("a", "2026-03-01T10:20:00.000000Z"))];
+                w.seen.objectives = vec![read(observed("shop", 0.80, "2026-03-01T10:02:00Z"))];
+            },
+            "NewRevision",
+        ),
     ];
     check(rows, None);
 }
