@@ -17,6 +17,7 @@ use clap::Parser;
 use jiff::Timestamp;
 use msars_client::connect::clients;
 use msars_client::events::Events;
+use msars_client::unread::UnreadObjects;
 use msars_ops::flags::{AdminArgs, LogArgs};
 use msars_ops::readiness::Readiness;
 use msars_ops::shutdown::Tasks;
@@ -83,10 +84,17 @@ async fn pair(folder: &Path) -> std::io::Result<Pair> {
     })
 }
 
-/// Says whether this replica is ready where alerts can see it: what is not still answers for its metrics.
-async fn ready(readiness: Readiness, metrics: Metrics, mut stop: watch::Receiver<bool>) {
+/// Says whether this replica is ready, and what it cannot read, where alerts can see it: what is not ready still answers
+/// for its metrics.
+async fn ready(
+    readiness: Readiness,
+    source: Arc<Source>,
+    (metrics, unread): (Metrics, UnreadObjects),
+    mut stop: watch::Receiver<bool>,
+) {
     loop {
         metrics.readiness(readiness.missing().is_empty());
+        source.count_unread(&unread);
         tokio::select! {
             () = tokio::time::sleep(READY_EVERY) => {}
             _told = stop.wait_for(|stop| *stop) => return,
@@ -112,6 +120,7 @@ async fn main() -> anyhow::Result<()> {
 
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
+    let unread = UnreadObjects::register(&mut registry);
     let readiness = Readiness::default();
     let synced = readiness.condition("watches");
     let certified = readiness.condition("certificate");
@@ -147,7 +156,12 @@ async fn main() -> anyhow::Result<()> {
         .with_context(|| format!("listening on {} (admin)", cli.admin.admin_addr))?;
     tasks.spawn(
         "ready",
-        ready(readiness.clone(), metrics.clone(), tasks.stop()),
+        ready(
+            readiness.clone(),
+            Arc::clone(&source),
+            (metrics.clone(), unread),
+            tasks.stop(),
+        ),
     );
     let stop = tasks.stop();
     tasks.spawn("admin", async move {

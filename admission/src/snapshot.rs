@@ -13,6 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::Client;
 use msars_client::connect::Clients;
+use msars_client::unread::UnreadObjects;
 use msars_gate::Snapshot;
 use msars_gate::snapshot::Holds;
 use msars_ops::readiness::ReadyHandle;
@@ -61,6 +62,11 @@ impl Source {
     /// a copy of that nobody leads.
     pub fn deployments_healthy(&self) -> bool {
         self.copies.deployments_healthy()
+    }
+
+    /// Counts what is stored of our kinds and cannot be read.
+    pub fn count_unread(&self, unread: &UnreadObjects) {
+        self.copies.count_unread(unread);
     }
 
     /// Every Deployment with annotations of ours, as stored.

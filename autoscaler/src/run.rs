@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 use msars_api::names;
 use msars_client::connect::clients;
 use msars_client::leader::{Candidate, Claim, leads};
-use msars_controller::certificates::{self, Lives};
+use msars_controller::certificates::{Certificates, Lives};
 use msars_controller::kubelet::Kubelets;
 use msars_controller::lead::Lead;
 use msars_controller::metrics::Metrics;
@@ -176,11 +176,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         authority: SignedDuration::from_mins(args.ca_minutes.max(1)),
         leaf: SignedDuration::from_mins(args.cert_minutes.max(1)),
     };
-    let (client, namespace, stop) = (clients.strict.clone(), args.namespace.clone(), tasks.stop());
-    tasks.spawn(
-        "certificates",
-        certificates(client, namespace, lives, seen.clone(), stop),
-    );
+    let (client, lead) = (clients.strict.clone(), Lead::new(seen.clone(), now));
+    let kept = Certificates::new(client, lead.clone(), &args.namespace, lives);
+    tasks.spawn("certificates", certificates(kept, lead, tasks.stop()));
 
     tasks.spawn("ready", ready(world, synced, metrics, seen, tasks.stop()));
     let admin = tokio::net::TcpListener::bind(args.admin.admin_addr)
@@ -256,7 +254,7 @@ fn log(path: &Path, args: &Args) -> Log {
     })
 }
 
-/// Says when every watch was complete once, and whether this replica leads.
+/// Says when every watch was complete once, whether this replica leads, and what it cannot read.
 async fn ready(
     world: World,
     synced: ReadyHandle,
@@ -267,6 +265,7 @@ async fn ready(
     loop {
         synced.set(world.synced());
         metrics.leads(leads(&claim, msars_ops::clock::now()));
+        world.count_unread(metrics.unread());
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
             _told = stop.wait_for(|stop| *stop) => return,
@@ -275,17 +274,10 @@ async fn ready(
 }
 
 /// Keeps the webhook's certificates while this replica leads.
-async fn certificates(
-    client: kube::Client,
-    namespace: String,
-    lives: Lives,
-    claim: watch::Receiver<Claim>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let now = msars_ops::clock::now;
+async fn certificates(mut kept: Certificates, lead: Lead, mut stop: watch::Receiver<bool>) {
     loop {
-        if leads(&claim, now())
-            && let Err(error) = certificates::keep(&client, &namespace, lives, now()).await
+        if lead.holds()
+            && let Err(error) = kept.keep(msars_ops::clock::now()).await
         {
             tracing::warn!(%error, category = error.category(), "certificates not kept; tried again");
         }

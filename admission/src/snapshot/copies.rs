@@ -19,6 +19,7 @@ use msars_api::crd::{LoadLatencyProfile, ServiceLevelObjective, SloAutoscaler};
 use msars_api::names;
 use msars_client::connect::Clients;
 use msars_client::slim;
+use msars_client::unread::UnreadObjects;
 use msars_client::watched::{Watched, guarded, watched};
 use msars_ops::shutdown::Tasks;
 use serde_json::Value;
@@ -181,6 +182,11 @@ impl Copies {
             .filter(|deployment| annotations::present(deployment.metadata.annotations.as_ref()))
             .filter_map(|deployment| serde_json::to_value(&**deployment).ok())
             .collect()
+    }
+
+    /// Counts what is stored of our kinds and cannot be read.
+    pub(super) fn count_unread(&self, unread: &UnreadObjects) {
+        unread.look(&self.profiles, &self.objectives, &self.autoscalers);
     }
 
     pub(super) fn deployments_healthy(&self) -> bool {

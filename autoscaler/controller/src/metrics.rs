@@ -10,6 +10,7 @@ use msars_api::annotations::Mode;
 use msars_api::crd::SloAutoscaler;
 use msars_budget::Method;
 use msars_client::apply::{Applied, ApplyError, apply};
+use msars_client::unread::UnreadObjects;
 use msars_domain::Action;
 use msars_observe::{Hears, PromError};
 use prometheus_client::metrics::counter::Counter;
@@ -47,6 +48,7 @@ pub struct Metrics {
     workloads: Family<WorkloadLabels, Gauge>,
     leader: Gauge,
     drops: Family<QueueLabels, Counter>,
+    unread: UnreadObjects,
 }
 
 impl Default for Metrics {
@@ -65,6 +67,7 @@ impl Default for Metrics {
             workloads: Family::default(),
             leader: Gauge::default(),
             drops: Family::default(),
+            unread: UnreadObjects::default(),
         }
     }
 }
@@ -72,8 +75,12 @@ impl Default for Metrics {
 impl Metrics {
     /// Registers the metrics in `registry`.
     pub fn register(registry: &mut Registry) -> Self {
+        let unread = UnreadObjects::register(registry);
         let all = registry.sub_registry_with_prefix("msars");
-        let it = Self::default();
+        let it = Self {
+            unread,
+            ..Self::default()
+        };
         all.register("ticks", "Ticks by outcome", it.ticks.clone());
         all.register(
             "tick_seconds",
@@ -229,6 +236,11 @@ impl Metrics {
         self.holds.set(i64::try_from(holds).unwrap_or(i64::MAX));
     }
 
+    /// How many objects cannot be read; every replica tells, leading or not.
+    pub fn unread(&self) -> &UnreadObjects {
+        &self.unread
+    }
+
     /// Which workloads are in reach, with their autoscalers.
     pub fn workloads<'a>(&self, all: impl Iterator<Item = (Mode, Option<&'a SloAutoscaler>)>) {
         let mut counts: HashMap<WorkloadLabels, i64> = HashMap::new();
@@ -337,6 +349,7 @@ mod tests {
             "msars_queue_drops_total{queue=\"Ticks\"} 1",
             "msars_queue_drops_total{queue=\"Profiles\"} 1",
             "msars_api_writes_total{action=\"CreateAutoscaler\",outcome=\"Forbidden\"} 0",
+            "msars_unreadable_objects{kind=\"SloAutoscaler\"} 0",
         ] {
             assert!(found.lines().any(|found| found == line), "{line}\n{found}");
         }

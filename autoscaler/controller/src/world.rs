@@ -27,6 +27,7 @@ use msars_api::crd::{LoadLatencyProfile, ServiceLevelObjective, SloAutoscaler};
 use msars_api::names;
 use msars_client::connect::Clients;
 use msars_client::slim;
+use msars_client::unread::UnreadObjects;
 use msars_client::watched::{Watched, guarded, watched};
 use msars_domain::{MilliCpu, ObjectKey};
 use msars_gate::snapshot::Holds;
@@ -183,6 +184,11 @@ impl World {
             ("pods", self.pods.healthy()),
             ("horizontalpodautoscalers", self.hpas.healthy()),
         ]
+    }
+
+    /// Counts what is stored of our kinds and cannot be read.
+    pub fn count_unread(&self, unread: &UnreadObjects) {
+        unread.look(&self.profiles, &self.objectives, &self.autoscalers);
     }
 
     /// All limit ranges.

@@ -9,4 +9,5 @@ pub mod events;
 pub mod leader;
 pub mod lease;
 pub mod slim;
+pub mod unread;
 pub mod watched;

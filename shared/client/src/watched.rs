@@ -8,7 +8,7 @@ use std::{
     hash::Hash,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -52,6 +52,7 @@ struct State {
     failing: AtomicBool,
     errors: AtomicU64,
     unreadable: AtomicU64,
+    unread: AtomicUsize,
 }
 
 impl<K> Clone for Watched<K>
@@ -100,6 +101,11 @@ where
     /// Changes since the start to what cannot be read ([`guarded`]).
     pub fn unreadable(&self) -> u64 {
         self.state.unreadable.load(Ordering::Relaxed)
+    }
+
+    /// Objects that are stored now and cannot be read ([`guarded`]).
+    pub fn unread(&self) -> usize {
+        self.state.unread.load(Ordering::Relaxed)
     }
 
     /// All objects.

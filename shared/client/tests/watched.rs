@@ -176,6 +176,24 @@ fn watching(
     (copy, stop)
 }
 
+fn guarding(
+    lists: &'static [Answer],
+    watches: &'static [Answer],
+) -> (Watched<SloAutoscaler>, watch::Sender<bool>) {
+    let api: Api<DeserializeGuard<SloAutoscaler>> = Api::all(serving(lists, watches));
+    let stop = watch::Sender::new(false);
+    let (copy, task) = guarded(
+        "autoscalers",
+        api,
+        ((), slim::unmanaged),
+        watcher::Config::default(),
+        Arc::new(Notify::new()),
+        stop.subscribe(),
+    );
+    tokio::spawn(task);
+    (copy, stop)
+}
+
 /// Waits until `wanted`, and says how long that took.
 async fn until(what: &str, wanted: impl Fn() -> bool) -> Duration {
     let begun = Instant::now();
@@ -256,36 +274,36 @@ async fn a_copy_is_well_as_soon_as_it_is_complete() {
     drop(stop);
 }
 
-/// Lists, watches, who is there in the end, and how many changes could not be read.
+/// Lists, watches, who is there in the end, how many changes could not be read, and how many objects cannot in the end.
 type Row = (
     &'static str,
     &'static [Answer],
     &'static [Answer],
     &'static [&'static str],
-    u64,
+    (u64, usize),
 );
 
-const UNREADABLE: [Row; 9] = [
+const UNREADABLE: [Row; 10] = [
     (
         "all can be read",
         &[Answer::Autoscalers(&[("a", true), ("b", true)])],
         &[Answer::Quiet],
         &["a", "b"],
-        0,
+        (0, 0),
     ),
     (
         "one of a list",
         &[Answer::Autoscalers(&[("a", true), ("b", false)])],
         &[Answer::Quiet],
         &["a"],
-        1,
+        (1, 1),
     ),
     (
         "the same one, listed again",
         &[Answer::Autoscalers(&[("a", true), ("b", false)])],
         &[Answer::Broken, Answer::Quiet],
         &["a"],
-        1,
+        (1, 1),
     ),
     (
         "one that could be read until it was listed again",
@@ -295,14 +313,24 @@ const UNREADABLE: [Row; 9] = [
         ],
         &[Answer::Broken, Answer::Quiet],
         &["a"],
-        1,
+        (1, 1),
+    ),
+    (
+        "one that is gone when it is listed again",
+        &[
+            Answer::Autoscalers(&[("a", false), ("b", true)]),
+            Answer::Autoscalers(&[("b", true)]),
+        ],
+        &[Answer::Broken, Answer::Quiet],
+        &["b"],
+        (1, 0),
     ),
     (
         "a new one, and others after it",
         &[Answer::Autoscalers(&[])],
         &[Answer::Told(&[("ADDED", "a", false), ("ADDED", "b", true)])],
         &["b"],
-        1,
+        (1, 1),
     ),
     (
         "one that could be read, changed twice",
@@ -312,7 +340,7 @@ const UNREADABLE: [Row; 9] = [
             ("MODIFIED", "a", false),
         ])],
         &["b"],
-        2,
+        (2, 1),
     ),
     (
         "it can be read again",
@@ -322,38 +350,28 @@ const UNREADABLE: [Row; 9] = [
             ("MODIFIED", "a", true),
         ])],
         &["a"],
-        2,
+        (2, 0),
     ),
     (
         "deleted as something that cannot be read",
         &[Answer::Autoscalers(&[("a", true), ("b", true)])],
         &[Answer::Told(&[("DELETED", "a", false)])],
         &["b"],
-        1,
+        (1, 0),
     ),
     (
         "deleted, after it could not be read",
         &[Answer::Autoscalers(&[("a", false), ("b", true)])],
         &[Answer::Told(&[("DELETED", "a", false)])],
         &["b"],
-        2,
+        (2, 0),
     ),
 ];
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_read_is_absent_and_keeps_no_other_object_back() {
     for (name, lists, watches, there, unreadable) in UNREADABLE {
-        let api: Api<DeserializeGuard<SloAutoscaler>> = Api::all(serving(lists, watches));
-        let stop = watch::Sender::new(false);
-        let (copy, task) = guarded(
-            "autoscalers",
-            api,
-            ((), slim::unmanaged),
-            watcher::Config::default(),
-            Arc::new(Notify::new()),
-            stop.subscribe(),
-        );
-        tokio::spawn(task);
+        let (copy, _stop) = guarding(lists, watches);
         tokio::time::sleep(Duration::from_secs(20)).await;
         assert!(copy.healthy(), "{name}: {copy:?}");
         let all = copy.all();
@@ -363,27 +381,18 @@ async fn what_cannot_be_read_is_absent_and_keeps_no_other_object_back() {
             .collect();
         found.sort_unstable();
         assert_eq!(found, there, "{name}");
-        assert_eq!(copy.unreadable(), unreadable, "{name}");
+        let found = (copy.unreadable(), copy.unread());
+        assert_eq!(found, unreadable, "{name}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_change_that_cannot_be_read_tells_that_the_watch_lives() {
     // Without it the copy would be well two seconds after the second list.
-    let client = serving(
+    let (copy, _stop) = guarding(
         &[Answer::Autoscalers(&[("a", true)])],
         &[Answer::Broken, Answer::Told(&[("MODIFIED", "a", false)])],
     );
-    let stop = watch::Sender::new(false);
-    let (copy, task) = guarded(
-        "autoscalers",
-        Api::<DeserializeGuard<SloAutoscaler>>::all(client),
-        ((), slim::unmanaged),
-        watcher::Config::default(),
-        Arc::new(Notify::new()),
-        stop.subscribe(),
-    );
-    tokio::spawn(task);
     until("broken", || copy.errors() > 0).await;
     assert!(!copy.healthy());
     until("changed", || copy.unreadable() > 0).await;

@@ -2,11 +2,16 @@
 
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
+use k8s_openapi::ByteString;
+use kube::Client;
 use kube::client::Body;
-use serde_json::Value;
+use msars_api::names;
+use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::lead::Lead;
 
 const LIVES: Lives = Lives {
     authority: SignedDuration::from_hours(300),
@@ -19,8 +24,13 @@ fn at(hours: i64) -> Timestamp {
 
 /// With what the webhook configuration trusts by then.
 fn step(stored: Option<&Material>, trusted: &str, hours: i64) -> Step {
+    again(stored, None, trusted, hours)
+}
+
+/// With what was made before and could not be stored, too.
+fn again(stored: Option<&Material>, made: Option<&Material>, trusted: &str, hours: i64) -> Step {
     let names = ["msars-admission.msars-system.svc"];
-    next(stored, trusted, &names, LIVES, at(hours)).unwrap()
+    next(stored, made, trusted, &names, LIVES, at(hours)).unwrap()
 }
 
 fn written(step: Step) -> Material {
@@ -40,8 +50,73 @@ fn leaf_and_authority_are_exchanged_in_turn_and_both_authorities_stay_trusted() 
     assert_ne!(renewed.leaf, first.leaf);
     let turned = written(step(Some(&renewed), trusted, 200));
     assert_ne!(turned.ca, first.ca);
-    assert!(turned.bundle.contains(first.ca.cert.trim()));
-    assert!(turned.bundle.contains(turned.ca.cert.trim()));
+    let both = bundle(&turned.ca.cert, &[first.ca.cert.as_str()]);
+    assert_eq!(turned.bundle, both);
+    let kept = step(Some(&turned), &turned.bundle, 219);
+    assert!(matches!(kept, Step::Keep(_)), "both stay trusted meanwhile");
+    // Every pod has served a leaf of the new one for two thirds of its life.
+    let renewed = written(step(Some(&turned), &turned.bundle, 220));
+    assert_eq!(renewed.ca, turned.ca);
+    assert_eq!(renewed.bundle, bundle(&turned.ca.cert, &[]));
+}
+
+/// What was trusted beside a new authority goes with the next leaf, but not before pods can have the one it came with.
+#[test]
+fn what_stayed_trusted_after_a_loss_goes_when_the_leaf_is_renewed() {
+    let minute = Lives {
+        authority: SignedDuration::from_hours(300),
+        leaf: SignedDuration::from_mins(3),
+    };
+    let lost = written(step(None, "", 0));
+    for (lives, hours, minutes, kept) in [(LIVES, 20, 0, 1), (minute, 0, 3, 2), (minute, 0, 15, 1)]
+    {
+        let from = at(0);
+        let made = next(None, None, &lost.bundle, &["msars"], lives, from).unwrap();
+        let made = written(made);
+        assert_eq!(readable(&made.bundle).len(), 2);
+        let then = at(hours) + SignedDuration::from_mins(minutes);
+        let renewed = next(Some(&made), None, &made.bundle, &["msars"], lives, then).unwrap();
+        let renewed = written(renewed);
+        assert_eq!(renewed.ca, made.ca);
+        assert_ne!(renewed.leaf, made.leaf);
+        let found = readable(&renewed.bundle).len();
+        assert_eq!(found, kept, "{lives:?} after {hours} h {minutes} min");
+    }
+}
+
+#[test]
+fn an_authority_that_could_not_be_stored_is_taken_again() {
+    let (oldest, older) = (written(step(None, "", 0)), written(step(None, "", 1)));
+    let mut aged = older.clone();
+    aged.leaf.cert = "garbage".into();
+    let served = bundle(&older.ca.cert, &[oldest.ca.cert.as_str()]);
+    // Absent, of no use, and at two thirds of its life.
+    for (name, stored, hours, kept) in [
+        ("absent", None, 2, 2),
+        ("of no use", Some(&aged), 2, 2),
+        ("to be exchanged", Some(&older), 202, 1),
+    ] {
+        let made = written(step(stored, &served, hours));
+        let (mut trusted, mut last) = (made.bundle.clone(), made.clone());
+        for _ in 0..9 {
+            last = written(again(stored, Some(&last), &trusted, hours));
+            assert_eq!(last, made, "{name}");
+            trusted.clone_from(&last.bundle);
+        }
+        assert_eq!(readable(&trusted).len(), 1 + kept, "{name}");
+        assert!(trusted.contains(older.ca.cert.trim()), "{name}");
+        // Nor does what another leader made meanwhile put it out.
+        let theirs = written(step(stored, &trusted, hours));
+        let mine = written(again(stored, Some(&made), &theirs.bundle, hours));
+        assert_eq!(mine.ca, made.ca, "{name}");
+        assert!(mine.bundle.contains(older.ca.cert.trim()), "{name}");
+        // Not once its leaf is to be renewed.
+        let late = written(again(stored, Some(&made), &trusted, hours + 20));
+        assert_ne!(late.ca, made.ca, "{name}");
+    }
+    // Nor where the Secret is well again.
+    let kept = again(Some(&older), Some(&oldest), &served, 2);
+    assert!(matches!(kept, Step::Keep(_)));
 }
 
 #[test]
@@ -136,8 +211,9 @@ fn an_authority_that_has_expired_is_trusted_no_more() {
 /// Method, path and body.
 type Asked = (Method, String, Value);
 
-/// An API server without our Secret, whose webhook configuration trusts these authorities; what it was asked.
-fn server(trusted: &str) -> (Client, JoinHandle<Vec<Asked>>) {
+/// An API server without our Secret, whose webhook configuration trusts these authorities, and which may refuse to store
+/// a Secret; what it was asked.
+fn server(trusted: &str, stores: bool) -> (Client, JoinHandle<Vec<Asked>>) {
     let trusted = ByteString(trusted.as_bytes().to_vec());
     let webhooks: Vec<Value> = ["deployments.msars.io", "pods.msars.io"]
         .map(|name| {
@@ -145,10 +221,14 @@ fn server(trusted: &str) -> (Client, JoinHandle<Vec<Asked>>) {
                 "admissionReviewVersions": ["v1"]})
         })
         .into();
-    let configuration = json!({
+    let mut configuration = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
-        "metadata": {"name": names::WEBHOOK_CONFIGURATION}, "webhooks": webhooks,
+        "metadata": {"name": names::WEBHOOK_CONFIGURATION, "resourceVersion": "41"}, "webhooks": webhooks,
     });
+    let status = |code: u16| {
+        json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+            "message": "scripted", "reason": "x"})
+    };
     let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     let server = tokio::spawn(async move {
         let mut asked = Vec::new();
@@ -157,13 +237,20 @@ fn server(trusted: &str) -> (Client, JoinHandle<Vec<Asked>>) {
             let sent = request.into_body().collect().await.unwrap().to_bytes();
             let sent: Value = serde_json::from_slice(&sent).unwrap_or_default();
             let (code, body) = if path.contains("/mutatingwebhookconfigurations/") {
+                if method == Method::PATCH {
+                    for (index, webhook) in sent["webhooks"].as_array().unwrap().iter().enumerate()
+                    {
+                        let bundle = &webhook["clientConfig"]["caBundle"];
+                        configuration["webhooks"][index]["clientConfig"]["caBundle"] =
+                            bundle.clone();
+                    }
+                }
                 (200, configuration.clone())
-            } else if method == Method::POST {
+            } else if method == Method::POST && stores {
                 (201, sent.clone())
             } else {
-                let none = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404,
-                    "message": "none", "reason": "NotFound"});
-                (404, none)
+                let code = if method == Method::POST { 500 } else { 404 };
+                (code, status(code))
             };
             asked.push((method, path, sent));
             let body = Body::from(body.to_string().into_bytes());
@@ -174,26 +261,35 @@ fn server(trusted: &str) -> (Client, JoinHandle<Vec<Asked>>) {
     (Client::new(service, "msars-system"), server)
 }
 
+/// A replica that leads for this long.
+fn replica(client: Client, leads: SignedDuration) -> Certificates {
+    let claim = watch::channel(Some(at(1) + leads)).1;
+    Certificates::new(client, Lead::new(claim, || at(1)), "msars-system", LIVES)
+}
+
+/// What was asked for, and whether of the Secret.
+fn order(asked: &[Asked]) -> Vec<(&str, bool)> {
+    asked
+        .iter()
+        .map(|(method, path, _)| (method.as_str(), path.contains("/secrets")))
+        .collect()
+}
+
+const LOOK: [(&str, bool); 2] = [("GET", true), ("GET", false)];
+const TRUST: (&str, bool) = ("PATCH", false);
+const STORE: (&str, bool) = ("POST", true);
+
 #[tokio::test]
 async fn a_deleted_secret_comes_back_after_its_authority_is_trusted_beside_the_one_before() {
     let first = written(step(None, "", 0));
-    let (client, server) = server(&first.bundle);
-    keep(&client, "msars-system", LIVES, at(1)).await.unwrap();
-    drop(client);
+    let (client, server) = server(&first.bundle, true);
+    let mut replica = replica(client, SignedDuration::from_secs(15));
+    replica.keep(at(1)).await.unwrap();
+    drop(replica);
     let asked = server.await.unwrap();
-    let order: Vec<(&str, bool)> = asked
-        .iter()
-        .map(|(method, path, _)| (method.as_str(), path.contains("/secrets")))
-        .collect();
-    assert_eq!(
-        order,
-        [
-            ("GET", true),
-            ("GET", false),
-            ("PATCH", false),
-            ("POST", true)
-        ]
-    );
+    assert_eq!(order(&asked), [&LOOK[..], &[TRUST, STORE]].concat());
+    // Of the version that was read: what was written since is not overwritten.
+    assert_eq!(asked[2].2["metadata"]["resourceVersion"], "41");
     let bundles: Vec<&Value> = asked[2].2["webhooks"]
         .as_array()
         .unwrap()
@@ -206,4 +302,40 @@ async fn a_deleted_secret_comes_back_after_its_authority_is_trusted_beside_the_o
     let text = String::from_utf8(text.0).unwrap();
     assert_eq!(readable(&text).len(), 2);
     assert!(text.contains(first.ca.cert.trim()), "{text}");
+}
+
+#[tokio::test]
+async fn while_the_secret_cannot_be_stored_one_authority_is_made_and_trusted_once() {
+    let (oldest, served) = (written(step(None, "", 0)), written(step(None, "", 0)));
+    let trusted = bundle(&served.ca.cert, &[oldest.ca.cert.as_str()]);
+    let (client, server) = server(&trusted, false);
+    let mut replica = replica(client, SignedDuration::from_secs(15));
+    for _ in 0..6 {
+        let refused = replica.keep(at(1)).await.unwrap_err();
+        assert_eq!(refused.category(), "api");
+    }
+    drop(replica);
+    let asked = server.await.unwrap();
+    let tries = [&LOOK[..], &[STORE]].concat().repeat(5);
+    let wanted = [&LOOK[..], &[TRUST, STORE], &tries[..]].concat();
+    assert_eq!(order(&asked), wanted);
+    let stores = asked.iter().filter(|(method, ..)| *method == Method::POST);
+    let made: Vec<&Value> = stores.map(|(_, _, sent)| &sent["data"]).collect();
+    assert!(made.iter().all(|data| *data == made[0]), "one of them");
+    let text: ByteString = serde_json::from_value(made[0]["bundle.crt"].clone()).unwrap();
+    let text = String::from_utf8(text.0).unwrap();
+    for one in [served, oldest] {
+        assert!(text.contains(one.ca.cert.trim()), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn who_lost_the_lead_while_it_read_writes_no_certificate() {
+    let (client, server) = server("", true);
+    let mut replica = replica(client, SignedDuration::ZERO);
+    let refused = replica.keep(at(1)).await.unwrap_err();
+    assert_eq!(refused.category(), "not_leading");
+    drop(replica);
+    let asked = server.await.unwrap();
+    assert_eq!(order(&asked), LOOK);
 }

@@ -29,7 +29,7 @@ where
     name: &'static str,
     dynamic: K::DynamicType,
     copy: Watched<K>,
-    /// Versions that were told.
+    /// Versions that were told, of what cannot be read now.
     told: BTreeMap<Place, String>,
     /// Those told before the list that is under way: what it does not have any more is forgotten.
     before: BTreeMap<Place, String>,
@@ -55,8 +55,18 @@ where
         }
     }
 
-    /// What follows from an event for what is there to read.
+    /// What follows from an event for what is there to read. While a list is under way, what was counted before stands.
     pub(super) fn read(&mut self, event: Event<DeserializeGuard<K>>) -> Option<Event<K>> {
+        let listing = matches!(event, Event::Init | Event::InitApply(_));
+        let event = self.turned(event);
+        if !listing {
+            let unread = self.told.len();
+            self.copy.state.unread.store(unread, Ordering::Relaxed);
+        }
+        event
+    }
+
+    fn turned(&mut self, event: Event<DeserializeGuard<K>>) -> Option<Event<K>> {
         match event {
             Event::Init => {
                 self.before.append(&mut self.told);

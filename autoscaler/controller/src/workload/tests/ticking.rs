@@ -2,6 +2,7 @@
 
 use http::Method;
 use msars_api::annotations::ADOPT;
+use msars_client::unread::{Kind, UnreadObjects};
 use msars_domain::Action;
 use msars_observe::Observed;
 
@@ -92,6 +93,10 @@ async fn an_autoscaler_that_cannot_be_read_stops_no_other_workload() {
     unreadable["spec"]["maxReplicas"] = json!(5_000_000_000_u64);
     server.put(AUTOSCALERS, &unreadable);
     let (mut workloads, _tasks) = server.workloads(lead(60)).await;
+    let unread = UnreadObjects::default();
+    workloads.world.count_unread(&unread);
+    let counted = [Kind::SloAutoscaler, Kind::ServiceLevelObjective].map(|kind| unread.count(kind));
+    assert_eq!(counted, [1, 0]);
     let both = observed(&["carts", "orders"]);
     let outcome = workloads.tick(&both).await;
     assert_eq!(outcome, TickOutcome::Decided);
