@@ -263,9 +263,14 @@ impl Case<'_> {
             return plan.fleet;
         };
         let (least, most) = facts.bounds();
+        // More would only wait beside those that wait for a node.
+        let most = match facts.waiting {
+            0 => most,
+            _ => most.min(plan.fleet.replicas.max(facts.placed(most))),
+        };
         let (first, last) = (facts.choices.first(), facts.choices.last());
         let fleet = Fleet {
-            replicas: wished.replicas.clamp(least, most),
+            replicas: wished.replicas.min(most).max(least),
             size: wished
                 .size
                 .max(first.map_or(wished.size, |c| c.size))

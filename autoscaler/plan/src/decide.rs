@@ -272,6 +272,8 @@ fn finish(
         budget: shield.facts.map(|f| f.profile.budget),
         carries_now: shield.facts.map(|f| f.capacity(current)),
         carries_then: shield.facts.map(|f| f.capacity(wanted)),
+        each_now: shield.facts.map(|f| f.carries(current.size)),
+        each_then: shield.facts.map(|f| f.carries(wanted.size)),
         requested: shield.facts.map(|f| (f.cost(current), f.cost(wanted))),
     };
     let verdict = Verdict {
@@ -326,9 +328,12 @@ fn record(now: Timestamp, shield: &Shield<'_>, aim: &Aim, wanted: Fleet, state: 
         }
     } else if wanted.shrinks_from(current) {
         state.last_down = Some(now);
-        let time = shield
-            .facts
-            .and_then(|f| f.self_time(now).map(|t| t <= f.profile.budget));
+        let facts = shield.facts;
+        // Replicas without a node are missed by nobody: that they are gone hurts nobody, and no breach brings them back.
+        if facts.is_some_and(|f| f.loses_nothing(current, wanted)) {
+            return;
+        }
+        let time = facts.and_then(|f| f.self_time(now).map(|t| t <= f.profile.budget));
         // Several steps of one descent are undone together.
         let from = state.shrink.map_or(current, |s| s.from.at_least(current));
         state.shrink = Some(Shrink {

@@ -254,7 +254,7 @@ impl<'a> Facts<'a> {
     }
 
     /// What a fleet carries once the pods that wait for a node have one. Replicas are counted by it: more of them would
-    /// wait as well.
+    /// wait as well, and fewer may be enough.
     pub fn coming(&self, fleet: Fleet) -> f64 {
         f64::from(self.created(fleet.replicas)) * self.carries(fleet.size)
     }
@@ -285,8 +285,14 @@ impl<'a> Facts<'a> {
         self.lost > 0 && peak > 0.0 && peak >= bears
     }
 
-    /// The measured rate is what gets through, and the CPU is used up: more was offered.
-    pub fn saturated(&self, peak: f64) -> bool {
+    /// Whether a fleet has every pod of another that serves, and none of them smaller: at most replicas without a node or
+    /// without a pod are gone.
+    pub fn loses_nothing(&self, from: Fleet, to: Fleet) -> bool {
+        to.size >= from.size && self.placed(to.replicas) >= self.placed(from.replicas)
+    }
+
+    /// The CPU of those that serve is used up: what gets through may be less than what is offered.
+    pub fn used_up(&self) -> bool {
         let signals = &self.seen.signals;
         let throttled = signals.throttled.value().is_some_and(|t| *t >= THROTTLED);
         let pods = self.seen.pods.iter().filter(|p| p.ready);
@@ -298,7 +304,12 @@ impl<'a> Facts<'a> {
             .cpu_cores
             .value()
             .is_some_and(|used| cores > 0.0 && *used >= BUSY * cores);
-        (throttled || busy) && peak >= OVERLOAD * self.coming(self.current)
+        throttled || busy
+    }
+
+    /// The measured rate is what gets through, and the CPU is used up: more was offered.
+    pub fn saturated(&self, peak: f64) -> bool {
+        self.used_up() && peak >= OVERLOAD * self.coming(self.current)
     }
 
     /// Self time at the objective's percentile, where it is measured or request time stands for it. One above the largest

@@ -19,10 +19,16 @@ pub struct Numbers {
     pub need: Option<f64>,
     /// The budget planned for.
     pub budget: Option<Millis>,
-    /// What the fleet found carries.
+    /// What the fleet found carries: replicas without a node or without a pod for long carry nothing.
     pub carries_now: Option<f64>,
     /// What the fleet wanted carries.
     pub carries_then: Option<f64>,
+    /// What one serving pod of the fleet found carries.
+    #[serde(default)]
+    pub each_now: Option<f64>,
+    /// What one serving pod of the fleet wanted carries.
+    #[serde(default)]
+    pub each_then: Option<f64>,
     /// Requested milli-cores of the fleet found and wanted.
     pub requested: Option<(f64, f64)>,
 }

@@ -144,14 +144,13 @@ impl Facts<'_> {
             load = peak;
         }
         let saturated = self.saturated(load);
-        let factor = self.pressure
-            * if saturated {
-                self.limits.saturated_factor.max(1.0)
-            } else {
-                1.0
-            };
+        let factor = self.counts(saturated);
         let room = 1.0 + self.limits.headroom.max(0.0);
         let (asks, need) = (load * factor * room, peak * factor * room);
+        // While the CPU of those that serve is used up, what gets through is too low a measure of how many must wait beside
+        // them: without the others the same load would be saturation, and ask for them again.
+        let hidden = saturated || (self.waiting > 0 && self.used_up());
+        let kept = peak * self.counts(hidden) * room;
         let serving = self.placed(base.replicas).saturating_sub(lost);
         let have = f64::from(serving) * self.carries(base.size);
         let ratio = need / have.max(f64::MIN_POSITIVE);
@@ -177,6 +176,10 @@ impl Facts<'_> {
                 replicas: most,
                 size: self.strongest(base.size),
             });
+            // All that come carry it; fewer of them may as well.
+            if lost == 0 && plan.fleet == base {
+                plan.fleet = self.awaited(base, kept);
+            }
             return plan;
         }
         if self.down() {
@@ -184,14 +187,15 @@ impl Facts<'_> {
         }
         let (least, most) = self.bounds();
         let (small, _) = self.sizes();
-        let save = 1.0 - self.limits.hysteresis.clamp(0.0, 0.9);
         let cost = self.cost(base);
         if lost == 0 && !within_tolerance(ratio, behavior) {
             let ranges = ((least, base.replicas), (small, base.size));
-            let found = self.cheapest(need, ranges.0, ranges.1, serving, 0, base.replicas);
-            plan.fleet = found
-                .filter(|f| self.cost(*f) < cost * save)
-                .unwrap_or(base);
+            let found = self.cheapest(kept, ranges.0, ranges.1, serving, 0, base.replicas);
+            plan.fleet = found.filter(|f| self.saves(base, *f)).unwrap_or(base);
+        }
+        // What serves may be close enough to the load, with more than enough beside it that wait.
+        if lost == 0 && plan.fleet == base {
+            plan.fleet = self.awaited(base, kept);
         }
         // What can shrink as it is shrinks first.
         if reshape && lost == 0 && plan.fleet == base {
@@ -216,6 +220,47 @@ impl Facts<'_> {
             }
         }
         plan
+    }
+
+    /// The factor on a load, where more of it was offered than is measured or not.
+    fn counts(&self, hidden: bool) -> f64 {
+        let more = self.limits.saturated_factor.max(1.0);
+        self.pressure * if hidden { more } else { 1.0 }
+    }
+
+    /// Whether a fleet is so much cheaper than the one in force that it is taken.
+    fn saves(&self, base: Fleet, fleet: Fleet) -> bool {
+        let save = 1.0 - self.limits.hysteresis.clamp(0.0, 0.9);
+        self.cost(fleet) < self.cost(base) * save
+    }
+
+    /// The fleet with no more pods that wait for a node than it takes to carry a `need`, which may have fallen since they
+    /// were asked for; those that serve stay as they are. Where it takes some, there is room for what `behavior` tolerates,
+    /// or the next small rise would ask for one more. Until a pod has a node, what is measured is not what users want.
+    fn awaited(&self, base: Fleet, need: f64) -> Fleet {
+        let serving = self.placed(base.replicas);
+        if self.waiting == 0 || serving == 0 || self.down() {
+            return base;
+        }
+        let behavior = &self.seen.behavior;
+        let carries = self.carries(base.size).max(f64::MIN_POSITIVE);
+        let room = if need > f64::from(serving) * carries {
+            1.0 + behavior.scale_up.tolerance
+        } else {
+            1.0
+        };
+        let pods = need * room / carries;
+        let coming = f64::from(self.created(base.replicas));
+        if pods >= coming * (1.0 - behavior.scale_down.tolerance) {
+            return base;
+        }
+        let (least, _) = self.bounds();
+        let least = least.max(serving);
+        let fleet = Fleet {
+            replicas: (pods.ceil() as u32).max(least).min(base.replicas),
+            ..base
+        };
+        if self.saves(base, fleet) { fleet } else { base }
     }
 
     /// Whether a change of shape costs less than `most` in the end and pays back in time what it costs on the way,

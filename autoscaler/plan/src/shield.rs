@@ -278,7 +278,9 @@ impl Shield<'_> {
         let base = facts.base();
         // Below the profile capacity is a guess, and nothing shrinks on a guess.
         let known = facts.profile.capacity(out.fleet.size).is_some();
-        let carried = known && facts.capacity(out.fleet) >= peak;
+        // Pods without a node carry nothing: some may go while all that come carry the peak.
+        let idle = facts.loses_nothing(base, out.fleet) && facts.coming(out.fleet) >= peak;
+        let carried = known && (idle || facts.capacity(out.fleet) >= peak);
         if self.proven || carried || !out.fleet.shrinks_from(base) {
             return;
         }

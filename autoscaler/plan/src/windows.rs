@@ -70,14 +70,15 @@ impl Shield<'_> {
         }
     }
 
-    /// The size that is enough where more replicas stay than the target has; not on the way to a shape of fewer and
-    /// larger pods, which was taken for the sake of its end.
+    /// The size that is enough where more replicas stay, and serve, than the target has; not on the way to a shape of fewer
+    /// and larger pods, which was taken for the sake of its end.
     fn enough(&self, state: &State, target: Fleet, replicas: u32) -> MilliCpu {
         let (Some(facts), Some(need)) = (self.facts, self.need) else {
             return target.size;
         };
         let reshaping = within(self.now, state.reshaped, self.limits.reshape_s);
-        let spare = replicas > target.replicas && facts.vertical && !reshaping;
+        let more = facts.placed(replicas) > facts.placed(target.replicas);
+        let spare = more && facts.vertical && !reshaping;
         let enough = || facts.smallest(MilliCpu(0), replicas, need);
         let enough = spare.then(enough).flatten();
         enough.map_or(target.size, |size| size.min(target.size))

@@ -138,6 +138,20 @@ proptest! {
 }
 
 #[test]
+fn a_decision_that_was_recorded_before_a_figure_was_there_is_read() {
+    let made = single(start(), &plain(start(), 3, 60.0), &State::default());
+    let mut old = serde_json::to_value(&made).unwrap();
+    let numbers = old["numbers"].as_object_mut().unwrap();
+    for field in ["eachNow", "eachThen"] {
+        assert!(numbers.remove(field).is_some());
+    }
+    let read: Decision = serde_json::from_value(old).unwrap();
+    let mut known = made;
+    (known.numbers.each_now, known.numbers.each_then) = (None, None);
+    assert_eq!(read, known);
+}
+
+#[test]
 fn a_tick_that_was_recorded_before_a_field_was_there_is_read() {
     let now = start();
     let refused = serde_json::json!({"uid": "uid-0", "size": 300, "at": now, "infeasible": true});

@@ -111,6 +111,8 @@ fn sizes_grow_in_place_of_pods_that_find_no_node() {
         assert_eq!(made.actions, [], "{}", made.explain());
         let carries = made.numbers.carries_now.unwrap();
         assert!((carries - 170.0).abs() < 1e-6, "{}", made.explain());
+        let each = made.numbers.each_now.zip(made.numbers.each_then).unwrap();
+        assert!((each.0 - 85.0).abs() < 1e-6 && (each.1 - 85.0).abs() < 1e-6);
         let waiting = Guard::Waiting { pods: 2 };
         assert!(made.guards.contains(&waiting), "{}", made.explain());
         let blocked = reason(made, ConditionType::ResizeBlocked);

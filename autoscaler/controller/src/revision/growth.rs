@@ -144,25 +144,25 @@ pub fn growth(service: &Service<'_>, now: Timestamp) -> Growth {
         return Growth::Enough;
     }
     let numbers = &decision.numbers;
-    let (Some(load), Some(asks), Some(now_carries), Some(then_carries)) = (
+    let (Some(load), Some(asks), Some(each_now), Some(each_then)) = (
         numbers.load,
         numbers.asks,
-        numbers.carries_now,
-        numbers.carries_then,
+        numbers.each_now,
+        numbers.each_then,
     ) else {
         return Growth::Stuck(Obstacle::Decision(decision.reason.clone()));
     };
     let there = |pod: &PodState, fleet: Fleet| pod.ready && sized(pod, fleet);
-    // As the planner judges whether a fleet fits, of the pods that are there.
+    // As the planner judges whether a fleet fits, of the pods that are there: by what each carries, since what it says of
+    // the fleet leaves out those that are not.
     let ready = |fleet| service.pods.iter().filter(|pod| there(pod, fleet)).count() as u32;
-    let fits = |fleet: Fleet, carries: f64| {
-        let all = f64::from(fleet.replicas.max(1));
-        let have = f64::from(ready(fleet)) * carries;
-        have >= load * all && have * (1.0 + planned.tolerance) >= asks * all
+    let fits = |fleet: Fleet, each: f64| {
+        let have = f64::from(ready(fleet)) * each;
+        have >= load && have * (1.0 + planned.tolerance) >= asks
     };
     let wanted = decision.wanted;
     // A fleet that carries the load may still grow, on its way to a cheaper shape.
-    if fits(wanted, then_carries) || fits(decision.current, now_carries) {
+    if fits(wanted, each_then) || fits(decision.current, each_now) {
         return Growth::Enough;
     }
     let ready = ready(wanted);

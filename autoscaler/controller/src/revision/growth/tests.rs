@@ -40,7 +40,8 @@ fn pod(milli: u32) -> PodState {
     }
 }
 
-/// A load of 100 requests/s needs 115 with headroom, a peak that is over more; `wanted` carries so many.
+/// A load of 100 requests/s needs 115 with headroom, a peak that is over more; `wanted` carries so many once all its pods
+/// serve.
 fn decision(reason: Reason, wanted: Fleet, carries: f64) -> Decision {
     Decision {
         workload: ObjectKey::new("shop", "carts"),
@@ -59,6 +60,8 @@ fn decision(reason: Reason, wanted: Fleet, carries: f64) -> Decision {
             budget: Some(ms(40.0)),
             carries_now: Some(60.0),
             carries_then: Some(carries),
+            each_now: Some(30.0),
+            each_then: Some(carries / f64::from(wanted.replicas)),
             requested: None,
         },
         conditions: Vec::new(),
@@ -170,7 +173,7 @@ fn a_release_waits_for_what_must_grow_and_can() {
             "it grows on its way to a cheaper shape, and has enough",
             |c| {
                 c.decision.reason = Reason::Reshape;
-                c.decision.numbers.carries_now = Some(116.0);
+                c.decision.numbers.each_now = Some(58.0);
             },
             Growth::Enough,
         ),
@@ -219,6 +222,30 @@ fn a_release_waits_for_what_must_grow_and_can() {
                 c.pods[2].unschedulable = true;
             },
             of_pods(1, Fault::Unschedulable),
+        ),
+        (
+            "two of four have no node, and the others carry the load",
+            |c| {
+                c.decision = decision(Reason::LoadRose, fleet(4, 300), 240.0);
+                c.decision.numbers.carries_then = Some(120.0);
+                c.pods = vec![pod(300); 4];
+                for pod in &mut c.pods[2..] {
+                    (pod.ready, pod.unschedulable) = (false, true);
+                }
+            },
+            Growth::Enough,
+        ),
+        (
+            "two of four have no node, and the others do not carry it",
+            |c| {
+                c.decision = decision(Reason::LoadRose, fleet(4, 300), 200.0);
+                c.decision.numbers.carries_then = Some(100.0);
+                c.pods = vec![pod(300); 4];
+                for pod in &mut c.pods[2..] {
+                    (pod.ready, pod.unschedulable) = (false, true);
+                }
+            },
+            of_pods(2, Fault::Unschedulable),
         ),
         (
             "one pod has no node, another is on its way",
@@ -282,7 +309,7 @@ fn a_release_waits_for_what_must_grow_and_can() {
             "it must grow by more than its behavior allows at once",
             |c| {
                 c.pods = vec![pod(300); 3];
-                c.decision.numbers.carries_then = Some(90.0);
+                c.decision.numbers.each_then = Some(30.0);
                 c.decision.guards = vec![Guard::RateLimited {
                     wanted: 5,
                     allowed: 3,
@@ -294,7 +321,7 @@ fn a_release_waits_for_what_must_grow_and_can() {
             "the maximum is there",
             |c| {
                 c.pods = vec![pod(300); 3];
-                c.decision.numbers.carries_then = Some(90.0);
+                c.decision.numbers.each_then = Some(30.0);
                 c.decision.guards = vec![Guard::AtMaximum];
             },
             Growth::Stuck(Obstacle::Guard(Guard::AtMaximum)),
