@@ -267,6 +267,16 @@ pub enum Signal {
     Latency,
 }
 
+impl Signal {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Rate => "the request rate",
+            Self::Peak => "the recent peak",
+            Self::Latency => "latency",
+        }
+    }
+}
+
 impl fmt::Display for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -290,11 +300,7 @@ impl fmt::Display for Guard {
             Self::Rolling => write!(f, "nothing shrinks during a hold or rollout"),
             Self::ScaleDownPaused => write!(f, "msars.io/pause-scale-down is set"),
             Self::UnknownSignal { signal, why } => {
-                let name = match signal {
-                    Signal::Rate => "the request rate",
-                    Signal::Peak => "the recent peak",
-                    Signal::Latency => "latency",
-                };
+                let name = signal.name();
                 write!(
                     f,
                     "nothing shrinks while {name} is unknown ({})",
