@@ -226,8 +226,13 @@ fn server(trusted: &str, stores: bool) -> (Client, JoinHandle<Vec<Asked>>) {
         "metadata": {"name": names::WEBHOOK_CONFIGURATION, "resourceVersion": "41"}, "webhooks": webhooks,
     });
     let status = |code: u16| {
+        let reason = if code == 404 {
+            "NotFound"
+        } else {
+            "InternalError"
+        };
         json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
-            "message": "scripted", "reason": "x"})
+            "message": "scripted", "reason": reason})
     };
     let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     let server = tokio::spawn(async move {
