@@ -118,7 +118,7 @@ where
 ///
 /// Starts nothing yet: returns the copy and the task that keeps it until `stop` turns true. `changed` is told of
 /// every event and of every change of health. Failures back off (from about a second to
-/// [`LONGEST`]), are logged and counted.
+/// five), are logged and counted.
 ///
 /// After an error the kind is listed anew: kube's watcher would resume by itself, but without a word, so that nobody
 /// could tell a quiet kind that is watched again from one that is not.
