@@ -334,6 +334,13 @@ fn floor_kept(now: Timestamp, seen: &Observation, made: &Decision) -> bool {
     let load = seen.signals.rate.value().map_or(0.0, |r| r.get()) / f64::from(to.replicas.max(1));
     in_play().all(|r| {
         let Some(curve) = &r.curve else { return true };
+        // A budget that no size within the bounds reaches, however idle, is relaxed to a tenth above the best of them.
+        let reach = curve.sizes().partition_point(|t| t.size <= seen.cpu.max);
+        let idle = curve.sizes().iter().take(reach.max(1));
+        let idle = idle.filter_map(|t| Some(t.knots.first()?.quantile.get()));
+        let idle = idle.reduce(f64::min).filter(|best| *best > budget.get());
+        let relaxed = idle.and_then(|best| msars_domain::Millis::new(1.1 * best).ok());
+        let budget = relaxed.unwrap_or(budget);
         // The next profiled size above bounds what this size may carry.
         let table = curve
             .sizes()
@@ -348,7 +355,7 @@ fn floor_kept(now: Timestamp, seen: &Observation, made: &Decision) -> bool {
             .filter_map(|t| t.capacity(budget))
             .map(msars_domain::Rate::get)
             .reduce(f64::max);
-        // A budget below the unloaded tail is relaxed; there is no floor to compare with.
+        // Where none of these sizes was measured within the budget, there is no floor to compare with.
         carries.is_none_or(|c| load <= c * 1.000_001)
     })
 }
