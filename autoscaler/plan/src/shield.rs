@@ -312,11 +312,14 @@ impl Shield<'_> {
                 .facts
                 .and_then(|f| f.choices.last())
                 .map_or(cpu.max, |c| c.size);
-            out.fleet.size = out
-                .fleet
-                .size
-                .max(cpu.min.min(now.size))
-                .min(most.max(now.size));
+            let size = out.fleet.size;
+            // A window that lets a growth go on a part of its way to the smallest size lets it go all the way.
+            let least = if size > now.size {
+                cpu.min
+            } else {
+                cpu.min.min(now.size)
+            };
+            out.fleet.size = size.max(least).min(most.max(now.size));
         } else {
             out.fleet.size = now.size;
         }

@@ -306,3 +306,22 @@ fn a_narrowed_size_counts_at_once_as_a_narrowed_maximum_does() {
         assert_eq!(sizes(&run.blind()), []);
     }
 }
+
+#[test]
+fn a_growth_to_a_raised_smallest_size_goes_all_the_way() {
+    let mut seen = plain(start(), 4, 30.0);
+    seen.behavior.scale_up.stabilization_window_seconds = 60;
+    seen.cpu.min = MilliCpu(300);
+    let state = State {
+        recommendations: vec![Recommendation {
+            at: after(start(), -15),
+            fleet: Fleet {
+                replicas: 4,
+                size: MilliCpu(250),
+            },
+        }],
+        ..State::default()
+    };
+    let made = single(start(), &seen, &state);
+    assert_eq!(made.wanted.size, MilliCpu(300), "{}", made.explain());
+}
