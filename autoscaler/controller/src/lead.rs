@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use msars_client::leader::{Claim, leads};
+use msars_domain::Action;
 use tokio::sync::watch;
 
 /// This replica's claim with the clock that it is compared with; cheap to clone.
@@ -20,5 +21,14 @@ impl Lead {
     /// Whether this replica leads now. One that does not leaves the writes that are left to the next leader.
     pub fn holds(&self) -> bool {
         leads(&self.claim, (self.now)())
+    }
+
+    /// Whether an action may be performed now; what may not is left to the next leader, and told.
+    pub fn lets(&self, action: &Action) -> bool {
+        let holds = self.holds();
+        if !holds {
+            tracing::info!(action = action.kind(), object = %action.target(), "left to the next leader");
+        }
+        holds
     }
 }

@@ -39,6 +39,7 @@ pub use numbers::Numbers;
 pub use policy::{Analytic, Policy, Proposal};
 pub use reason::{Guard, Reason, Signal};
 pub use reflex::{ReflexInput, ReflexPod, ReflexWorkload, bearable, reflex};
+pub use resize::gives_way;
 pub use state::{
     Emergency, Lacking, Load, Recommendation, Refused, Refuser, ScaleEvent, Shrink, State,
     Uncreated,

@@ -120,11 +120,16 @@ fn comes_down(
     if !waits || !seen.revisions.iter().any(newest) {
         return None;
     }
+    gives_way(seen).then_some(to)
+}
+
+/// Whether a pod that finds no node stops a rollout of this workload, or none of its pods has a node.
+pub fn gives_way(seen: &Observation) -> bool {
     // The pods of a restart are all of one revision. What else holds shrinks back is no rollout of this workload.
-    let mixed = seen.pods.iter().any(|p| p.revision != pod.revision);
+    let mut pairs = seen.pods.windows(2);
+    let mixed = pairs.any(|two| two[0].revision != two[1].revision);
     let rolls = seen.rolling && (mixed || seen.pods.len() > seen.replicas as usize);
-    let absent = seen.pods.iter().all(|p| p.unschedulable);
-    (rolls || absent).then_some(to)
+    rolls || seen.pods.iter().all(|pod| pod.unschedulable)
 }
 
 /// Writes that bring the pods to `size`: growth first and the ready first, shrinks only when `may_shrink`. A deferred

@@ -72,8 +72,7 @@ impl Hands {
     /// Performs one action, once, and counts it. None where this replica leads no more: nothing was written, and the
     /// rest is left to the next leader.
     pub async fn apply(&self, action: &Action) -> Option<Result<Applied, ApplyError>> {
-        if !self.lead.holds() {
-            tracing::info!(action = action.kind(), object = %action.target(), "left to the next leader");
+        if !self.lead.lets(action) {
             return None;
         }
         Some(self.perform(action).await)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
 use msars_domain::{MilliCpu, Observation, PodState};
+use msars_plan::gives_way;
 
 use super::ranges::{self, Allowed};
 use super::{Workload, template};
@@ -56,13 +57,7 @@ impl Workload {
             return size;
         };
         let waits = |pod: &PodState| pod.unschedulable && pod.asked.size() > template.size();
-        let mixed = seen
-            .pods
-            .windows(2)
-            .any(|two| two[0].revision != two[1].revision);
-        let rolls = seen.rolling && (mixed || seen.pods.len() > seen.replicas as usize);
-        let absent = seen.pods.iter().all(|pod| pod.unschedulable);
-        if (rolls || absent) && seen.pods.iter().any(waits) {
+        if gives_way(seen) && seen.pods.iter().any(waits) {
             size.min(self.allowed.fit(template.size()))
         } else {
             size
