@@ -2,7 +2,8 @@
 //!
 //! The database of the catalogue gets one pod of a fixed size, which its live load uses by more than half, so that what
 //! a profile of the catalogue adds would fill it. Its attainment is counted from its own histogram, from the moment that
-//! the copy is Ready to the end of the hold, against as long a time right before, and a minute at least.
+//! the copy is Ready to the end of the hold, against the minutes right before. Late requests come together, since all
+//! that wait in one queue are late: how much is seen in those minutes, and so is what may be chance.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,10 +31,11 @@ const USED: f64 = 0.55;
 const LEAST: f64 = 20.0;
 /// What the attainment may lose: one percentage point.
 const ALLOWED: f64 = 0.01;
-/// Seconds seen before the change: as long as a profile may take.
-const BEFORE: u64 = 90;
-/// Seconds before it that are compared at least.
-const USUAL: f64 = 60.0;
+/// Seconds seen before the change: longer than a profile may take, so that what is usual is known better than what is
+/// compared with it.
+const BEFORE: u64 = 150;
+/// Looks at the histograms in a block of the time before: nine seconds, longer than a queue of the callee lasts.
+const BLOCK: usize = 3;
 /// Between two looks at the histograms.
 const STEP: Duration = Duration::from_secs(3);
 /// The end-to-end objective in ms, of which the callee's budget is a part.
@@ -252,14 +254,8 @@ fn profiled(bed: &Bed, size: u64) -> Result<()> {
     let told = bed.told(CALLER, "RevisionReleased", &hold.hash)?;
     println!("      {told}");
     sized(bed, size).context("the callee must stay pinned for the figures to say anything")?;
-    // Of a profile that ended at once the time before must be long enough to say what is usual.
-    let length = (start.watch.seconds() - end.watch.seconds()).max(USUAL);
-    let age = |moment: &Moment| moment.watch.seconds() - begin.watch.seconds();
-    let nearest = past.iter().min_by(|a, b| {
-        let far = |moment: &Moment| (age(moment) - length).abs();
-        far(a).total_cmp(&far(b))
-    });
-    let before = between(bed, nearest.context("nothing before")?, &begin, budget)?;
+    let before = between(bed, &past[0], &begin, budget)?;
+    let clustering = clustering(&late_by_block(&past, budget)?);
     let during = between(bed, &start, &end, budget)?;
     say("before", &before, budget);
     say("during the profile", &during, budget);
@@ -267,7 +263,11 @@ fn profiled(bed: &Bed, size: u64) -> Result<()> {
         told.contains("a callee has no room") || told.contains("the revision is profiled"),
         "expected: the hold ends for the callee, or profiled; found: {told}"
     );
-    let allowed = allowed(before.callee, during.requests.min(before.requests));
+    let allowed = ALLOWED + 2.0 * error(&before, &during, clustering);
+    println!(
+        "      {CALLEE} may lose {:.2} points: late requests come {clustering:.1} times as uneven as by chance",
+        allowed * 100.0
+    );
     ensure!(
         during.callee >= before.callee - allowed,
         "expected: {CALLEE} loses at most {:.1} points of attainment; found: from {:.2} to {:.2} %",
@@ -285,11 +285,34 @@ fn profiled(bed: &Bed, size: u64) -> Result<()> {
     bed.rolled(CALLER)
 }
 
-/// What the attainment may lose, and two standard errors of a share of so many requests: a profile that ends at once
-/// leaves few to count.
-fn allowed(share: f64, requests: f64) -> f64 {
-    let error = (share * (1.0 - share) / requests.max(1.0)).sqrt();
-    ALLOWED + 2.0 * error
+/// The callee's late requests in each block of [`BLOCK`] looks.
+fn late_by_block(past: &[Moment], budget: f64) -> Result<Vec<f64>> {
+    let ends: Vec<&Moment> = past.iter().step_by(BLOCK).collect();
+    let late = |pair: &[&Moment]| {
+        let seen = since(&pair[0].callee, &pair[1].callee)?;
+        let within = seen.share_within(budget / 1000.0).unwrap_or(1.0);
+        Ok(seen.count() * (1.0 - within))
+    };
+    ends.windows(2).map(late).collect()
+}
+
+/// Variance of the counts over their mean: 1 when each request is late by itself, more when they are late together
+/// (index of dispersion, Cox and Lewis 1966).
+fn clustering(late: &[f64]) -> f64 {
+    let count = late.len() as f64;
+    let mean = late.iter().sum::<f64>() / count.max(1.0);
+    if mean <= 0.0 || late.len() < 2 {
+        return 1.0;
+    }
+    let variance = late.iter().map(|n| (n - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    (variance / mean).max(1.0)
+}
+
+/// Standard error of the difference of the two shares within the budget, if the profile does nothing.
+fn error(before: &Seen, during: &Seen, clustering: f64) -> f64 {
+    let share = before.callee;
+    let each = 1.0 / before.requests.max(1.0) + 1.0 / during.requests.max(1.0);
+    (clustering * share * (1.0 - share) * each).sqrt()
 }
 
 fn callee(bed: &Bed) -> Result<()> {
