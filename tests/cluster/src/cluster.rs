@@ -157,26 +157,41 @@ impl Cluster {
     /// # Errors
     /// When the API server refuses one.
     pub fn apply(&self, manifests: &str) -> Result<String> {
-        let mut child = self
-            .kubectl_command(CALL, ["apply", "-f", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("starting kubectl")?;
-        let input = child.stdin.take();
-        let written = input.map(|mut input| input.write_all(manifests.as_bytes()));
-        let out = child.wait_with_output()?;
+        let out = self.kubectl_fed(CALL, ["apply", "-f", "-"], manifests)?;
         if !out.status.success() {
             bail!(
                 "kubectl apply: {}",
                 String::from_utf8_lossy(&out.stderr).trim()
             );
         }
-        written
-            .transpose()
-            .context("handing kubectl the manifests")?;
         Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+    }
+
+    /// One kubectl call with something to read, ended after `limit`. The status is the caller's to judge.
+    ///
+    /// # Errors
+    /// When kubectl cannot be started.
+    pub fn kubectl_fed<S: AsRef<OsStr>>(
+        &self,
+        limit: Duration,
+        args: impl IntoIterator<Item = S>,
+        input: &str,
+    ) -> Result<Output> {
+        let mut child = self
+            .kubectl_command(limit, args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("starting kubectl")?;
+        let mut pipe = child.stdin.take().context("kubectl reads")?;
+        let input = input.to_owned();
+        // In a thread of its own: kubectl may answer before it has read everything.
+        let writer = std::thread::spawn(move || pipe.write_all(input.as_bytes()));
+        let out = child.wait_with_output()?;
+        // A kubectl that ends early closes the pipe: its exit code tells.
+        let _ = writer.join();
+        Ok(out)
     }
 
     /// A kubectl call of the caller's own limit, not yet started; the way to `wait` and `rollout status`.

@@ -1,7 +1,5 @@
 //! One cluster for a whole test target: brought up, installed on, asked by kubectl, and left as it was found.
 
-use std::io::Write as _;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -135,21 +133,7 @@ impl Bed {
 
     /// One kubectl call with something to read.
     pub fn kubectl_with(&self, input: &str, args: &[&str]) -> Result<Said> {
-        let mut child = self
-            .cluster
-            .kubectl_command(LIMIT, args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("starting kubectl")?;
-        let mut pipe = child.stdin.take().context("kubectl reads")?;
-        let input = input.to_owned();
-        // In a thread of its own: kubectl may answer before it has read everything.
-        let writer = std::thread::spawn(move || pipe.write_all(input.as_bytes()));
-        let out = child.wait_with_output()?;
-        // A kubectl that ends early closes the pipe: its exit code tells.
-        let _ = writer.join();
+        let out = self.cluster.kubectl_fed(LIMIT, args, input)?;
         Ok(Said {
             good: out.status.success(),
             out: String::from_utf8_lossy(&out.stdout).into_owned(),

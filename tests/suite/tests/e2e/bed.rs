@@ -1,7 +1,6 @@
 //! One cluster for the whole target: product, shop and live load; kubectl is the only client.
 
 use std::ffi::OsStr;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::Mutex;
@@ -273,21 +272,7 @@ impl Bed {
     /// One kubectl call with something to read.
     pub fn kubectl_with<S: AsRef<OsStr>>(&self, input: &str, args: &[S]) -> Result<Said> {
         let watch = Watch::start();
-        let mut child = self
-            .cluster
-            .kubectl_command(CALL, args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("starting kubectl")?;
-        let mut pipe = child.stdin.take().context("kubectl reads")?;
-        let input = input.to_owned();
-        // In a thread of its own: kubectl may answer before it has read everything.
-        let writer = std::thread::spawn(move || pipe.write_all(input.as_bytes()));
-        let out = child.wait_with_output()?;
-        // A kubectl that ends early closes the pipe: its exit code tells.
-        let _ = writer.join();
+        let out = self.cluster.kubectl_fed(CALL, args, input)?;
         Ok(Said {
             good: out.status.success(),
             out: String::from_utf8_lossy(&out.stdout).into_owned(),
