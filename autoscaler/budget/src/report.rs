@@ -4,7 +4,7 @@ use msars_domain::{MilliCpu, Millis};
 
 use crate::outcome::{Bound, ChainSplit, Method, Pods, ServiceSplit, Shortfall, Split};
 use crate::problem::{Line, Problem, ROUNDING};
-use crate::request::{ChainRequest, SplitRequest};
+use crate::request::{ChainRequest, SplitRequest, TailFactor};
 
 pub(crate) fn split(
     request: &SplitRequest,
@@ -189,8 +189,14 @@ fn reason(
         full(a).total_cmp(&full(b))
     });
     let full = tightest.map_or_else(String::new, |chain| {
+        let tail = if chain.tail == TailFactor::ONE {
+            String::new()
+        } else {
+            let (objective, factor) = (chain.objective, chain.tail.get());
+            format!(", the objective of {objective} over the tail factor {factor:.2}")
+        };
         format!(
-            "; chain {} spends {} of {}",
+            "; chain {} spends {} of {}{tail}",
             chain.chain, chain.path, chain.target
         )
     });

@@ -69,6 +69,9 @@ fn a_tail_factor_moves_the_target_and_nothing_else() {
     let found = split(&corrected);
     assert_eq!(found.services, plain.services);
     assert_eq!(found.chains[0].target, ms(200.0));
+    let told = "of 200.0 ms, the objective of 100.0 ms over the tail factor 0.50";
+    assert!(found.reason.ends_with(told), "{}", found.reason);
+    assert!(plain.reason.ends_with("of 200.0 ms"), "{}", plain.reason);
     assert!(
         !found.bound.holds,
         "budgets beyond the objective prove nothing of it"
