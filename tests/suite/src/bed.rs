@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use msars_cluster::{Cluster, Options, Paths};
 use serde_json::{Value, json};
 
