@@ -2,7 +2,7 @@
 //!
 //! The database of the catalogue gets one pod of a fixed size, which its live load uses by more than half, so that what
 //! a profile of the catalogue adds would fill it. Its attainment is counted from its own histogram, from the moment that
-//! the copy is Ready to the end of the hold, against the minutes right before. Late requests come together, since all
+//! the copy is Ready to the end of the hold, half a minute at least, against the minutes right before. Late requests come together, since all
 //! that wait in one queue are late: how much is seen in those minutes, and so is what may be chance.
 
 use std::collections::BTreeMap;
@@ -34,6 +34,9 @@ const ALLOWED: f64 = 0.01;
 /// Seconds seen before the change: longer than a profile may take, so that what is usual is known better than what is
 /// compared with it.
 const BEFORE: u64 = 150;
+/// Seconds counted at least from the moment that the copy is Ready: a profile that ends at once leaves few requests, and
+/// what waits in a queue is late after it.
+const DURING: u64 = 30;
 /// Looks at the histograms in a block of the time before: nine seconds, longer than a queue of the callee lasts.
 const BLOCK: usize = 3;
 /// Between two looks at the histograms.
@@ -250,6 +253,17 @@ fn profiled(bed: &Bed, size: u64) -> Result<()> {
     bed.profiling(CALLER)?;
     let start = moment(bed)?;
     bed.until_free(CALLER, 130)?;
+    every(
+        STEP,
+        "half a minute of the callee's requests",
+        DURING + 10,
+        || {
+            let seconds = start.watch.seconds();
+            Ok((seconds >= DURING as f64)
+                .then_some(())
+                .ok_or(format!("{seconds:.0} s")))
+        },
+    )?;
     let end = moment(bed)?;
     let told = bed.told(CALLER, "RevisionReleased", &hold.hash)?;
     println!("      {told}");
