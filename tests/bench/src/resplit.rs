@@ -1,12 +1,14 @@
-//! What splitting again is worth: the same load while a slower version comes in, with budgets that follow the version
-//! and with budgets that stay as they were.
+//! What splitting again is worth: the same load while a slower version comes in, with budgets that follow the version,
+//! with budgets that stay as they were, and under HorizontalPodAutoscalers, which have none and hold nothing.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use msars_domain::load::RunResult;
 use msars_shop::{Options as Shop, Role, Version, image, manifests};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use crate::bed::{Bed, SYSTEM};
@@ -27,10 +29,61 @@ const CHANGE: Duration = Duration::from_secs(30);
 /// Until a new leader has split.
 const SPLIT: Duration = Duration::from_mins(3);
 
+/// What keeps the objective while the slower version comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Arm {
+    /// The product, with splits that follow what runs.
+    Follow,
+    /// The product, with the split of before.
+    Once,
+    /// A HorizontalPodAutoscaler per workload, or nothing.
+    Peer(Policy),
+}
+
+impl Arm {
+    fn policy(self) -> Policy {
+        match self {
+            Self::Follow | Self::Once => Policy::Ours,
+            Self::Peer(policy) => policy,
+        }
+    }
+}
+
+impl fmt::Display for Arm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Follow => f.pad("follow"),
+            Self::Once => f.pad("once"),
+            Self::Peer(policy) => policy.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Arm {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "follow" | "ours" => Ok(Self::Follow),
+            "once" => Ok(Self::Once),
+            text => Ok(Self::Peer(text.parse().context("follow, once, or")?)),
+        }
+    }
+}
+
+impl Serialize for Arm {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// Arguments of `resplit`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Repeats of both, in turned order.
+    /// Who takes part: splits that follow, the split of before kept, a HorizontalPodAutoscaler at a target, nothing.
+    #[arg(long, value_delimiter = ',', default_value = "follow,once,hpa-80")]
+    arms: Vec<Arm>,
+    /// Repeats of each, in turned order.
     #[arg(long, default_value_t = 3)]
     repeats: usize,
     /// Requests per second.
@@ -54,8 +107,7 @@ pub struct Args {
 /// One version change.
 #[derive(Debug, Clone, Serialize)]
 struct Run {
-    /// `follow` or `once`.
-    splits: &'static str,
+    arm: Arm,
     repeat: usize,
     /// Seconds from the first request to the end of the rollout; none when it did not end.
     rolled_s: Option<f64>,
@@ -92,7 +144,7 @@ pub fn run(args: &Args) -> Result<()> {
         ..Shop::default()
     };
     let runs = Bed::during(&shop, (args.attach, args.keep), |bed| all(bed, args, &shop))?;
-    print(&runs);
+    print(&args.arms, &runs);
     save(
         "resplit.json",
         &Report {
@@ -107,14 +159,18 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn all(bed: &Bed, args: &Args, shop: &Shop) -> Result<Vec<Run>> {
+    let peers = |arm: &Arm| matches!(arm, Arm::Peer(Policy::Hpa(_)));
+    if args.arms.iter().any(peers) {
+        bed.cluster.metrics_server(&|line| println!("{line}"))?;
+    }
     let mut runs = Vec::new();
     for repeat in 0..args.repeats {
-        let mut both = ["follow", "once"];
-        both.rotate_left(repeat % 2);
-        for splits in both {
-            let run = once(bed, args, shop, (splits, repeat))?;
+        let mut arms = args.arms.clone();
+        arms.rotate_left(repeat % args.arms.len().max(1));
+        for arm in arms {
+            let run = once(bed, args, shop, (arm, repeat))?;
             println!(
-                "{splits} {}: attainment {:.2} %, violated {:.0} s before the rollout's end and {:.0} s after it, {:.0} core-seconds",
+                "{arm} {}: attainment {:.2} %, violated {:.0} s before the rollout's end and {:.0} s after it, {:.0} core-seconds",
                 repeat + 1,
                 run.attainment * 100.0,
                 run.violated_before_s,
@@ -128,15 +184,13 @@ fn all(bed: &Bed, args: &Args, shop: &Shop) -> Result<Vec<Run>> {
 }
 
 /// The shop as its manifests have it, a leader that has split it, and then the load with the change in it.
-fn once(
-    bed: &Bed,
-    args: &Args,
-    shop: &Shop,
-    (splits, repeat): (&'static str, usize),
-) -> Result<Run> {
+fn once(bed: &Bed, args: &Args, shop: &Shop, (arm, repeat): (Arm, usize)) -> Result<Run> {
     bed.cluster.apply(&manifests(shop).to_string())?;
-    reset::to(bed, shop, Policy::Ours)?;
-    afresh(bed, shop)?;
+    reset::to(bed, shop, arm.policy())?;
+    let ours = arm.policy() == Policy::Ours;
+    if ours {
+        afresh(bed, shop)?;
+    }
     let target = driven::target(bed, shop)?;
     let load = |seconds: u64| {
         let pairs = [
@@ -149,7 +203,7 @@ fn once(
             .collect::<Vec<String>>()
     };
     let patience = Instant::now() + SPLIT;
-    while !has_split(bed)? {
+    while ours && !has_split(bed)? {
         if Instant::now() >= patience {
             bail!("expected: a split by the new leader within {SPLIT:?}; found: none in its log");
         }
@@ -157,7 +211,9 @@ fn once(
     }
     // The first split knows little of the load; that of a minute later is worth keeping.
     driven::drive(bed, &target, repeat, &load(60), |_| Ok(()))?;
-    lead(bed, splits)?;
+    if ours {
+        lead(bed, arm)?;
+    }
     let begin = Instant::now();
     let mut samples = Vec::new();
     let mut changed = false;
@@ -165,7 +221,7 @@ fn once(
     let result = driven::drive(bed, &target, repeat, &load(args.seconds), |_| {
         let at_s = begin.elapsed().as_secs_f64();
         if !changed && begin.elapsed() >= CHANGE {
-            change(bed, shop, &format!("{splits}-{repeat}"))?;
+            change(bed, shop, &format!("{arm}-{repeat}"))?;
             changed = true;
         }
         if changed && rolled_s.is_none() && rolled(bed, shop)? {
@@ -182,13 +238,13 @@ fn once(
             shop.namespace
         );
     }
-    told(&result, samples, (splits, repeat), rolled_s, args)
+    told(&result, samples, (arm, repeat), rolled_s, args)
 }
 
 fn told(
     result: &RunResult,
     samples: Vec<Sample>,
-    (splits, repeat): (&'static str, usize),
+    (arm, repeat): (Arm, usize),
     rolled_s: Option<f64>,
     args: &Args,
 ) -> Result<Run> {
@@ -196,7 +252,7 @@ fn told(
     let end = rolled_s.unwrap_or(args.seconds as f64);
     let violated = |from, to| violated_s(result, PERCENTILE, args.target_ms, from..to);
     Ok(Run {
-        splits,
+        arm,
         repeat,
         rolled_s,
         attainment: seen.attainment,
@@ -234,8 +290,8 @@ fn afresh(bed: &Bed, shop: &Shop) -> Result<()> {
 }
 
 /// A new leader that goes on from the stored split, and makes others only when told to follow.
-fn lead(bed: &Bed, splits: &str) -> Result<()> {
-    let setting = format!("MSARS_SPLITS={splits}");
+fn lead(bed: &Bed, arm: Arm) -> Result<()> {
+    let setting = format!("MSARS_SPLITS={arm}");
     system(bed, &["set", "env", AUTOSCALER, &setting])?;
     // New pods for both, even when the setting stands.
     system(bed, &["rollout", "restart", AUTOSCALER])?;
@@ -294,14 +350,14 @@ fn rolled(bed: &Bed, shop: &Shop) -> Result<bool> {
         && count("availableReplicas") >= wanted)
 }
 
-fn print(runs: &[Run]) {
-    for splits in ["follow", "once"] {
+fn print(arms: &[Arm], runs: &[Run]) {
+    for arm in arms {
         let spread = |of: fn(&Run) -> f64| {
-            let values = runs.iter().filter(|run| run.splits == splits).map(of);
+            let values = runs.iter().filter(|run| run.arm == *arm).map(of);
             Spread::of(values).map_or_else(String::new, |spread| format!("{spread:.1}"))
         };
         println!(
-            "{splits:7} attainment {} %, violated after the rollout {} s, core-seconds {}",
+            "{arm:7} attainment {} %, violated after the rollout {} s, core-seconds {}",
             spread(|run| run.attainment * 100.0),
             spread(|run| run.violated_after_s),
             spread(|run| run.core_seconds)
