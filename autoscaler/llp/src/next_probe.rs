@@ -128,7 +128,8 @@ pub fn room_wanted(sizes: &[MilliCpu], rates: &[Rate], work_guess_ms: f64) -> Op
 }
 
 impl Plan {
-    fn steps(&self) -> usize {
+    /// How many rates each size gets.
+    pub fn steps(&self) -> usize {
         if self.rates.is_empty() {
             LOADS.len()
         } else {

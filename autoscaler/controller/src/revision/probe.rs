@@ -32,6 +32,16 @@ const KNOW_S: f64 = 12.0;
 /// What is kept of the time budget for the fit, in seconds.
 const FIT_S: f64 = 6.0;
 
+/// What probing is to take in seconds, so that a rollout waits less than a minute.
+const GOAL_S: f64 = 52.0;
+
+/// Whether probing is behind its goal after so many seconds, when of so many windows some are to come and each takes so
+/// long at least. A plan that takes longer anyway, as with many rates of the user's, has no goal.
+fn behind(elapsed: f64, (to_come, all): (usize, usize), least: f64) -> bool {
+    let after = |windows: usize| windows as f64 * least;
+    after(all) <= GOAL_S && elapsed + after(to_come) > GOAL_S
+}
+
 /// How long probing may wait for samples of CPU with so many seconds left, of which a window needs some.
 fn patience(left: f64, needed: f64) -> Duration {
     Duration::from_secs_f64((left - needed).clamp(0.0, KNOW_S))
@@ -78,6 +88,7 @@ impl Run<'_> {
             settle_seconds: WARM_S * 1.5 + 0.7,
             budget_seconds: self.left(),
         };
+        let begin = tokio::time::Instant::now();
         self.read_cpu().await;
         loop {
             progress.send_replace(Progress::Probing(self.points.len() as u32));
@@ -110,9 +121,14 @@ impl Run<'_> {
                     }
                 }
             }
-            self.warm_up(rate).await?;
+            let all = plan.steps() * plan.sizes.len();
+            let to_come = all.saturating_sub(self.points.len());
+            let hurried = behind(begin.elapsed().as_secs_f64(), (to_come, all), needed);
+            let most = if hurried { 1 } else { WARM_UPS };
+            self.warm_up(rate, most).await?;
             // The clock cuts a longer window, not the shortest.
-            let seconds = seconds.min(self.left()).max(WINDOW_S);
+            let longest = if hurried { WINDOW_S } else { self.left() };
+            let seconds = seconds.min(longest).max(WINDOW_S);
             let point = self.window(rate, seconds).await?;
             tracing::info!(
                 workload = %self.job.blueprint.workload, revision = self.job.blueprint.revision,
@@ -171,9 +187,9 @@ impl Run<'_> {
         Ok(result)
     }
 
-    /// Drives until p50 is stable over three spans, or it was driven twice.
-    async fn warm_up(&mut self, rate: f64) -> Result<(), JobError> {
-        for round in 0..WARM_UPS {
+    /// Drives until p50 is stable over three spans, or it was driven so many times.
+    async fn warm_up(&mut self, rate: f64, most: u64) -> Result<(), JobError> {
+        for round in 0..most {
             let result = self
                 .drive(rate, WARM_S, WARM_S / WARM_SPANS, 100 + round)
                 .await?;
@@ -333,7 +349,27 @@ impl Run<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{patience, unread};
+    use super::{behind, patience, unread};
+
+    #[test]
+    fn a_profile_hurries_once_it_is_behind_its_goal() {
+        for (elapsed, windows, wanted) in [
+            (0.0, (6, 6), false),
+            (20.0, (4, 6), false),
+            // A slow node: four windows of 7.4 s no longer fit.
+            (23.0, (4, 6), true),
+            (44.0, (1, 6), false),
+            (45.0, (1, 6), true),
+            // Sixteen rates at two sizes take four minutes in any case.
+            (100.0, (20, 32), false),
+        ] {
+            assert_eq!(
+                behind(elapsed, windows, 7.4),
+                wanted,
+                "{elapsed} s, {windows:?}"
+            );
+        }
+    }
 
     #[test]
     fn the_wait_for_cpu_leaves_time_for_a_window() {
