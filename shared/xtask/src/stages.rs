@@ -130,8 +130,8 @@ pub enum Figure {
     Webhook,
     /// The same trace under the product, under HorizontalPodAutoscalers and without any: hours, or `--quick`.
     Peers,
-    /// A slower version of one service, with budgets that follow it, with budgets that stay, and under
-    /// HorizontalPodAutoscalers: an hour, or `--repeats 1`.
+    /// A slower version of one service, with budgets that follow it and with budgets that stay: three quarters of an
+    /// hour, or `--repeats 1`.
     Resplit,
 }
 

@@ -26,6 +26,9 @@ pub(crate) const SLOWER: Version = Version::V2;
 const CONTAINER: &str = "app";
 /// The change comes so long after the first request.
 const CHANGE: Duration = Duration::from_secs(30);
+/// The autoscaler's Deployment, and its pods.
+const AUTOSCALER: &str = "deployment/msars-autoscaler";
+const PODS: &str = "app.kubernetes.io/name=msars-autoscaler";
 /// Until a new leader has split.
 const SPLIT: Duration = Duration::from_mins(3);
 
@@ -64,6 +67,7 @@ impl FromStr for Arm {
 
     fn from_str(text: &str) -> Result<Self> {
         match text {
+            // What `peers` calls the product.
             "follow" | "ours" => Ok(Self::Follow),
             "once" => Ok(Self::Once),
             text => Ok(Self::Peer(text.parse().context("follow, once, or")?)),
@@ -80,8 +84,9 @@ impl Serialize for Arm {
 /// Arguments of `resplit`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Who takes part: splits that follow, the split of before kept, a HorizontalPodAutoscaler at a target, nothing.
-    #[arg(long, value_delimiter = ',', default_value = "follow,once,hpa-80")]
+    /// Who takes part: splits that follow (`follow`), the split of before kept (`once`), a HorizontalPodAutoscaler at a
+    /// target (`hpa-80`), nothing (`none`).
+    #[arg(long, value_delimiter = ',', default_value = "follow,once")]
     arms: Vec<Arm>,
     /// Repeats of each, in turned order.
     #[arg(long, default_value_t = 3)]
@@ -265,9 +270,6 @@ fn told(
     })
 }
 
-/// The autoscaler's Deployment.
-const AUTOSCALER: &str = "deployment/msars-autoscaler";
-
 fn system(bed: &Bed, args: &[&str]) -> Result<String> {
     bed.cluster.ask([&["-n", SYSTEM], args].concat())
 }
@@ -279,8 +281,7 @@ fn afresh(bed: &Bed, shop: &Shop) -> Result<()> {
     let replicas = found["spec"]["replicas"].as_u64().unwrap_or(1);
     system(bed, &["set", "env", AUTOSCALER, "MSARS_SPLITS=follow"])?;
     system(bed, &["scale", AUTOSCALER, "--replicas=0"])?;
-    let pods = "app.kubernetes.io/name=msars-autoscaler";
-    system(bed, &["wait", "--for=delete", "pod", "-l", pods])?;
+    system(bed, &["wait", "--for=delete", "pod", "-l", PODS])?;
     bed.cluster
         .ask(["-n", &shop.namespace, "delete", "slo", "--all"])?;
     let replicas = format!("--replicas={replicas}");
@@ -301,8 +302,7 @@ fn lead(bed: &Bed, arm: Arm) -> Result<()> {
 
 /// Whether the leader that runs now has split.
 fn has_split(bed: &Bed) -> Result<bool> {
-    let selector = "app.kubernetes.io/name=msars-autoscaler";
-    let pods = bed.get(&["-n", SYSTEM, "pods", "-l", selector])?;
+    let pods = bed.get(&["-n", SYSTEM, "pods", "-l", PODS])?;
     for pod in pods["items"].as_array().into_iter().flatten() {
         // The leader before is there for some seconds yet, with its own splits in its log.
         if pod.pointer("/metadata/deletionTimestamp").is_some() {

@@ -2,8 +2,7 @@
 //!
 //! The database of the catalogue gets one pod of a fixed size, which its live load uses by more than half, so that what
 //! a profile of the catalogue adds would fill it. Its attainment is counted from its own histogram, from the moment that
-//! the copy is Ready to the end of the hold, half a minute at least, against the minutes right before. Late requests come together, since all
-//! that wait in one queue are late: how much is seen in those minutes, and so is what may be chance.
+//! the copy is Ready to the end of the hold, half a minute at least, against the minutes right before.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -37,8 +36,6 @@ const BEFORE: u64 = 150;
 /// Seconds counted at least from the moment that the copy is Ready: a profile that ends at once leaves few requests, and
 /// what waits in a queue is late after it.
 const DURING: u64 = 30;
-/// Looks at the histograms in a block of the time before: nine seconds, longer than a queue of the callee lasts.
-const BLOCK: usize = 3;
 /// Between two looks at the histograms.
 const STEP: Duration = Duration::from_secs(3);
 /// The end-to-end objective in ms, of which the callee's budget is a part.
@@ -234,10 +231,9 @@ fn other(bed: &Bed) -> Result<&'static str> {
 }
 
 fn profiled(bed: &Bed, size: u64) -> Result<()> {
-    let mut past = vec![moment(bed)?];
+    let past = moment(bed)?;
     every(STEP, "the time before", BEFORE + 30, || {
-        past.push(moment(bed)?);
-        let seconds = past[0].watch.seconds();
+        let seconds = past.watch.seconds();
         Ok((seconds >= BEFORE as f64)
             .then_some(())
             .ok_or(format!("{seconds:.0} s")))
@@ -268,8 +264,7 @@ fn profiled(bed: &Bed, size: u64) -> Result<()> {
     let told = bed.told(CALLER, "RevisionReleased", &hold.hash)?;
     println!("      {told}");
     sized(bed, size).context("the callee must stay pinned for the figures to say anything")?;
-    let before = between(bed, &past[0], &begin, budget)?;
-    let clustering = clustering(&late_by_block(&past, budget)?);
+    let before = between(bed, &past, &begin, budget)?;
     let during = between(bed, &start, &end, budget)?;
     say("before", &before, budget);
     say("during the profile", &during, budget);
@@ -277,11 +272,7 @@ fn profiled(bed: &Bed, size: u64) -> Result<()> {
         told.contains("a callee has no room") || told.contains("the revision is profiled"),
         "expected: the hold ends for the callee, or profiled; found: {told}"
     );
-    let allowed = ALLOWED + 2.0 * error(&before, &during, clustering);
-    println!(
-        "      {CALLEE} may lose {:.2} points: late requests come {clustering:.1} times as uneven as by chance",
-        allowed * 100.0
-    );
+    let allowed = allowed(before.callee, during.requests.min(before.requests));
     ensure!(
         during.callee >= before.callee - allowed,
         "expected: {CALLEE} loses at most {:.1} points of attainment; found: from {:.2} to {:.2} %",
@@ -299,34 +290,10 @@ fn profiled(bed: &Bed, size: u64) -> Result<()> {
     bed.rolled(CALLER)
 }
 
-/// The callee's late requests in each block of [`BLOCK`] looks.
-fn late_by_block(past: &[Moment], budget: f64) -> Result<Vec<f64>> {
-    let ends: Vec<&Moment> = past.iter().step_by(BLOCK).collect();
-    let late = |pair: &[&Moment]| {
-        let seen = since(&pair[0].callee, &pair[1].callee)?;
-        let within = seen.share_within(budget / 1000.0).unwrap_or(1.0);
-        Ok(seen.count() * (1.0 - within))
-    };
-    ends.windows(2).map(late).collect()
-}
-
-/// Variance of the counts over their mean: 1 when each request is late by itself, more when they are late together
-/// (index of dispersion, Cox and Lewis 1966).
-fn clustering(late: &[f64]) -> f64 {
-    let count = late.len() as f64;
-    let mean = late.iter().sum::<f64>() / count.max(1.0);
-    if mean <= 0.0 || late.len() < 2 {
-        return 1.0;
-    }
-    let variance = late.iter().map(|n| (n - mean).powi(2)).sum::<f64>() / (count - 1.0);
-    (variance / mean).max(1.0)
-}
-
-/// Standard error of the difference of the two shares within the budget, if the profile does nothing.
-fn error(before: &Seen, during: &Seen, clustering: f64) -> f64 {
-    let share = before.callee;
-    let each = 1.0 / before.requests.max(1.0) + 1.0 / during.requests.max(1.0);
-    (clustering * share * (1.0 - share) * each).sqrt()
+/// What the attainment may lose, and two standard errors of a share of so many requests.
+fn allowed(share: f64, requests: f64) -> f64 {
+    let error = (share * (1.0 - share) / requests.max(1.0)).sqrt();
+    ALLOWED + 2.0 * error
 }
 
 fn callee(bed: &Bed) -> Result<()> {
