@@ -26,6 +26,8 @@ pub const SHADOW_LABEL: &str = "msars.io/shadow";
 pub const SHADOW_OF_LABEL: &str = "msars.io/shadow-of";
 /// Label of shadow pods and load-latency profiles: the revision's hash.
 pub const REVISION_LABEL: &str = "msars.io/revision";
+/// Annotation of a shadow pod: the run that made it. The pod of another run, also of another leader, has the same name.
+pub const SHADOW_RUN_ANNOTATION: &str = "msars.io/shadow-run";
 /// Environment variable that tells a program that it runs in a shadow pod.
 pub const SHADOW_ENV: &str = "MSARS_SHADOW";
 /// Priority class of shadow pods: never preempts.

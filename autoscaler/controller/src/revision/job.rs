@@ -1,6 +1,6 @@
 //! One profile, from two pods to a fitted mechanism: start, probe, fit, and always clean up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,8 +18,12 @@ use super::probe::Run;
 use super::shadow::{Blueprint, LOAD_PORT};
 use super::task::{Finding, Job, JobError, Progress};
 
-/// The uids of the pods that a job made, where they are known.
-type Made = BTreeMap<ObjectKey, String>;
+/// Longest time for a pod of an earlier run to go, and for an API server to answer.
+const CREATED_WITHIN: Duration = Duration::from_secs(15);
+/// Between two tries to make a pod.
+const CREATE_EVERY: Duration = Duration::from_millis(300);
+/// Tries to read a pod that may be the job's own.
+const READS: u32 = 3;
 
 /// Runs the job; the pods are gone when it returns, however it ends.
 pub async fn run(
@@ -28,10 +32,14 @@ pub async fn run(
     progress: &watch::Sender<Progress>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Finding, JobError> {
-    let mut made = Made::new();
-    let outcome = tokio::select! {
-        outcome = measure(bench, job, progress, &mut made) => outcome,
-        _told = stop.wait_for(|stop| *stop) => Err(JobError::Stopped),
+    let begun = ((bench.now)(), tokio::time::Instant::now());
+    // To be told to end breaks off no write: a pod that is made after it was looked for would stay.
+    let outcome = match create_both(bench, &job.blueprint, &stop).await {
+        Ok(()) => tokio::select! {
+            outcome = measure(bench, job, begun, progress) => outcome,
+            _told = stop.wait_for(|stop| *stop) => Err(JobError::Stopped),
+        },
+        Err(error) => Err(error),
     };
     // A pod that goes shows as whatever it was needed for failing; why it went is what helps.
     let outcome = match outcome {
@@ -40,65 +48,108 @@ pub async fn run(
         }
         other => other,
     };
-    clean(bench, &job.blueprint, &made).await;
+    clean(bench, &job.blueprint).await;
     outcome
 }
 
-/// Deletes both pods; what fails here is found again by the janitor.
-async fn clean(bench: &Bench, blueprint: &Blueprint, made: &Made) {
+/// Deletes the pods that this run made, whoever leads: one of another run may be the next leader's. What fails here is
+/// found again by the janitor.
+async fn clean(bench: &Bench, blueprint: &Blueprint) {
     for pod in [blueprint.load_key(), blueprint.subject_key()] {
-        let uid = made.get(&pod).cloned();
-        let known = uid.is_some();
-        let delete = Action::DeletePod { pod, uid };
-        // Its own pod it deletes whoever leads; by its name alone it could be the next leader's.
-        let ended = if known {
-            Some(bench.perform(&delete).await)
-        } else {
-            bench.apply(&delete).await
+        let Some(uid) = own(bench, blueprint, &pod).await else {
+            continue;
         };
-        if let Some(Err(error)) = ended {
+        let delete = Action::DeletePod {
+            pod,
+            uid: Some(uid),
+        };
+        if let Err(error) = bench.perform(&delete).await {
             tracing::warn!(%error, "shadow pod left to the janitor");
         }
     }
 }
 
-/// Makes a pod; its uid, where that is known.
-async fn create(bench: &Bench, action: &Action) -> Result<Option<String>, JobError> {
-    // A left-over of the same name is a run that was cut off: its pod is of no use, and goes first.
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(15);
+/// The uid of the pod of this name, if this run made it.
+async fn own(bench: &Bench, blueprint: &Blueprint, pod: &ObjectKey) -> Option<String> {
+    for left in (0..READS).rev() {
+        match bench.made(pod).await {
+            Ok(found) => {
+                let own = found.filter(|made| made.run.as_ref() == Some(&blueprint.run));
+                return own.map(|made| made.uid);
+            }
+            Err(error) if left == 0 || !again::passes(&error) => {
+                tracing::warn!(%pod, %error, "shadow pod left to the janitor");
+                return None;
+            }
+            Err(_passes) => tokio::time::sleep(again::PAUSE).await,
+        }
+    }
+    None
+}
+
+/// Makes copy and load pod, unless it is told to end between two writes.
+async fn create_both(
+    bench: &Bench,
+    blueprint: &Blueprint,
+    stop: &watch::Receiver<bool>,
+) -> Result<(), JobError> {
+    for pod in [blueprint.subject(), blueprint.load(&bench.load_image)] {
+        create(bench, blueprint, &pod, stop).await?;
+    }
+    Ok(())
+}
+
+/// Makes a pod.
+async fn create(
+    bench: &Bench,
+    blueprint: &Blueprint,
+    action: &Action,
+    stop: &watch::Receiver<bool>,
+) -> Result<(), JobError> {
+    let deadline = tokio::time::Instant::now() + CREATED_WITHIN;
     let pod = action.target();
     loop {
-        if again::apply(bench, action).await? == Applied::Done {
-            return Ok(bench.uid(pod).await);
+        if *stop.borrow() {
+            return Err(JobError::Stopped);
         }
-        let found = Action::DeletePod {
-            pod: pod.clone(),
-            uid: bench.uid(pod).await,
-        };
-        bench.apply(&found).await.ok_or(JobError::Stopped)??;
-        if tokio::time::Instant::now() > deadline {
-            return Err(JobError::NotReady {
-                within: 15,
-                found: format!("{pod} of an earlier run does not go"),
-            });
+        let late = tokio::time::Instant::now() > deadline;
+        match bench.apply(action).await.ok_or(JobError::Stopped)? {
+            Ok(Applied::Done) => return Ok(()),
+            Err(error) if error.retry() && !late => {
+                tracing::info!(%error, "an action is tried again");
+            }
+            Err(error) => return Err(error.into()),
+            Ok(_there) if late => {
+                return Err(JobError::NotReady {
+                    within: CREATED_WITHIN.as_secs(),
+                    found: format!("{pod} of an earlier run does not go"),
+                });
+            }
+            Ok(_there) => match bench.made(pod).await {
+                // The answer to the write before was lost.
+                Ok(Some(made)) if made.run.as_ref() == Some(&blueprint.run) => return Ok(()),
+                // A left-over of the same name is a run that was cut off: its pod is of no use, and goes first.
+                Ok(Some(made)) => {
+                    let delete = Action::DeletePod {
+                        pod: pod.clone(),
+                        uid: Some(made.uid),
+                    };
+                    bench.apply(&delete).await.ok_or(JobError::Stopped)??;
+                }
+                Ok(None) => {}
+                Err(error) => tracing::info!(%pod, %error, "a pod in the way is read again"),
+            },
         }
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(CREATE_EVERY).await;
     }
 }
 
 async fn measure(
     bench: &Bench,
     job: &Job,
+    (begun, since): (Timestamp, tokio::time::Instant),
     progress: &watch::Sender<Progress>,
-    made: &mut Made,
 ) -> Result<Finding, JobError> {
-    let (begun, since) = ((bench.now)(), tokio::time::Instant::now());
-    let blueprint = &job.blueprint;
-    for pod in [blueprint.subject(), blueprint.load(&bench.load_image)] {
-        if let Some(uid) = create(bench, &pod).await? {
-            made.insert(pod.target().clone(), uid);
-        }
-    }
     let subject = bench
         .ready(
             &job.blueprint.subject_key(),

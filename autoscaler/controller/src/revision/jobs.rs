@@ -112,6 +112,7 @@ impl Revisions {
         let spared = self.board.callees(&workload.key);
         // One token for the whole job: a load pod that is created again knows the same.
         let job = random_token().and_then(|token| {
+            let run = random_token()?.reveal().to_owned();
             let limits = start::Limits {
                 percentile,
                 work_guess_ms: guess,
@@ -119,6 +120,7 @@ impl Revisions {
                 spared,
                 until: until - LAST,
                 token,
+                run,
             };
             start::job(workload, limits, now)
         });

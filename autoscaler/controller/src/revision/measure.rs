@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::{Api, Client};
+use msars_api::names;
 use msars_client::apply::{Applied, ApplyError};
 use msars_domain::{Action, ObjectKey, authority};
 use msars_gate::READY_LIMIT;
@@ -55,6 +56,15 @@ impl std::fmt::Debug for Bench {
             .field("load_image", &self.load_image)
             .finish_non_exhaustive()
     }
+}
+
+/// A shadow pod that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Made {
+    /// Its uid.
+    pub uid: String,
+    /// The run that made it, where it says so.
+    pub run: Option<String>,
 }
 
 /// A Ready pod.
@@ -177,11 +187,17 @@ impl Bench {
         None
     }
 
-    /// The uid of the pod of this name, while this replica leads: then nobody else has made it since it was asked for.
-    pub(super) async fn uid(&self, key: &ObjectKey) -> Option<String> {
+    /// The pod of this name, if there is one: its uid, and the run that made it.
+    pub(super) async fn made(&self, key: &ObjectKey) -> Result<Option<Made>, kube::Error> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
-        let pod = api.get_opt(&key.name).await.ok()??;
-        pod.metadata.uid.filter(|_uid| self.lead.holds())
+        let pod = api.get_opt(&key.name).await?;
+        Ok(pod.and_then(|pod| {
+            let mut annotations = pod.metadata.annotations.unwrap_or_default();
+            Some(Made {
+                uid: pod.metadata.uid?,
+                run: annotations.remove(names::SHADOW_RUN_ANNOTATION),
+            })
+        }))
     }
 
     /// Performs one action, once, and counts it. None where this replica leads no more: nothing was written, and the

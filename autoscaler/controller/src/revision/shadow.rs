@@ -2,7 +2,7 @@
 
 use msars_api::names;
 use msars_domain::{Action, MilliCpu, ObjectKey, TOKEN_ENV, Token};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// Seconds after which the kubelet ends a shadow pod, should everything of ours be dead.
 const LAST_RESORT_S: u32 = 420;
@@ -34,6 +34,8 @@ pub struct Blueprint {
     pub request_share: f64,
     /// What the load pod wants of its caller: without it every pod of the cluster could send requests through it.
     pub token: Token,
+    /// Tells the pods of this run from those of any other, which have the same names.
+    pub run: String,
 }
 
 impl Blueprint {
@@ -70,6 +72,7 @@ impl Blueprint {
                 names::SHADOW_OF_LABEL: self.workload.name.chars().take(63).collect::<String>(),
                 names::REVISION_LABEL: self.revision,
             },
+            "annotations": {names::SHADOW_RUN_ANNOTATION: self.run},
             "ownerReferences": [{
                 "apiVersion": "apps/v1", "kind": "Deployment", "name": self.workload.name,
                 "uid": self.owner_uid, "controller": false, "blockOwnerDeletion": false,
@@ -82,7 +85,7 @@ impl Blueprint {
     pub fn subject(&self) -> Action {
         let key = self.subject_key();
         let mut metadata = self.metadata(&key, "subject");
-        let kept: Map<String, Value> = self
+        let kept = self
             .template
             .pointer("/metadata/annotations")
             .and_then(Value::as_object)
@@ -92,10 +95,9 @@ impl Blueprint {
                 !name.starts_with("prometheus.io/")
                     && !name.starts_with(msars_api::annotations::PREFIX)
             })
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect();
-        if !kept.is_empty() {
-            metadata["annotations"] = Value::Object(kept);
+            .map(|(name, value)| (name.clone(), value.clone()));
+        if let Some(annotations) = metadata["annotations"].as_object_mut() {
+            annotations.extend(kept);
         }
         let mut spec = self.template.get("spec").cloned().unwrap_or(json!({}));
         for kind in ["containers", "initContainers"] {
@@ -258,6 +260,7 @@ mod tests {
             size: MilliCpu(300),
             request_share: 0.5,
             token: Token::new("t0ken").unwrap(),
+            run: "run1".into(),
         }
     }
 
@@ -277,7 +280,10 @@ mod tests {
             labels.keys().all(|name| name.starts_with("msars.io/")),
             "{labels:?}"
         );
-        assert_eq!(pod["metadata"]["annotations"], json!({"team": "shop"}));
+        assert_eq!(
+            pod["metadata"]["annotations"],
+            json!({"msars.io/shadow-run": "run1", "team": "shop"})
+        );
     }
 
     #[test]

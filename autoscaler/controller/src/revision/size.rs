@@ -240,6 +240,7 @@ pub(super) mod tests {
             size: MilliCpu(200),
             request_share: 0.5,
             token: Token::new("t0ken").unwrap(),
+            run: "run1".into(),
         }
     }
 

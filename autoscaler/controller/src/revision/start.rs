@@ -32,6 +32,8 @@ pub struct Limits {
     pub until: Timestamp,
     /// What the load pod wants of its caller.
     pub token: Token,
+    /// Tells the pods of this run from those of any other.
+    pub run: String,
 }
 
 /// Builds the job, or says why there can be none.
@@ -69,6 +71,7 @@ pub fn job(workload: &Workload, limits: Limits, now: Timestamp) -> Result<Job, S
             size: first,
             request_share,
             token: limits.token,
+            run: limits.run,
         },
         mix,
         port,

@@ -1,5 +1,6 @@
 //! The pods of a job, against an API server that gives every pod a uid of its own.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use http::{Method, Request, Response};
@@ -15,18 +16,26 @@ use crate::lead::Lead;
 
 #[derive(Default)]
 struct Stored {
-    /// Uids by role.
-    pods: BTreeMap<String, String>,
+    /// Uid and run, by role.
+    pods: BTreeMap<String, (String, String)>,
     made: u32,
     /// Method and role, with the uid that a deletion is bound to.
     asked: Vec<String>,
     claim: watch::Sender<Claim>,
     /// Ends the lead as soon as it is asked.
     ends: &'static str,
+    /// Tells the job to end as soon as it is asked.
+    stops: &'static str,
+    stop: watch::Sender<bool>,
+    /// How often what it is asked is done without an answer.
+    silent: (&'static str, u32),
 }
 
-fn pod(role: &str, uid: &str) -> Value {
-    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "shop", "name": role, "uid": uid}})
+fn pod(role: &str, (uid, run): &(String, String)) -> Value {
+    let metadata = json!({
+        "namespace": "shop", "name": role, "uid": uid, "annotations": {"msars.io/shadow-run": run},
+    });
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata})
 }
 
 fn failure(code: u16) -> (u16, Value) {
@@ -44,16 +53,34 @@ impl Stored {
         if asked == self.ends {
             self.claim.send_replace(None);
         }
+        if asked == self.stops {
+            self.stop.send_replace(true);
+        }
+        let silent = self.silent.1 > 0 && asked == self.silent.0;
         self.asked.push(asked);
+        let done = self.does(method, role, sent);
+        if silent {
+            self.silent.1 -= 1;
+            return failure(503);
+        }
+        done
+    }
+
+    fn does(&mut self, method: &Method, role: &str, sent: &Value) -> (u16, Value) {
+        let only = &sent["preconditions"]["uid"];
         match (method.as_str(), self.pods.get(role).cloned()) {
             ("POST", None) => {
                 self.made += 1;
-                let uid = format!("made{}", self.made);
-                self.pods.insert(role.to_owned(), uid.clone());
-                (201, pod(role, &uid))
+                let run = sent["metadata"]["annotations"]["msars.io/shadow-run"].as_str();
+                let made = (
+                    format!("made{}", self.made),
+                    run.unwrap_or_default().to_owned(),
+                );
+                self.pods.insert(role.to_owned(), made.clone());
+                (201, pod(role, &made))
             }
-            ("GET", Some(uid)) => (200, pod(role, &uid)),
-            ("DELETE", Some(uid)) if only.is_null() || *only == uid => {
+            ("GET", Some(made)) => (200, pod(role, &made)),
+            ("DELETE", Some((uid, _run))) if *only == uid => {
                 self.pods.remove(role);
                 (200, json!({"kind": "Status", "status": "Success"}))
             }
@@ -67,11 +94,28 @@ impl Stored {
 struct Server(Arc<Mutex<Stored>>);
 
 impl Server {
-    /// With a pod of this role and uid.
-    fn with(role: &str, uid: &str) -> Self {
+    /// With a load pod of this run.
+    fn with(run: &str) -> Self {
         let server = Self::default();
-        server.stored().pods.insert(role.into(), uid.into());
+        let there = ("there".to_owned(), run.to_owned());
+        server.stored().pods.insert("load".into(), there);
         server
+    }
+
+    /// Runs of the pods that are there, by role.
+    fn pods(&self) -> Vec<(String, String)> {
+        let stored = self.stored();
+        let runs = stored.pods.iter();
+        runs.map(|(role, (_uid, run))| (role.clone(), run.clone()))
+            .collect()
+    }
+
+    /// Makes the load pod; the category of what went wrong.
+    async fn create(&self, bench: &Bench) -> Result<(), &'static str> {
+        let (_stop, stopped) = watch::channel(false);
+        let blueprint = blueprint();
+        let made = create(bench, &blueprint, &blueprint.load(""), &stopped).await;
+        made.map_err(|error| error.category())
     }
 
     fn stored(&self) -> MutexGuard<'_, Stored> {
@@ -127,97 +171,98 @@ fn job() -> Job {
 
 #[tokio::test]
 async fn a_job_deletes_its_own_pods_whoever_leads_and_no_other() {
-    let blueprint = blueprint();
-    // The uid that the job knows, the one of the pod that is there, whether it leads; the pod that stays.
     let table = [
-        (Some("mine"), "mine", true, None),
-        (Some("mine"), "mine", false, None),
-        (Some("mine"), "theirs", false, Some("theirs")),
-        // Nobody else makes one while it leads.
-        (None, "mine", true, None),
-        (None, "theirs", false, Some("theirs")),
+        ("run1", true, &[][..]),
+        ("run1", false, &[]),
+        ("other", true, &["load"]),
+        ("other", false, &["load"]),
     ];
-    for (known, there, leads, stays) in table {
-        let server = Server::with("load", there);
+    for (run, leads, stays) in table {
+        let server = Server::with(run);
         let mut bench = server.bench("");
         bench.lead = lead(leads);
-        let made = known.map(|uid| (blueprint.load_key(), uid.to_owned()));
-        let made: Made = made.into_iter().collect();
-        clean(&bench, &blueprint, &made).await;
-        let found = server.stored().pods.get("load").cloned();
-        assert_eq!(found.as_deref(), stays, "{known:?} {there} {leads}");
+        clean(&bench, &blueprint()).await;
+        let pods = server.pods();
+        let roles: Vec<&str> = pods.iter().map(|(role, _run)| role.as_str()).collect();
+        assert_eq!(roles, stays, "{run} {leads}");
     }
 }
 
 #[tokio::test]
-async fn a_left_over_goes_first_and_a_pod_that_is_made_is_known() {
-    let server = Server::with("load", "old");
-    let made = create(&server.bench(""), &blueprint().load("")).await;
-    assert_eq!(made.unwrap().as_deref(), Some("made1"));
+async fn what_is_not_answered_at_once_is_looked_for_again() {
+    let server = Server::with("run1");
+    server.stored().silent = ("GET load", 2);
+    clean(&server.bench(""), &blueprint()).await;
+    assert_eq!(server.pods(), []);
+}
+
+#[tokio::test]
+async fn a_left_over_goes_first() {
+    let server = Server::with("other");
+    assert_eq!(server.create(&server.bench("")).await, Ok(()));
     assert_eq!(
         server.asked(),
-        [
-            "POST load",
-            "GET load",
-            "DELETE load old",
-            "POST load",
-            "GET load"
-        ]
+        ["POST load", "GET load", "DELETE load there", "POST load"]
     );
+    assert_eq!(server.pods(), [("load".into(), "run1".into())]);
+}
+
+#[tokio::test]
+async fn a_pod_whose_creation_was_not_answered_is_made_once() {
+    let server = Server::default();
+    server.stored().silent = ("POST load", 1);
+    assert_eq!(server.create(&server.bench("")).await, Ok(()));
+    assert_eq!(server.asked(), ["POST load", "POST load", "GET load"]);
+    assert_eq!(server.stored().made, 1);
 }
 
 #[tokio::test]
 async fn who_leads_no_more_makes_no_pod_and_sweeps_none() {
-    let load = blueprint().load("");
     // A pod that was cut off is there: it may be the next leader's by now.
     for ends in ["POST load", "GET load"] {
-        let server = Server::with("load", "old");
-        let made = create(&server.bench(ends), &load).await;
-        let made = made.map_err(|error| error.category());
+        let server = Server::with("other");
+        let made = server.create(&server.bench(ends)).await;
         assert_eq!(made, Err("Stopped"), "{ends}");
         assert_eq!(server.asked(), ["POST load", "GET load"], "{ends}");
     }
-    // It is made, but whose it is when it is read nobody knows.
     let server = Server::default();
-    let made = create(&server.bench("POST load"), &load).await;
-    assert_eq!(made.unwrap(), None);
     let mut bench = server.bench("");
     bench.lead = lead(false);
-    let made = create(&bench, &load).await;
-    assert_eq!(made.map_err(|error| error.category()), Err("Stopped"));
-    assert_eq!(server.asked(), ["POST load", "GET load"]);
+    assert_eq!(server.create(&bench).await, Err("Stopped"));
+    assert!(server.asked().is_empty());
+}
+
+/// Runs a job that is told to end when the server is asked this, or loses its lead when it is asked that: what it asked.
+async fn broken_off(stops: &'static str, ends: &'static str) -> Server {
+    let server = Server::default();
+    let bench = server.bench(ends);
+    let stopped = {
+        let mut stored = server.stored();
+        stored.stops = stops;
+        stored.stop.subscribe()
+    };
+    let (progress, _seen) = watch::channel(Progress::Starting);
+    let ended = Box::pin(run(&bench, &job(), &progress, stopped)).await;
+    assert_eq!(ended.unwrap_err().category(), "Stopped", "{stops} {ends}");
+    server
 }
 
 #[tokio::test]
-async fn a_job_that_loses_the_lead_leaves_what_it_does_not_know_to_the_next_leader() {
-    let (progress, _seen) = watch::channel(Progress::Starting);
-    // As its second pod is made it is over by itself; with both it waits for them until it is told.
-    for (ends, gone, left) in [
-        ("POST subject", None, "subject"),
-        ("GET load", Some("DELETE subject made1"), "load"),
-    ] {
-        let server = Server::default();
-        let bench = server.bench(ends);
-        let (stop, stopped) = watch::channel(false);
-        let told = async {
-            while !server.asked().iter().any(|asked| asked == "GET load") {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            stop.send_replace(true);
-            std::future::pending::<()>().await;
-        };
-        let job = job();
-        let run = Box::pin(run(&bench, &job, &progress, stopped));
-        let ended = tokio::select! {
-            ended = run => ended,
-            () = told => unreachable!("it never ends"),
-        };
-        assert_eq!(ended.unwrap_err().category(), "Stopped", "{ends}");
-        let mut asked = server.asked();
-        asked.retain(|asked| asked.starts_with("DELETE"));
-        let gone: Vec<&str> = gone.into_iter().collect();
-        assert_eq!(asked, gone, "{ends}");
-        let pods = server.stored().pods.clone();
-        assert_eq!(pods.keys().collect::<Vec<_>>(), [left], "{ends}");
+async fn a_job_that_is_told_to_end_leaves_no_pod_whatever_write_was_under_way() {
+    for stops in ["POST subject", "POST load", "GET subject"] {
+        for ends in ["", stops] {
+            let server = broken_off(stops, ends).await;
+            assert_eq!(server.pods(), [], "{stops} {ends}");
+        }
     }
+    let server = broken_off("POST subject", "").await;
+    assert!(!server.asked().contains(&"POST load".to_owned()));
+}
+
+#[tokio::test]
+async fn a_job_that_loses_the_lead_makes_no_more_and_takes_its_own_away() {
+    let server = broken_off("GET subject", "POST subject").await;
+    let asked = server.asked();
+    assert!(!asked.contains(&"POST load".to_owned()), "{asked:?}");
+    assert_eq!(server.pods(), []);
 }
