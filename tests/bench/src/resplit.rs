@@ -39,6 +39,8 @@ enum Arm {
     Follow,
     /// The product, with the split of before.
     Once,
+    /// The same, and the version is let through at once: what is known of the one before goes on until live pods show more.
+    Unheld,
     /// A HorizontalPodAutoscaler per workload, or nothing.
     Peer(Policy),
 }
@@ -46,8 +48,24 @@ enum Arm {
 impl Arm {
     fn policy(self) -> Policy {
         match self {
-            Self::Follow | Self::Once => Policy::Ours,
+            Self::Follow | Self::Once | Self::Unheld => Policy::Ours,
             Self::Peer(policy) => policy,
+        }
+    }
+
+    /// `msars.io/gate` of every workload.
+    fn gate(self) -> &'static str {
+        match self {
+            Self::Unheld => "observe",
+            Self::Follow | Self::Once | Self::Peer(_) => "hold",
+        }
+    }
+
+    /// `MSARS_SPLITS` of the leader.
+    fn splits(self) -> &'static str {
+        match self {
+            Self::Follow | Self::Peer(_) => "follow",
+            Self::Once | Self::Unheld => "once",
         }
     }
 }
@@ -57,6 +75,7 @@ impl fmt::Display for Arm {
         match self {
             Self::Follow => f.pad("follow"),
             Self::Once => f.pad("once"),
+            Self::Unheld => f.pad("unheld"),
             Self::Peer(policy) => policy.fmt(f),
         }
     }
@@ -70,7 +89,10 @@ impl FromStr for Arm {
             // What `peers` calls the product.
             "follow" | "ours" => Ok(Self::Follow),
             "once" => Ok(Self::Once),
-            text => Ok(Self::Peer(text.parse().context("follow, once, or")?)),
+            "unheld" => Ok(Self::Unheld),
+            text => Ok(Self::Peer(
+                text.parse().context("follow, once, unheld, or")?,
+            )),
         }
     }
 }
@@ -84,8 +106,8 @@ impl Serialize for Arm {
 /// Arguments of `resplit`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Who takes part: splits that follow (`follow`), the split of before kept (`once`), a HorizontalPodAutoscaler at a
-    /// target (`hpa-80`), nothing (`none`).
+    /// Who takes part: splits that follow (`follow`), the split of before kept (`once`), that and no hold (`unheld`), a
+    /// HorizontalPodAutoscaler at a target (`hpa-80`), nothing (`none`).
     #[arg(long, value_delimiter = ',', default_value = "follow,once")]
     arms: Vec<Arm>,
     /// Repeats of each, in turned order.
@@ -101,6 +123,10 @@ pub struct Args {
     /// makes no difference.
     #[arg(long, default_value_t = 100.0)]
     target_ms: f64,
+    /// Bounds of every pod's CPU. By default no pod goes below half of its manifest's size, which for most of the shop is more
+    /// than a usual budget asks for: then budgets bind nobody either.
+    #[arg(long, default_value = "10m..2")]
+    cpu: String,
     /// Measure on the cluster that is up, with the product on it.
     #[arg(long)]
     attach: bool,
@@ -135,6 +161,7 @@ struct Report {
     seconds: u64,
     percentile: f64,
     target_ms: f64,
+    cpu: String,
     service: String,
     runs: Vec<Run>,
 }
@@ -146,6 +173,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let shop = Shop {
         slo: format!("p{PERCENTILE}<{}ms", args.target_ms),
+        cpu: Some(args.cpu.clone()),
         ..Shop::default()
     };
     let runs = Bed::during(&shop, (args.attach, args.keep), |bed| all(bed, args, &shop))?;
@@ -157,6 +185,7 @@ pub fn run(args: &Args) -> Result<()> {
             seconds: args.seconds,
             percentile: PERCENTILE,
             target_ms: args.target_ms,
+            cpu: args.cpu.clone(),
             service: SERVICE.to_string(),
             runs,
         },
@@ -190,6 +219,10 @@ fn all(bed: &Bed, args: &Args, shop: &Shop) -> Result<Vec<Run>> {
 
 /// The shop as its manifests have it, a leader that has split it, and then the load with the change in it.
 fn once(bed: &Bed, args: &Args, shop: &Shop, (arm, repeat): (Arm, usize)) -> Result<Run> {
+    let shop = &Shop {
+        gate: arm.gate().to_owned(),
+        ..shop.clone()
+    };
     bed.cluster.apply(&manifests(shop).to_string())?;
     reset::to(bed, shop, arm.policy())?;
     let ours = arm.policy() == Policy::Ours;
@@ -292,7 +325,7 @@ fn afresh(bed: &Bed, shop: &Shop) -> Result<()> {
 
 /// A new leader that goes on from the stored split, and makes others only when told to follow.
 fn lead(bed: &Bed, arm: Arm) -> Result<()> {
-    let setting = format!("MSARS_SPLITS={arm}");
+    let setting = format!("MSARS_SPLITS={}", arm.splits());
     system(bed, &["set", "env", AUTOSCALER, &setting])?;
     // New pods for both, even when the setting stands.
     system(bed, &["rollout", "restart", AUTOSCALER])?;

@@ -82,6 +82,9 @@ struct ManifestArgs {
     /// msars.io/gate of every role.
     #[arg(long, default_value = "hold")]
     gate: String,
+    /// msars.io/cpu of every role.
+    #[arg(long)]
+    cpu: Option<String>,
     /// Export self time in every role.
     #[arg(long)]
     self_time: bool,
@@ -135,6 +138,7 @@ fn main() -> Result<()> {
                 slo: args.slo,
                 mode: args.mode,
                 gate: args.gate,
+                cpu: args.cpu,
                 self_time: args.self_time,
                 process_cpu: args.process_cpu,
             });

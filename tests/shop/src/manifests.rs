@@ -18,6 +18,8 @@ pub struct Options {
     pub mode: String,
     /// `msars.io/gate` of every role.
     pub gate: String,
+    /// `msars.io/cpu` of every role, such as `10m..2`; the product's own bounds when none.
+    pub cpu: Option<String>,
     /// Roles export self time.
     pub self_time: bool,
     /// Roles export their process's CPU time.
@@ -32,6 +34,7 @@ impl Default for Options {
             slo: "p99<400ms".to_owned(),
             mode: "auto".to_owned(),
             gate: "hold".to_owned(),
+            cpu: None,
             self_time: false,
             process_cpu: false,
         }
@@ -167,6 +170,9 @@ fn annotations(role: Role, options: &Options) -> Value {
     put("mode", &options.mode);
     put("gate", &options.gate);
     put("application", "shop");
+    if let Some(cpu) = &options.cpu {
+        put("cpu", cpu);
+    }
     if role == Role::FrontEnd {
         put("slo", &options.slo);
     }

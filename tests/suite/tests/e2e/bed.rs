@@ -204,21 +204,15 @@ impl Bed {
     /// Requests of the live load so far: sent, and failed or dropped.
     pub fn requests(&self) -> Result<(u64, u64)> {
         let text = self.load_log()?;
-        let (mut sent, mut failed) = (0, 0);
-        for line in text.lines() {
-            let words: Vec<&str> = line.split(' ').collect();
-            for two in words.windows(2) {
-                let Ok(number) = two[0].parse::<u64>() else {
-                    continue;
-                };
-                match two[1] {
-                    "sent" => sent += number,
-                    "failed" | "dropped" => failed += number,
-                    _ => {}
-                }
-            }
-        }
-        Ok((sent, failed))
+        let sums = text.lines().map(counted);
+        Ok(sums.fold((0, 0), |sum, line| (sum.0 + line.0, sum.1 + line.1)))
+    }
+
+    /// The seconds in which requests of the live load failed or were dropped, as the load said them.
+    pub fn losses(&self) -> Result<Vec<String>> {
+        let text = self.load_log()?;
+        let lost = text.lines().filter(|line| counted(line).1 > 0);
+        Ok(lost.map(str::to_owned).collect())
     }
 
     /// Ends the load, and the cluster if this run brought it up.
@@ -362,4 +356,21 @@ pub fn every<T>(
             Err(_seen) => std::thread::sleep(pause),
         }
     }
+}
+
+/// One line of the load: requests sent, and failed or dropped.
+fn counted(line: &str) -> (u64, u64) {
+    let (mut sent, mut failed) = (0, 0);
+    let words: Vec<&str> = line.split(' ').collect();
+    for two in words.windows(2) {
+        let Ok(number) = two[0].parse::<u64>() else {
+            continue;
+        };
+        match two[1] {
+            "sent" => sent += number,
+            "failed" | "dropped" => failed += number,
+            _ => {}
+        }
+    }
+    (sent, failed)
 }

@@ -115,11 +115,19 @@ fn cases() -> impl Iterator<Item = &'static Case> {
     groups.into_iter().flatten()
 }
 
-/// Runs one case and tells how it ended; whether well.
+/// Most lines about lost requests of one case.
+const LOSSES: usize = 8;
+
+/// Runs one case and tells how it ended, and what the live load lost meanwhile; whether well.
 fn told(case: &Case, bed: &Bed) -> bool {
     let watch = Watch::start();
+    let losses = || bed.losses().unwrap_or_default();
+    let before = losses().len();
     let outcome = (case.run)(bed);
     let seconds = watch.seconds();
+    for line in losses().iter().skip(before).take(LOSSES) {
+        println!("      lost: {line}");
+    }
     match &outcome {
         Ok(()) => println!("  ok    {seconds:6.1} s  {}", case.name),
         Err(error) => println!("  FAILED {seconds:5.1} s  {}\n      {error:#}", case.name),
