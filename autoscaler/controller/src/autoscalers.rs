@@ -102,12 +102,12 @@ pub fn ours(autoscaler: &SloAutoscaler, workload: &Workload) -> bool {
     owners.into_iter().any(|owner| owner.uid == workload.uid)
 }
 
-/// Sizes that a workload's annotations ask for.
+/// Sizes that a workload's annotations ask for; the lower they may be, the finer the steps.
 pub fn cpu(workload: &Workload) -> Option<CpuBounds> {
     workload.settings.cpu.map(|bounds| CpuBounds {
         min_milli: bounds.min_m,
         max_milli: bounds.max_m,
-        step_milli: 50,
+        step_milli: bounds.min_m.clamp(5, 50),
     })
 }
 

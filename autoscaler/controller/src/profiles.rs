@@ -18,6 +18,11 @@ use crate::world::Workload;
 /// Sizes of a curve as shares of the template's size.
 const GRID: [f64; 8] = [0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
 
+/// Most steps from the grid's ends towards bounds that lie further out, each by half as much again or a third less.
+const STEPS: i32 = 8;
+/// One such step.
+const STEP: f64 = 1.5;
+
 /// A finished profile, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Known {
@@ -101,19 +106,26 @@ fn share(size: MilliCpu, of: f64) -> MilliCpu {
     MilliCpu(((f64::from(size.0) * of).round() as u32).max(1))
 }
 
-/// Sizes of a workload's curve, within the largest node's CPU: the template's size times a grid, and both bounds. It
-/// reaches beyond the bounds, since these change without a new revision: a profile of a size that was pinned for a while
-/// says nothing about those that are allowed again. The template's own size is always within: its pods run somewhere.
+/// Sizes of a workload's curve, within the largest node's CPU: the template's size times a grid, both bounds, and steps
+/// to bounds further out than the grid, since a size between two of the curve counts only where the smaller keeps the
+/// budget. It reaches beyond the bounds, since these change without a new revision: a profile of a size that was pinned
+/// for a while says nothing about those that are allowed again. The template's own size is always within: its pods run
+/// somewhere.
 pub fn grid(workload: &Workload, node: Option<MilliCpu>) -> Vec<MilliCpu> {
     let Some((_, cpu)) = &workload.serving else {
         return Vec::new();
     };
     let base = cpu.size();
     let most = node.unwrap_or(base).max(base).max(MilliCpu(1));
-    let ends = bounds(workload)
-        .into_iter()
-        .flat_map(|(low, high)| [low, high]);
-    let mut sizes: Vec<MilliCpu> = GRID.iter().map(|of| share(base, *of)).chain(ends).collect();
+    let mut sizes: Vec<MilliCpu> = GRID.iter().map(|of| share(base, *of)).collect();
+    if let Some((low, high)) = bounds(workload) {
+        let steps = (1..=STEPS).map(|step| STEP.powi(step));
+        let below = steps.clone().map(|step| share(base, GRID[0] / step));
+        let above = steps.map(|step| share(base, GRID[7] * step));
+        sizes.extend(below.filter(|size| *size > low));
+        sizes.extend(above.filter(|size| *size < high));
+        sizes.extend([low, high]);
+    }
     sizes.retain(|size| *size <= most);
     sizes.sort();
     sizes.dedup();
