@@ -178,6 +178,11 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let runs = Bed::during(&shop, (args.attach, args.keep), |bed| all(bed, args, &shop))?;
     print(&args.arms, &runs);
+    Ok(())
+}
+
+/// Written after every run, so that one that fails costs no other.
+fn keep(args: &Args, runs: &[Run]) -> Result<()> {
     save(
         "resplit.json",
         &Report {
@@ -187,7 +192,7 @@ pub fn run(args: &Args) -> Result<()> {
             target_ms: args.target_ms,
             cpu: args.cpu.clone(),
             service: SERVICE.to_string(),
-            runs,
+            runs: runs.to_vec(),
         },
     )
 }
@@ -212,6 +217,7 @@ fn all(bed: &Bed, args: &Args, shop: &Shop) -> Result<Vec<Run>> {
                 run.core_seconds
             );
             runs.push(run);
+            keep(args, &runs)?;
         }
     }
     Ok(runs)
@@ -270,10 +276,13 @@ fn once(bed: &Bed, args: &Args, shop: &Shop, (arm, repeat): (Arm, usize)) -> Res
         Ok(())
     })?;
     if rolled_s.is_none() {
-        bail!(
-            "expected: the slower version rolled out within {} s of load; found: it did not end, so that the run says nothing: give --seconds more, or see kubectl -n {} describe deploy/{SERVICE}",
-            args.seconds,
-            shop.namespace
+        let described = ["-n", &shop.namespace, "describe", "pods", "-l"];
+        let label = format!("app={SERVICE}");
+        let pods = bed.cluster.ask([&described[..], &[&label]].concat())?;
+        println!(
+            "{arm} {}: the rollout did not end within {} s of load; its pods then:\n{pods}",
+            repeat + 1,
+            args.seconds
         );
     }
     told(&result, samples, (arm, repeat), rolled_s, args)

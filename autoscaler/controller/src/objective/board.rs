@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use msars_domain::{MilliCpu, ObjectKey, Observation, Rate};
+use msars_domain::{ObjectKey, Observation, Rate};
 use msars_plan::{Decision, Tick};
 use tokio::sync::Notify;
 
-use super::room::{self, Served, guests, most};
+use super::room::{self, Quotas, Served, guests, most};
 use super::strain::{Health, Strain, suffers};
 
 /// What objectives, revisions and workloads tell each other.
@@ -57,8 +57,8 @@ pub(super) struct Posted {
     pub callees: BTreeMap<ObjectKey, BTreeMap<ObjectKey, f64>>,
     /// What workloads serve.
     pub served: BTreeMap<ObjectKey, Served>,
-    /// CPU limits of the Ready pods of a workload that a profile reaches, together.
-    pub limits: BTreeMap<ObjectKey, MilliCpu>,
+    /// CPU limits of the Ready pods of a workload that a profile reaches.
+    pub limits: BTreeMap<ObjectKey, Quotas>,
     pub observed: BTreeMap<ObjectKey, f64>,
     pub strained: BTreeMap<ObjectKey, BTreeMap<ObjectKey, Strain>>,
     /// Share of a workload's requests that failed lately.
@@ -93,7 +93,7 @@ impl Posted {
         };
         let ready = seen.pods.iter().filter(|pod| pod.ready).count() as u32;
         let wanted = decision.wanted.size.0.saturating_mul(ready);
-        let has = |limits: &MilliCpu| limits.0 >= wanted;
+        let has = |limits: &Quotas| limits.total.0 >= wanted;
         !seen.wishes.acts || (decided.tick.now > since && self.limits.get(callee).is_none_or(has))
     }
 }
@@ -138,7 +138,7 @@ impl Board {
     }
 
     /// Says what the Ready pods of workloads that a profile reaches have.
-    pub fn set_limits(&self, limits: impl Fn(&ObjectKey) -> Option<MilliCpu>) {
+    pub fn set_limits(&self, limits: impl Fn(&ObjectKey) -> Option<Quotas>) {
         self.with(|posted| {
             let reached = posted.reached().into_iter();
             let has = |key: ObjectKey| limits(&key).map(|limits| (key, limits));
@@ -148,14 +148,16 @@ impl Board {
 
     /// What the pods of a workload must carry on top of its rate, so that they have room for what profiles bring.
     pub fn guests(&self, workload: &ObjectKey, rate: f64) -> Option<Rate> {
-        let brought: f64 = self.with(|posted| {
+        let (brought, pods): (f64, u32) = self.with(|posted| {
             let brings = |(key, copied): (&ObjectKey, &Copied)| {
                 let visits = posted.callees.get(key)?.get(workload)?;
                 Some(copied.wished?.get() * visits)
             };
-            posted.profiling.iter().filter_map(brings).sum()
+            let brought = posted.profiling.iter().filter_map(brings).sum();
+            let pods = posted.limits.get(workload).map_or(1, |has| has.pods);
+            (brought, pods)
         });
-        let guests = (brought > 0.0).then(|| guests(brought, rate))?;
+        let guests = (brought > 0.0).then(|| guests(brought, rate, pods))?;
         Rate::new(guests).ok()
     }
 

@@ -44,7 +44,7 @@ use self::force::InForce;
 use self::known::{Forms, Profiles};
 use self::measured::Seen;
 use self::memory::{Memory, Standing};
-pub use self::room::limits;
+pub use self::room::{Quotas, limits};
 use self::solve::{Basis, compute, due, members};
 pub use self::strain::Health;
 use crate::autoscalers::{self, Targets};

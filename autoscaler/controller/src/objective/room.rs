@@ -41,33 +41,46 @@ pub struct Served {
     pub work: f64,
 }
 
-/// Requests per second that a service can take on top of those it serves, while it uses at most [`FILLED`] of the
-/// limits of its pods, and while a period in which one standard deviation more than usual arrive (Poisson) stays within
-/// its quota: of a quota that holds four requests 0.61. Several pods count as one of their sum.
-pub fn room(served: Served, limits: MilliCpu) -> f64 {
-    let held = limits.cores() * PERIOD_S / served.work;
+/// CPU limits of the Ready pods of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quotas {
+    /// All of them together.
+    pub total: MilliCpu,
+    /// How many pods share them; none count as one.
+    pub pods: u32,
+}
+
+/// Requests per second that a service can take on top of those it serves, spread evenly over its pods, while each uses
+/// at most [`FILLED`] of its limit, and while a period in which one standard deviation more than usual arrive (Poisson)
+/// stays within its quota: of a quota that holds four requests 0.61.
+pub fn room(served: Served, quotas: Quotas) -> f64 {
+    let pods = f64::from(quotas.pods.max(1));
+    let held = quotas.total.cores() * PERIOD_S / served.work / pods;
     // m + √m = held.
     let root = ((1.0 + 4.0 * held).sqrt() - 1.0) / 2.0;
     let most = (root * root).min(FILLED * held);
-    (most / PERIOD_S - served.rate).max(0.0)
+    (most * pods / PERIOD_S - served.rate).max(0.0)
 }
 
-/// What pods must carry on top of `rate`, so that there is [`room`] for what guests bring, in requests per second: how
-/// full a fleet is that just carries its load depends on its budget, and it is at most full.
-pub fn guests(brought: f64, rate: f64) -> f64 {
-    let usual = (rate + brought) * PERIOD_S;
+/// What so many pods must carry on top of `rate`, so that there is [`room`] for what guests bring, in requests per
+/// second: how full a fleet is that just carries its load depends on its budget, and it is at most full.
+pub fn guests(brought: f64, rate: f64, pods: u32) -> f64 {
+    let pods = f64::from(pods.max(1));
+    let usual = (rate + brought) * PERIOD_S / pods;
     let held = (usual + usual.sqrt()).max(usual / FILLED);
-    held / PERIOD_S - rate
+    held * pods / PERIOD_S - rate
 }
 
-/// CPU limits of the Ready pods of a workload together; none where a pod has no limit: nothing is held against a
-/// profile then.
-pub fn limits(workload: &Workload, serving: &[Serving]) -> Option<MilliCpu> {
+/// The limits of the Ready pods of a workload; none where a pod has no limit: nothing is held against a profile then.
+pub fn limits(workload: &Workload, serving: &[Serving]) -> Option<Quotas> {
     let (container, _) = workload.serving.as_ref()?;
     let ready = serving.iter().filter(|pod| pod.ready_since.is_some());
     let limits = ready.map(|found| pods::actual(&found.pod, container)?.limit);
-    let sum = limits.map(|limit| Some(limit?.0)).sum::<Option<u32>>()?;
-    Some(MilliCpu(sum))
+    let limits = limits.collect::<Option<Vec<MilliCpu>>>()?;
+    Some(Quotas {
+        total: MilliCpu(limits.iter().map(|limit| limit.0).sum()),
+        pods: u32::try_from(limits.len()).unwrap_or(u32::MAX),
+    })
 }
 
 /// Every workload of the chains with all that its requests reach, and how often for each of them.
@@ -169,22 +182,35 @@ mod tests {
             seen.is_some_and(|seen| (seen - 5e-4).abs() < 1e-12),
             "{seen:?}"
         );
-        for (limit, wanted) in [(100, 120.0), (24, 10.527_8), (14, 0.0)] {
+        for (limit, pods, wanted) in [
+            (100, 1, 120.0),
+            (24, 1, 10.527_8),
+            (14, 1, 0.0),
+            // Four of 25m have less room than one of 100m.
+            (100, 4, 107.918),
+        ] {
             let served = Served {
                 rate: 20.0,
                 work: seen.unwrap(),
             };
-            let found = room(served, MilliCpu(limit));
-            assert!((found - wanted).abs() < 1e-3, "{limit}m: {found}");
+            let quotas = Quotas {
+                total: MilliCpu(limit),
+                pods,
+            };
+            let found = room(served, quotas);
+            assert!((found - wanted).abs() < 1e-3, "{pods} of {limit}m: {found}");
         }
         // Pods that carry 20/s and what so much more takes, filled to the brim, have room for it.
-        for brought in [2.0, 10.0, 40.0, 400.0] {
+        for (brought, pods) in [(2.0, 1), (10.0, 1), (40.0, 3), (400.0, 5)] {
             let served = Served {
                 rate: 20.0,
                 work: 1e-3,
             };
-            let limit = MilliCpu(20 + guests(brought, served.rate).ceil() as u32);
-            assert!(room(served, limit) >= brought, "{brought}/s: {limit}");
+            let quotas = Quotas {
+                total: MilliCpu(20 + guests(brought, served.rate, pods).ceil() as u32),
+                pods,
+            };
+            assert!(room(served, quotas) >= brought, "{brought}/s: {quotas:?}");
         }
         // Fresh pods: their requests are seen before their CPU.
         signals.cpu_cores = Reading::Known { value: 0.001, at };

@@ -6,7 +6,7 @@ mod leading;
 mod looking;
 mod resplitting;
 
-pub(crate) use self::hosting::{hosted_board, rate};
+pub(crate) use self::hosting::{hosted_board, lone, rate};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

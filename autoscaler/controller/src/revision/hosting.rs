@@ -40,12 +40,11 @@ impl Bench {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use msars_domain::MilliCpu;
     use serde_json::Value;
 
     use super::super::size::tests::answers;
     use super::*;
-    use crate::objective::tests::{hosted_board, key, rate};
+    use crate::objective::tests::{hosted_board, key, lone, rate};
 
     /// A bench whose copy's only callee has pods of so much, 0.61 of 40m at most filled and 0.7 of 86m.
     fn bench(limit: u32) -> Bench {
@@ -58,7 +57,7 @@ mod tests {
     }
 
     fn grow(bench: &Bench, limit: u32) {
-        let has = |found: &ObjectKey| (*found == key("db")).then_some(MilliCpu(limit));
+        let has = |found: &ObjectKey| (*found == key("db")).then(|| lone(limit));
         bench.board.set_limits(has);
     }
 

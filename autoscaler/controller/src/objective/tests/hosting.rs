@@ -3,8 +3,16 @@
 use msars_domain::{MilliCpu, Rate};
 
 use super::super::board::Board;
-use super::super::room::Served;
+use super::super::room::{Quotas, Served};
 use super::*;
+
+/// One pod of this limit.
+pub(crate) fn lone(limit: u32) -> Quotas {
+    Quotas {
+        total: MilliCpu(limit),
+        pods: 1,
+    }
+}
 
 pub(crate) fn rate(value: f64) -> Rate {
     Rate::new(value).unwrap()
@@ -58,7 +66,7 @@ async fn callees_are_asked_to_grow_for_a_new_profile_once_and_have_room_when_the
     assert_eq!(board.guests(&key("front-end"), 20.0), None);
     assert_eq!(board.most(&key("catalogue")), None, "no limits are known");
     for (limit, wanted) in [(40, 2.192), (86, 20.1)] {
-        board.set_limits(|found| (*found == key("db")).then_some(MilliCpu(limit)));
+        board.set_limits(|found| (*found == key("db")).then(|| lone(limit)));
         let (most, by) = board.most(&key("catalogue")).unwrap();
         assert!((most.get() - wanted).abs() < 1e-3, "{most:?}");
         assert_eq!(by, key("db"));
@@ -92,7 +100,7 @@ fn two_copies_share_the_room_of_a_callee_by_what_they_wish_of_it() {
         let profiling = wishes.map(|(name, wished)| (key(name), Some(rate(*wished))));
         board.set_profiling(profiling.collect(), at(0));
         // Room for 50/s.
-        board.set_limits(|found| (*found == key("db")).then_some(MilliCpu(100)));
+        board.set_limits(|found| (*found == key("db")).then(|| lone(100)));
     };
     profile(&[("catalogue", 20.0)]);
     near(most("catalogue"), 25.0);
