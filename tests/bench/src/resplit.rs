@@ -123,8 +123,7 @@ pub struct Args {
     /// makes no difference.
     #[arg(long, default_value_t = 100.0)]
     target_ms: f64,
-    /// Bounds of every pod's CPU. By default no pod goes below half of its manifest's size, which for most of the shop is more
-    /// than a usual budget asks for: then budgets bind nobody either.
+    /// Bounds of every pod's CPU. The product's own, half of the manifest's size at least, is more than budgets ask for.
     #[arg(long, default_value = "10m..2")]
     cpu: String,
     /// Measure on the cluster that is up, with the product on it.
@@ -276,13 +275,11 @@ fn once(bed: &Bed, args: &Args, shop: &Shop, (arm, repeat): (Arm, usize)) -> Res
         Ok(())
     })?;
     if rolled_s.is_none() {
-        let described = ["-n", &shop.namespace, "describe", "pods", "-l"];
         let label = format!("app={SERVICE}");
-        let pods = bed.cluster.ask([&described[..], &[&label]].concat())?;
+        let pods = ["-n", &shop.namespace, "describe", "pods", "-l", &label];
         println!(
-            "{arm} {}: the rollout did not end within {} s of load; its pods then:\n{pods}",
-            repeat + 1,
-            args.seconds
+            "the rollout did not end; its pods then:\n{}",
+            bed.cluster.ask(pods)?
         );
     }
     told(&result, samples, (arm, repeat), rolled_s, args)

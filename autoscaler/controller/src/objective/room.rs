@@ -187,7 +187,7 @@ mod tests {
             (24, 1, 10.527_8),
             (14, 1, 0.0),
             // Four of 25m have less room than one of 100m.
-            (100, 4, 107.918),
+            (100, 4, 108.348),
         ] {
             let served = Served {
                 rate: 20.0,
