@@ -236,14 +236,8 @@ fn once(bed: &Bed, args: &Args, shop: &Shop, (arm, repeat): (Arm, usize)) -> Res
     }
     let target = driven::target(bed, shop)?;
     let load = |seconds: u64| {
-        let pairs = [
-            ("--rate", format!("{:.3}", args.rate)),
-            ("--duration", format!("{seconds}s")),
-        ];
-        pairs
-            .into_iter()
-            .flat_map(|(flag, value)| [flag.to_owned(), value])
-            .collect::<Vec<String>>()
+        let (rate, duration) = (format!("{:.3}", args.rate), format!("{seconds}s"));
+        ["--rate".into(), rate, "--duration".into(), duration]
     };
     let patience = Instant::now() + SPLIT;
     while ours && !has_split(bed)? {
