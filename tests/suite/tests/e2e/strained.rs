@@ -2,7 +2,8 @@
 //!
 //! The database of the catalogue gets one pod of a fixed size, which its live load uses by more than half, so that what
 //! a profile of the catalogue adds would fill it. Its attainment is counted from its own histogram, from the moment that
-//! the copy is Ready to the end of the hold, half a minute at least, against the minutes right before.
+//! the copy is Ready to the end of the hold, half a minute at least, against the minutes right before; that of the front
+//! end to the end of the hold, after which a slower version takes its place.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -249,6 +250,7 @@ fn profiled(bed: &Bed, size: u64) -> Result<()> {
     bed.profiling(CALLER)?;
     let start = moment(bed)?;
     bed.until_free(CALLER, 130)?;
+    let freed = moment(bed)?;
     every(
         STEP,
         "half a minute of the callee's requests",
@@ -272,21 +274,31 @@ fn profiled(bed: &Bed, size: u64) -> Result<()> {
         told.contains("a callee has no room") || told.contains("the revision is profiled"),
         "expected: the hold ends for the callee, or profiled; found: {told}"
     );
-    let allowed = allowed(before.callee, during.requests.min(before.requests));
+    let most = allowed(before.callee, during.requests.min(before.requests));
     ensure!(
-        during.callee >= before.callee - allowed,
+        during.callee >= before.callee - most,
         "expected: {CALLEE} loses at most {:.1} points of attainment; found: from {:.2} to {:.2} %",
-        allowed * 100.0,
+        most * 100.0,
         before.callee * 100.0,
         during.callee * 100.0
     );
-    ensure!(
-        during.front >= before.front - ALLOWED,
-        "expected: {FRONT} loses at most {:.0} point of attainment; found: from {:.2} to {:.2} %",
-        ALLOWED * 100.0,
-        before.front * 100.0,
-        during.front * 100.0
-    );
+    // Once the hold is over the slower version comes in, profiled or not: that is no harm of the profile.
+    let held = since(&start.front, &freed.front)?;
+    if let Some(share) = held.share_within(OBJECTIVE / 1000.0) {
+        let less = allowed(before.front, held.count());
+        println!(
+            "      while it was held: {FRONT} {:.0} requests, {:.2} % within {OBJECTIVE:.0} ms",
+            held.count(),
+            share * 100.0
+        );
+        ensure!(
+            share >= before.front - less,
+            "expected: {FRONT} loses at most {:.1} points of attainment; found: from {:.2} to {:.2} %",
+            less * 100.0,
+            before.front * 100.0,
+            share * 100.0
+        );
+    }
     bed.rolled(CALLER)
 }
 
