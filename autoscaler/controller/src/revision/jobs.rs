@@ -112,6 +112,7 @@ impl Revisions {
         let spared = self.board.callees(&workload.key);
         // One token for the whole job: a load pod that is created again knows the same.
         let job = random_token().and_then(|token| {
+            // No secret: another random text, which the pods show.
             let run = random_token()?.reveal().to_owned();
             let limits = start::Limits {
                 percentile,

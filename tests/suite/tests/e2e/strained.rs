@@ -285,16 +285,15 @@ fn profiled(bed: &Bed, size: u64) -> Result<()> {
     // Once the hold is over the slower version comes in, profiled or not: that is no harm of the profile.
     let held = since(&start.front, &freed.front)?;
     if let Some(share) = held.share_within(OBJECTIVE / 1000.0) {
-        let less = allowed(before.front, held.count());
         println!(
             "      while it was held: {FRONT} {:.0} requests, {:.2} % within {OBJECTIVE:.0} ms",
             held.count(),
             share * 100.0
         );
         ensure!(
-            share >= before.front - less,
-            "expected: {FRONT} loses at most {:.1} points of attainment; found: from {:.2} to {:.2} %",
-            less * 100.0,
+            share >= before.front - ALLOWED,
+            "expected: {FRONT} loses at most {:.0} point of attainment; found: from {:.2} to {:.2} %",
+            ALLOWED * 100.0,
             before.front * 100.0,
             share * 100.0
         );

@@ -232,7 +232,7 @@ async fn who_leads_no_more_makes_no_pod_and_sweeps_none() {
     assert!(server.asked().is_empty());
 }
 
-/// Runs a job that is told to end when the server is asked this, or loses its lead when it is asked that: what it asked.
+/// Runs a job that is told to end when the server is asked this, and loses its lead when it is asked that; the server.
 async fn broken_off(stops: &'static str, ends: &'static str) -> Server {
     let server = Server::default();
     let bench = server.bench(ends);
