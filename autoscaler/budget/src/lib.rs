@@ -33,6 +33,6 @@ pub use allocator::{Allocator, Equal, Proportional, Reference};
 pub use outcome::{Bound, ChainSplit, Method, Pods, ServiceSplit, Shortfall, Split};
 pub use problem::path_latency;
 pub use request::{
-    ChainRequest, Floor, Latency, Service, SplitError, SplitRequest, TailFactor, Weight,
+    ChainRequest, Floor, Latency, Service, SplitError, SplitRequest, TailFactor, Weight, on_chains,
 };
 pub use tail::fit_tail;

@@ -107,7 +107,7 @@ impl Problem {
                 item
             }));
         }
-        let loads = loads(&request.chains);
+        let loads = request.loads();
         let ceilings = ceilings(&request.chains);
         let mut items = Vec::new();
         for (name, times) in names.iter().zip(&occurrences) {
@@ -190,17 +190,6 @@ impl Problem {
 
 pub(crate) fn dot(one: &[f64], other: &[f64]) -> f64 {
     one.iter().zip(other).map(|(a, b)| a * b).sum()
-}
-
-/// Requests per second of every service, asynchronous calls included: they load its pods just the same.
-fn loads(chains: &[ChainRequest]) -> BTreeMap<&str, f64> {
-    let mut loads = BTreeMap::new();
-    for request in chains {
-        for (service, visits) in request.chain.visits() {
-            *loads.entry(service).or_insert(0.0) += visits * request.rate.get();
-        }
-    }
-    loads
 }
 
 /// How often a request pays for each service below a call, parallel calls counted as sequential.

@@ -39,6 +39,7 @@ pub(crate) fn split(
     let feasible = chains.iter().all(|chain| chain.feasible);
     let shortfall = shortfall(problem, &chains);
     let reason = reason(problem, &chains, shortfall.as_ref(), cost, method, gap);
+    let reason = format!("{reason}{}", elsewhere(request, problem));
     Split {
         services,
         cost,
@@ -152,6 +153,30 @@ fn slowest(problem: &Problem, line: usize) -> String {
         .max_by(|a, b| a.iter().sum::<f64>().total_cmp(&b.iter().sum()))
         .and_then(|path| (0..path.len()).max_by(|a, b| path[*a].total_cmp(&path[*b])))
         .map_or_else(String::new, |item| problem.items[item].name.clone())
+}
+
+/// The requests that are counted though no chain brings them, those of three services at most.
+fn elsewhere(request: &SplitRequest, problem: &Problem) -> String {
+    let mut all: Vec<(&str, f64)> = (problem.items.iter())
+        .filter_map(|item| {
+            let service = request.services.get(&item.name)?;
+            Some((item.name.as_str(), service.elsewhere?.get()))
+        })
+        .collect();
+    all.sort_by(|one, other| other.1.total_cmp(&one.1));
+    if all.is_empty() {
+        return String::new();
+    }
+    let named = |(name, rate): &(&str, f64)| format!("{name} {rate:.1}/s");
+    let named: Vec<String> = all.iter().take(3).map(named).collect();
+    let more = match all.len().saturating_sub(3) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "; requests that come by none of these chains are counted: {}{more}",
+        named.join(", ")
+    )
 }
 
 fn reason(

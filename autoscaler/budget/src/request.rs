@@ -57,6 +57,19 @@ impl ChainRequest {
     }
 }
 
+/// Requests per second that chains at these rates bring to every service, asynchronous calls included.
+pub fn on_chains<'a>(
+    chains: impl IntoIterator<Item = (&'a Chain, Rate)>,
+) -> BTreeMap<&'a str, f64> {
+    let mut loads = BTreeMap::new();
+    for (chain, rate) in chains {
+        for (service, visits) in chain.visits() {
+            *loads.entry(service).or_insert(0.0) += visits * rate.get();
+        }
+    }
+    loads
+}
+
 /// Observed end-to-end quantile over the predicted one (the longest path's sum of self-time quantiles).
 ///
 /// Sums of quantiles overstate the quantile of a sum for independent services, so it usually is below 1.
@@ -128,6 +141,10 @@ pub struct Service {
     pub weight: Weight,
     /// Nothing below this is chosen; it wins over `max_replicas`.
     pub floor: Option<Floor>,
+    /// Requests per second that reach it on none of the request's chains: those of another objective, or of callers
+    /// outside the application. They load its pods just the same.
+    #[serde(default)]
+    pub elsewhere: Option<Rate>,
 }
 
 /// What is known of a service's self time.
@@ -252,6 +269,19 @@ impl SplitError {
 }
 
 impl SplitRequest {
+    /// Requests per second of every service: of all chains, asynchronous calls included, and from elsewhere.
+    pub(crate) fn loads(&self) -> BTreeMap<&str, f64> {
+        let chains = self.chains.iter();
+        let mut loads = on_chains(chains.map(|request| (&request.chain, request.rate)));
+        for (name, service) in &self.services {
+            let load = loads.get_mut(name.as_str()).zip(service.elsewhere);
+            if let Some((load, elsewhere)) = load {
+                *load += elsewhere.get();
+            }
+        }
+        loads
+    }
+
     /// Checks chains, objectives, shares and every service that a chain waits for.
     pub fn validate(&self) -> Result<(), SplitError> {
         if self.chains.is_empty() {

@@ -131,9 +131,11 @@ impl Case<'_> {
                 let known = state
                     .load
                     .is_some_and(|l| within(self.now, Some(l.at), memory));
+                // However long ago the load was seen, a raised minimum holds.
+                let few = state.load.is_some() && self.current.replicas < bounds(self.seen).0;
                 return match alarm {
                     Some(reason) => Ok(self.blind(reason, state)),
-                    None if known || state.emergency.is_some() => {
+                    None if known || few || state.emergency.is_some() => {
                         Ok(self.blind(Reason::MetricsLost { why }, state))
                     }
                     None => Err(Reason::NoMetrics { why }),

@@ -115,7 +115,17 @@ impl<'a> Facts<'a> {
     ) -> Result<Self, Lack> {
         let profile = Profile::of(seen)?;
         let current = current(seen, state);
+        if current.size.0 == 0 {
+            // Without CPU asked for there is no size that a profile could tell anything of.
+            return Err(Lack::Profile);
+        }
         let old = |pod: &&PodState| elapsed(now, pod.born) > f64::from(limits.startup_s);
+        let ready = seen.pods.iter().filter(|p| p.ready).count() as u32;
+        // One that has never been ready may be slow to start: others in its place would be as slow.
+        let slow = |pod: &&PodState| {
+            let first = elapsed(now, pod.born) <= f64::from(limits.first_start_s);
+            ready > 0 && pod.starting && first
+        };
         let nowhere = || seen.pods.iter().filter(|p| p.unschedulable);
         // Where one has waited for long, those that came since wait for the same.
         let long = nowhere().any(|pod| old(&pod));
@@ -129,13 +139,13 @@ impl<'a> Facts<'a> {
             current,
             vertical: vertical(seen),
             choices: Vec::new(),
-            ready: seen.pods.iter().filter(|p| p.ready).count() as u32,
+            ready,
             // Pods that no node has room for are not lost: others in their place would wait as well.
             lost: seen
                 .pods
                 .iter()
                 .filter(|p| !p.ready && !p.unschedulable)
-                .filter(old)
+                .filter(|pod| old(pod) && !slow(pod))
                 .count() as u32,
             uncreated: state.never_created(now, limits),
             waiting: waiting.saturating_sub(beyond) as u32,

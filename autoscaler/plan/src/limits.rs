@@ -20,6 +20,8 @@ pub struct Limits {
     pub staleness_s: u32,
     /// How long a young pod may take to become ready before it counts as lost.
     pub startup_s: u32,
+    /// The same for one that was never ready, beside others that are: a Deployment's usual `progressDeadlineSeconds`.
+    pub first_start_s: u32,
     /// A resize deferred for longer is withdrawn.
     pub withdraw_s: u32,
     /// A withdrawn resize is not asked again of the same pod for so long.
@@ -86,6 +88,7 @@ impl Default for Limits {
             size_down_s: 60,
             staleness_s: 60,
             startup_s: 60,
+            first_start_s: 600,
             withdraw_s: 300,
             retry_s: 600,
             undo_s: 300,

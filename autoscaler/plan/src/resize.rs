@@ -153,7 +153,7 @@ pub(crate) fn resizes<'a>(
     let size = fleet.size;
     let more = fleet.replicas.saturating_sub(seen.replicas);
     let mut left = Taken::births(seen, size, more).out_of(headroom);
-    let mut ranked: Vec<(u8, Action)> = Vec::new();
+    let mut ranked: Vec<((u8, u32), Action)> = Vec::new();
     let (mut withdrawn, mut unplaced) = (0, 0);
     for pod in seen.pods.iter().filter(|p| !p.foreign) {
         let asked = pod.asked.size();
@@ -172,7 +172,7 @@ pub(crate) fn resizes<'a>(
                 by: Refuser::Node,
                 shrink: false,
             });
-            ranked.push((0, action(seen, pod, pod.actual)));
+            ranked.push(((0, 0), action(seen, pod, pod.actual)));
             continue;
         }
         let down = comes_down(now, seen, pod, limits);
@@ -184,7 +184,7 @@ pub(crate) fn resizes<'a>(
         if refuses(&firm, pod, size) {
             // What will not come goes back, so that it weighs on nobody's quota.
             if matches!(pod.resize, Resize::Infeasible { .. }) && back && size > pod.actual.size() {
-                ranked.push((0, action(seen, pod, pod.actual)));
+                ranked.push(((0, 0), action(seen, pod, pod.actual)));
             }
             continue;
         }
@@ -202,10 +202,11 @@ pub(crate) fn resizes<'a>(
             continue;
         }
         unplaced += u32::from(down.is_some());
+        // Who is furthest from the size comes first: where it moves at every tick, all get their turn.
         let rank = match (shrinks, pod.ready) {
-            (false, true) => 1,
-            (false, false) => 2,
-            (true, _) => 3,
+            (false, true) => (1, asked.0),
+            (false, false) => (2, asked.0),
+            (true, _) => (3, u32::MAX - asked.0),
         };
         ranked.push((rank, action(seen, pod, to)));
     }

@@ -81,6 +81,11 @@ impl Shield<'_> {
         out.may_shrink = out.calm && !within(self.now, state.last_up, window);
         if out.fleet.shrinks_from(current) && !reasons.is_empty() {
             out.fleet = out.fleet.at_least(current);
+            // A lowered maximum holds at once, as with HPA, unless the user or missing metrics say that nothing shrinks.
+            if !self.frozen && reasons.iter().all(yields) {
+                let (_, most) = bounds(self.seen);
+                out.fleet.replicas = out.fleet.replicas.min(most);
+            }
             out.guards.extend(reasons);
         }
         let up = self.seen.behavior.scale_up.stabilization_window_seconds;
@@ -119,7 +124,7 @@ impl Shield<'_> {
         if let Some((signal, why)) = self.unknown() {
             out.push(Guard::UnknownSignal { signal, why });
         }
-        if self.seen.rolling {
+        if self.seen.rolling && !self.seen.lasting {
             out.push(Guard::Rolling);
         }
         if self.seen.wishes.pause_scale_down {
@@ -324,6 +329,11 @@ impl Shield<'_> {
             out.fleet.size = now.size;
         }
     }
+}
+
+/// Whether what forbids shrinking gives way to the bounds.
+fn yields(reason: &Guard) -> bool {
+    !matches!(reason, Guard::UnknownSignal { .. } | Guard::ScaleDownPaused)
 }
 
 pub(crate) fn bounds(seen: &Observation) -> (u32, u32) {

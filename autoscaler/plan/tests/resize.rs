@@ -335,3 +335,28 @@ fn what_is_not_known_of_resizes_is_not_told_as_absent() {
         );
     }
 }
+
+#[test]
+fn where_the_size_moves_at_every_tick_all_pods_get_their_turn() {
+    let mut seen = plain(start(), 200, 2000.0);
+    seen.max_replicas = 200;
+    seen.cpu.step = MilliCpu(10);
+    let mut state = State {
+        reshaped: Some(start()),
+        ..State::default()
+    };
+    for tick in 0..12 {
+        let now = after(start(), 15 * tick);
+        let load = 8500.0 * 1.03_f64.powi(tick as i32);
+        seen.signals = plain(now, 1, load).signals;
+        let made = single(now, &seen, &state);
+        assert!(sizes(&made).len() <= 50);
+        apply(now, &mut seen, &made, |_| None);
+        state = made.state;
+    }
+    let left = seen
+        .pods
+        .iter()
+        .filter(|pod| pod.actual.size() == MilliCpu(200));
+    assert_eq!(left.count(), 0);
+}

@@ -1,4 +1,4 @@
-//! Two revisions at once: each keeps its own budget.
+//! Two revisions at once: each keeps its own budget, for as long as the rollout goes on.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,7 +11,7 @@ mod world;
 
 use msars_domain::{Curve, Knot, MilliCpu, Rate, SizeCurve};
 use msars_plan::{Guard, State};
-use world::{ms, plain, single, start};
+use world::{Run, ms, plain, single, start};
 
 #[test]
 fn during_a_rollout_each_revision_keeps_its_budget_and_the_larger_floor_holds() {
@@ -82,4 +82,21 @@ fn an_older_profile_stands_in_for_growth_and_not_for_shrinking() {
     let down = single(now, &seen, &State::default());
     assert_eq!(down.wanted, down.current, "{}", down.explain());
     assert!(down.guards.contains(&Guard::Borrowed));
+}
+
+#[test]
+fn a_rollout_that_may_last_for_ever_keeps_nothing_from_shrinking() {
+    for (lasting, wanted) in [(false, 20), (true, 1)] {
+        let mut run = Run::at_once(20, 10.0);
+        run.seen.rolling = true;
+        run.seen.lasting = lasting;
+        // Pods of the new template never become ready.
+        for pod in run.seen.pods.iter_mut().take(5) {
+            pod.ready = false;
+        }
+        for _ in 0..10 {
+            run.tick(10.0);
+        }
+        assert_eq!(run.seen.replicas, wanted, "{lasting}");
+    }
 }

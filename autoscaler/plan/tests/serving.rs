@@ -9,8 +9,8 @@
 #[path = "world/mod.rs"]
 mod world;
 
-use msars_domain::{MilliCpu, Observation, Rate, RateSample, Reading, Unknown};
-use msars_plan::{ConditionReason, ConditionType, Decision, Fleet, Guard, State};
+use msars_domain::{CpuSize, MilliCpu, Observation, Rate, RateSample, Reading, Unknown};
+use msars_plan::{ConditionReason, ConditionType, Decision, Fleet, Guard, Reason, State};
 use world::{Run, after, cpu, plain, single, sizes, start};
 
 fn fleet(replicas: u32, milli: u32) -> Fleet {
@@ -322,4 +322,42 @@ fn only_a_pod_that_stops_a_rollout_or_one_of_none_that_serve_comes_down_to_its_t
         let told = made.guards.iter().any(told);
         assert_eq!(told, !wanted.is_empty(), "{name}: {}", made.explain());
     }
+}
+
+#[test]
+fn pods_that_are_slow_to_start_are_not_replaced_again_and_again() {
+    // A pod of 200m carries 40/s, and there are no larger ones: the ten carry 350/s, eleven with headroom.
+    for (starting, wanted) in [(true, 10), (false, 16)] {
+        let mut seen = plain(start(), 10, 350.0);
+        seen.resizable = Some(false);
+        for pod in seen.pods.iter_mut().skip(5) {
+            pod.ready = false;
+            pod.starting = starting;
+            pod.born = after(start(), -75);
+        }
+        let made = single(start(), &seen, &State::default());
+        assert_eq!(made.wanted.replicas, wanted, "{}", made.explain());
+        // As long as a rollout may take to progress.
+        for pod in seen.pods.iter_mut().skip(5) {
+            pod.born = after(start(), -601);
+        }
+        let made = single(start(), &seen, &State::default());
+        assert_eq!(made.wanted.replicas, 16, "{}", made.explain());
+    }
+}
+
+#[test]
+fn a_template_without_cpu_is_left_alone() {
+    let mut seen = plain(start(), 3, 5.0);
+    let nothing = CpuSize {
+        request: MilliCpu(0),
+        limit: None,
+    };
+    seen.template = nothing;
+    for pod in &mut seen.pods {
+        (pod.asked, pod.actual) = (nothing, nothing);
+    }
+    let made = single(start(), &seen, &State::default());
+    assert_eq!(made.actions, [], "{}", made.explain());
+    assert_eq!(made.reason, Reason::NoProfile);
 }

@@ -97,6 +97,9 @@ pub struct PodState {
     pub resize: Resize,
     /// Its size is left alone: somebody else resized it since, or a resize would restart its container.
     pub foreign: bool,
+    /// It has never been Ready.
+    #[serde(default)]
+    pub starting: bool,
     /// No node has room for it: more pods would only wait beside it.
     #[serde(default)]
     pub unschedulable: bool,
@@ -253,6 +256,10 @@ pub struct Observation {
     pub revisions: Vec<RevisionState>,
     /// A hold or a rollout is under way.
     pub rolling: bool,
+    /// The rollout may last for ever: its user paused it midway, or it passed its progress deadline. It keeps nothing from
+    /// shrinking.
+    #[serde(default)]
+    pub lasting: bool,
     /// A learned policy earned the right to go below the analytic one.
     pub promoted: bool,
     /// How fast and how far replicas may move.

@@ -33,6 +33,7 @@ fn service(base: f64, knee: f64, ratio: f64) -> Service {
             sidecars: MilliCpu(0),
         },
         floor: None,
+        elsewhere: None,
     }
 }
 

@@ -96,6 +96,7 @@ fn sized(
         max_replicas,
         weight: Weight::LIMIT,
         floor: None,
+        elsewhere: None,
     }
 }
 

@@ -157,6 +157,38 @@ fn a_request_per_limit_and_sidecars_decide_what_is_cheap() {
 }
 
 #[test]
+fn requests_from_elsewhere_load_pods_as_those_of_a_chain_do() {
+    // Nobody but b gets more, by requests that pass a and c nowhere.
+    let mut chained = busy(400.0, 10.0);
+    chained
+        .chains
+        .push(chain("other", 600.0, 4000.0, seq("b", vec![])));
+    let mut elsewhere = busy(400.0, 10.0);
+    let b = elsewhere.services.get_mut("b").unwrap();
+    b.elsewhere = Some(Rate::new(600.0).unwrap());
+    // Of a service that no chain waits for.
+    let mut idle = service(10.0, 20.0, 9.0, 30);
+    idle.elsewhere = b.elsewhere;
+    elsewhere.services.insert("idle".into(), idle);
+    let (alone, chained, found) = (
+        split(&busy(400.0, 10.0)),
+        split(&chained),
+        split(&elsewhere),
+    );
+    let pods = |split: &Split, name: &str| split.service(name).unwrap().pods;
+    for name in ["a", "b", "c"] {
+        assert_eq!(pods(&found, name), pods(&chained, name), "{name}");
+    }
+    assert_eq!(found.cost, chained.cost);
+    assert!(found.cost > alone.cost, "{} {}", found.cost, alone.cost);
+    let of = |split| pods(split, "b").map_or(0, |pods: Pods| pods.replicas);
+    assert!(of(&found) > 2 * of(&alone), "{} {}", of(&found), of(&alone));
+    let told = "; requests that come by none of these chains are counted: b 600.0/s";
+    assert!(found.reason.ends_with(told), "{}", found.reason);
+    assert!(!chained.reason.contains("none of these chains"));
+}
+
+#[test]
 fn asynchronous_calls_load_pods_and_take_no_time() {
     let tree = |calls: f64| {
         seq(

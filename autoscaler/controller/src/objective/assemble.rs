@@ -38,6 +38,8 @@ pub struct Member<'a> {
     pub pinned: Option<MilliCpu>,
     /// Size and replicas that must stay.
     pub floor: Option<Floor>,
+    /// Requests per second that come by no class.
+    pub elsewhere: Option<Rate>,
 }
 
 /// One request class.
@@ -149,6 +151,7 @@ fn service(member: &Member<'_>, percentile: Percentile) -> Option<Service> {
             sidecars: member.workload.sidecars.request,
         },
         floor: member.floor,
+        elsewhere: member.elsewhere,
     })
 }
 

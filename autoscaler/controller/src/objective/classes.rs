@@ -1,14 +1,17 @@
 //! Request classes of an application: its declared chains, or one discovered from call counts. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use msars_budget::TailFactor;
+use msars_budget::{TailFactor, on_chains};
 use msars_domain::{Call, Chain, EdgeKind, Rate};
 use msars_observe::{CallGraph, merged_chain};
 
 use super::application::Application;
 use super::assemble::Class;
 use super::declared::{DeclaredError, declared};
+
+/// Share of what its chains bring from which on requests of a service count as coming from elsewhere.
+const COUNTS: f64 = 0.1;
 
 /// The reason of an objective whose declared chains are none.
 pub const INVALID_CHAIN: &str = "InvalidChain";
@@ -49,6 +52,15 @@ impl From<DeclaredError> for Trouble {
     }
 }
 
+/// The requests of an application.
+#[derive(Debug, Clone)]
+pub struct Traffic {
+    /// By class; at least one.
+    pub classes: Vec<Class>,
+    /// Requests per second that reach services of the classes by none of them, where those are counted.
+    pub elsewhere: BTreeMap<String, Rate>,
+}
+
 /// The declared chains, each with its share of the entry's requests.
 pub fn chains(application: &Application) -> Result<Vec<(Chain, f64)>, Trouble> {
     let members: BTreeSet<&str> = application
@@ -77,9 +89,31 @@ pub fn needs_no_calls(application: &Application) -> bool {
     !application.chains.is_empty() || application.members == [application.entry.clone()]
 }
 
-/// The classes at the entry's rate; why there are none otherwise. Without a graph, an application that declares no
-/// chains is its entry alone.
-pub fn classes(
+/// The classes at the entry's rate, and what comes by none; why there are none otherwise. Without a graph, an application
+/// that declares no chains is its entry alone.
+pub fn traffic(
+    application: &Application,
+    rate: Option<Rate>,
+    graph: Option<&CallGraph>,
+) -> Result<Traffic, Trouble> {
+    let classes = classes(application, rate, graph)?;
+    let elsewhere = graph.map_or_else(BTreeMap::new, |graph| elsewhere(&classes, &graph.rates));
+    Ok(Traffic { classes, elsewhere })
+}
+
+/// What services get beyond their classes' calls: the requests of another objective's entry, or of callers outside the
+/// application. Chains are ratios of rates, each a few percent off; what is no more than that is none.
+fn elsewhere(classes: &[Class], rates: &BTreeMap<String, Rate>) -> BTreeMap<String, Rate> {
+    let loads = on_chains(classes.iter().map(|class| (&class.chain, class.rate)));
+    let of = |(name, load): (&str, f64)| {
+        let beyond = rates.get(name)?.get() - load;
+        let counts = beyond > load * COUNTS && beyond > 0.0;
+        Some((name.to_owned(), Rate::new(beyond).ok()?)).filter(|_| counts)
+    };
+    loads.into_iter().filter_map(of).collect()
+}
+
+fn classes(
     application: &Application,
     rate: Option<Rate>,
     graph: Option<&CallGraph>,
@@ -135,6 +169,7 @@ mod tests {
     use super::super::tests::application as application_of;
     use super::*;
     use msars_api::crd::ChainSpec;
+    use msars_observe::Edge;
     use serde_json::json;
 
     fn application(members: &[&str], chains: Vec<ChainSpec>) -> Application {
@@ -183,6 +218,71 @@ mod tests {
         let none = classes(&declared, None, None).unwrap_err();
         let why = Trouble::Unseen("no requests enter by podinfo".into());
         assert_eq!(none, why);
+    }
+
+    /// The web and the mobile front end call carts, each once; 30 and 50 requests per second enter, and `more` reach
+    /// carts by neither.
+    fn two_entries(more: f64) -> CallGraph {
+        let rate = |rate| Rate::new(rate).unwrap();
+        let edge = |caller: &str| Edge {
+            caller: caller.into(),
+            callee: "carts".into(),
+            visits: 1.0,
+            mean_wait: None,
+        };
+        CallGraph {
+            evaluated: jiff::Timestamp::UNIX_EPOCH,
+            rates: BTreeMap::from([
+                ("web".to_owned(), rate(30.0)),
+                ("mobile".to_owned(), rate(50.0)),
+                ("carts".to_owned(), rate(80.0 + more)),
+            ]),
+            edges: vec![edge("mobile"), edge("web")],
+            outside: vec![],
+            uncounted: BTreeSet::new(),
+        }
+    }
+
+    #[test]
+    fn requests_of_another_objective_count_where_both_pass() {
+        let members = ["web", "mobile", "carts"];
+        let found = |entry: &str, chains: Vec<ChainSpec>, more: f64| {
+            let graph = two_entries(more);
+            let application = Application {
+                chains,
+                ..application_of(entry, &members)
+            };
+            let rate = graph.rates.get(entry).copied();
+            let traffic = traffic(&application, rate, Some(&graph)).unwrap();
+            let of = |(name, rate): (&String, &Rate)| format!("{name} {:.0}", rate.get());
+            traffic.elsewhere.iter().map(of).collect::<Vec<_>>()
+        };
+        assert_eq!(found("web", vec![], 0.0), ["carts 50"]);
+        assert_eq!(found("mobile", vec![], 0.0), ["carts 30"]);
+        assert_eq!(found("mobile", vec![], 40.0), ["carts 70"]);
+        // Half of the web's requests are declared, and none of what they call.
+        let half =
+            serde_json::from_value(json!({"name": "all", "share": 0.5, "calls": []})).unwrap();
+        assert_eq!(found("web", vec![half], 0.0), ["web 15"]);
+    }
+
+    #[test]
+    fn an_error_of_measurement_comes_from_nowhere() {
+        let mut graph = two_entries(0.0);
+        graph.rates.remove("mobile");
+        graph.edges.remove(0);
+        // (requests per second of carts, of which the web brings 30; from elsewhere)
+        for (rate, wanted) in [(27.0, None), (30.0, None), (32.9, None), (33.1, Some(3.1))] {
+            graph.rates.insert("carts".into(), Rate::new(rate).unwrap());
+            let application = application_of("web", &["web", "carts"]);
+            let entry = graph.rates.get("web").copied();
+            let traffic = traffic(&application, entry, Some(&graph)).unwrap();
+            let found = traffic.elsewhere.get("carts").map(|rate| rate.get());
+            match (found, wanted) {
+                (Some(found), Some(wanted)) => assert!((found - wanted).abs() < 1e-9, "{rate}"),
+                (found, wanted) => assert_eq!(found, wanted, "{rate}"),
+            }
+        }
     }
 
     #[test]

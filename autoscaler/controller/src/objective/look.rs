@@ -10,8 +10,8 @@ use msars_domain::{Millis, ObjectKey};
 use msars_observe::{Entry, EntryReading, GraphError, Pod, Scope};
 
 use super::application::{Application, Declare, declare};
-use super::assemble::{Class, round};
-use super::classes::{Trouble, chains, classes, needs_no_calls};
+use super::assemble::round;
+use super::classes::{Traffic, Trouble, chains, needs_no_calls, traffic};
 use super::drift::{Live, live};
 use super::memory::Look;
 use super::room::{Served, reached, work};
@@ -100,17 +100,17 @@ impl Objectives {
         read.readings
     }
 
-    /// Looks at one application: its classes, what its services show, how its entry does.
+    /// Looks at one application: its requests, what its services show, how its entry does.
     pub(super) fn look(
         &mut self,
         application: &Application,
-        (reading, classes): (&EntryReading, Result<Vec<Class>, Trouble>),
+        (reading, traffic): (&EntryReading, Result<Traffic, Trouble>),
         around: &Around<'_>,
     ) {
         let now = (self.now)();
         let entry = observed(reading, now);
         let seen = Look {
-            classes,
+            traffic,
             times: times(application, around.signals),
             live: lives(application, around),
             quantile_ms: reading.quantile.value().map(|ms| ms.get()),
@@ -168,17 +168,17 @@ impl Objectives {
         });
     }
 
-    /// The classes of each application, some asked for side by side: a split that a release waits for must not wait for
+    /// The requests of each application, some asked for side by side: a split that a release waits for must not wait for
     /// a thousand questions one after the other.
-    pub(super) async fn all_classes(
+    pub(super) async fn all_traffic(
         &self,
         applications: &[Application],
         signals: &SignalMap,
-    ) -> Vec<Result<Vec<Class>, Trouble>> {
+    ) -> Vec<Result<Traffic, Trouble>> {
         // Boxed: the compiler does not see that a stream of their bare futures may be sent.
         let asked: Vec<_> = applications
             .iter()
-            .map(|application| self.classes(application, signals).boxed())
+            .map(|application| self.traffic(application, signals).boxed())
             .collect();
         futures::stream::iter(asked)
             .buffered(SIDE_BY_SIDE)
@@ -186,11 +186,11 @@ impl Objectives {
             .await
     }
 
-    async fn classes(
+    async fn traffic(
         &self,
         application: &Application,
         signals: &SignalMap,
-    ) -> Result<Vec<Class>, Trouble> {
+    ) -> Result<Traffic, Trouble> {
         // What is declared wrongly is told whatever Prometheus says.
         chains(application)?;
         let members: BTreeSet<String> = application
@@ -213,11 +213,11 @@ impl Objectives {
             Err(GraphError::NotMeasured(_)) if needs_no_calls(application) => {
                 let seen = signals.get(&application.entry);
                 let rate = seen.and_then(|seen| seen.rate.value().copied());
-                return classes(application, rate, None);
+                return traffic(application, rate, None);
             }
             graph => graph.map_err(|error| Trouble::Unseen(error.to_string()))?,
         };
-        classes(application, graph.rates.get(entry).copied(), Some(&graph))
+        traffic(application, graph.rates.get(entry).copied(), Some(&graph))
     }
 }
 

@@ -6,12 +6,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use msars_api::crd::{ErrorBudget, Observed};
 use msars_budget::Split;
-use msars_domain::Millis;
+use msars_domain::{Millis, Rate};
 use msars_observe::Windows;
 
 use super::application::Application;
 use super::assemble::Class;
-use super::classes::Trouble;
+use super::classes::{Traffic, Trouble};
 use super::drift::Live;
 use super::solve::Basis;
 use super::tail::{fill_unmeasured, tail_factor};
@@ -21,6 +21,8 @@ use super::tail::{fill_unmeasured, tail_factor};
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     pub classes: Vec<Class>,
+    /// Requests per second that reach services by no class.
+    pub elsewhere: BTreeMap<String, Rate>,
     /// Self times that a split counts with, those that are assumed included.
     pub observed: BTreeMap<String, Millis>,
     /// Live CPU per request of what runs.
@@ -55,7 +57,7 @@ pub(super) struct Standing {
 /// What one look showed of an application.
 #[derive(Debug)]
 pub(super) struct Look {
-    pub classes: Result<Vec<Class>, Trouble>,
+    pub traffic: Result<Traffic, Trouble>,
     /// Self times at the objective's percentile.
     pub times: BTreeMap<String, Millis>,
     pub live: BTreeMap<String, Live>,
@@ -77,8 +79,8 @@ impl Memory {
         })
     }
 
-    /// Takes a look in. While windows are `loaded`, only the entry's rate and what is declared are taken: calls, times
-    /// and work stay what they were before, and the tail factor with them, since a copy's requests are others than the
+    /// Takes a look in. While windows are `loaded`, only the entry's rate and what is declared are taken: calls, times,
+    /// work and what comes from elsewhere stay what they were before, and the tail factor with them, since a copy's requests are others than the
     /// users'. Where nothing is remembered, what is seen counts.
     pub(super) fn take(&mut self, seen: Look, application: &Application, loaded: bool) {
         let stays = loaded && !self.classes.is_empty();
@@ -87,14 +89,20 @@ impl Memory {
             // What one look does not show stays; that of another revision does not count.
             self.live.extend(seen.live);
         }
-        let mut classes = match seen.classes {
-            Ok(classes) => classes,
+        let Traffic {
+            mut classes,
+            elsewhere,
+        } = match seen.traffic {
+            Ok(traffic) => traffic,
             // The last chain stays: a gap in the metrics changes no one's calls.
             Err(trouble) => {
                 self.trouble = Some(trouble);
                 return;
             }
         };
+        if !stays {
+            self.elsewhere = elsewhere;
+        }
         if stays && application.chains.is_empty() {
             for class in &mut classes {
                 let last = self

@@ -198,8 +198,8 @@ impl Objectives {
         if look {
             let entries = self.entries(&applications).await;
             self.budgets(&applications, &entries);
-            let classes = self.all_classes(&applications, &signals).await;
-            let readings = entries.iter().zip(classes);
+            let traffic = self.all_traffic(&applications, &signals).await;
+            let readings = entries.iter().zip(traffic);
             for (application, read) in applications.iter().zip(readings) {
                 self.look(application, read, &around);
             }

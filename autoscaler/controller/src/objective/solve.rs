@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use msars_api::crd::ChainSplit;
-use msars_budget::{Allocator as _, Floor, Reference, Split, SplitRequest};
-use msars_domain::{Call, EdgeKind, MilliCpu, Millis, ObjectKey, Percentile};
+use msars_budget::{Allocator as _, Floor, Reference, Split, SplitRequest, on_chains};
+use msars_domain::{Call, EdgeKind, MilliCpu, Millis, ObjectKey, Percentile, Rate};
 
 use super::application::Application;
 use super::assemble::{self, Class, Member, Missing, earlier};
@@ -82,6 +82,8 @@ enum Measured {
     Tail,
     /// Mean calls of a service per request of a chain.
     Visits(String, String),
+    /// Requests per second of a service, those of no class included.
+    Load(String),
     /// Live CPU per request of a service over its profile's.
     Work(String),
     /// Size in force of a service, in thousandths of a core.
@@ -112,7 +114,12 @@ impl Basis {
                 measured.insert(what, visits);
             }
         }
+        let loads = on_chains(classes.iter().map(|class| (&class.chain, class.rate)));
         for (name, member) in members {
+            if let Some(load) = loads.get(name.as_str()) {
+                let elsewhere = member.elsewhere.map_or(0.0, Rate::get);
+                measured.insert(Measured::Load(name.clone()), load + elsewhere);
+            }
             measured.insert(Measured::Work(name.clone()), member.work_ratio);
             if let (None, None, Some(time)) = (member.profile, member.earlier, member.observed) {
                 let share = time.get() / application.objective.get();
@@ -261,6 +268,7 @@ pub(super) fn members<'a>(
                     .filter(|_| revision == workload.running())
                     .and_then(|force| force.pinned),
                 floor: None,
+                elsewhere: memory.elsewhere.get(&key.name).copied(),
             };
             Some((key.name.clone(), member))
         })

@@ -1,10 +1,13 @@
 //! Carrying out one workload's decision: what must be remembered is stored first, then the writes, then their outcome.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use msars_api::crd::SloAutoscaler;
 use msars_client::apply::{Applied, ApplyError};
 use msars_domain::{Action, MilliCpu, ObjectKey, Observation};
 use msars_plan::{Refused, Refuser, State};
+use tokio::time::Instant;
 
 use super::adopt::{self, Next};
 use super::hands::{Hands, Task};
@@ -12,6 +15,9 @@ use super::reach::{self, Reach};
 use super::rivals;
 use super::status::{self, Said};
 use crate::autoscalers;
+
+/// No write of a workload begins later than this after its first: the others wait for it.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How it ended.
 #[derive(Debug)]
@@ -28,6 +34,8 @@ pub struct Outcome {
     pub shrunk: Vec<(String, MilliCpu)>,
     /// A write was forbidden: the grant is missing.
     pub forbidden: bool,
+    /// The writes took so long that the rest was left to the next tick.
+    pub late: bool,
 }
 
 /// How the writes of a decision ended.
@@ -52,6 +60,7 @@ impl Hands {
             written: false,
             shrunk: Vec::new(),
             forbidden: false,
+            late: false,
         };
         let next = adopt::next(&task.case());
         let mut state = task.decision.state.clone();
@@ -119,6 +128,9 @@ impl Hands {
         });
         let words = refused.last().map(|(_, words)| words.clone());
         let whole = scaled && refused.is_empty() && !out.forbidden;
+        if out.late {
+            tracing::warn!(workload = %task.workload.key, "the API server takes long: the rest of the writes comes with the next tick");
+        }
         for (refused, words) in refused {
             out.state.refuse(refused, &words);
         }
@@ -137,18 +149,26 @@ impl Hands {
         out
     }
 
-    /// The writes of a decision in their order, up to one that is forbidden or that another replica is to make.
+    /// The writes of a decision in their order, up to one that is forbidden or that another replica is to make. Where they
+    /// take long, as when a webhook of somebody's does not answer, the rest comes with the next tick.
     async fn write(&self, task: &Task, out: &mut Outcome) -> Ended {
         let mut failed = None;
         let mut scaled = true;
         let mut refused: Vec<(Refused, String)> = Vec::new();
         let mut left = false;
+        let begun = Instant::now();
         let mut actions = task.decision.actions.iter();
         while let Some(action) = actions.next() {
-            let Some(ended) = self.apply(action).await else {
+            out.late = begun.elapsed() >= PATIENCE;
+            let ended = if out.late {
+                None
+            } else {
+                self.apply(action).await
+            };
+            let Some(ended) = ended else {
                 let scales = |action: &Action| matches!(action, Action::Scale { .. });
                 scaled &= !scales(action) && !actions.any(scales);
-                left = true;
+                left = !out.late;
                 break;
             };
             match action {

@@ -8,9 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use msars_api::annotations::Adopt;
 use msars_api::crd::SloAutoscaler;
 use msars_domain::ObjectKey;
-use msars_gate::HoldState;
 use msars_plan::{Decision, Tick};
-use serde_json::Value;
 use tokio::time::Interval;
 
 use super::gather::{self, Around};
@@ -34,15 +32,11 @@ const DISCOVERY: Duration = Duration::from_secs(3);
 /// Applications in which a rollout is held or under way: until it is complete nothing of them shrinks. One that its
 /// user paused, or that passed its progress deadline, may last for ever and is not waited for.
 pub(super) fn changing(workloads: &BTreeMap<ObjectKey, Workload>) -> BTreeSet<(String, String)> {
-    let lasts = |workload: &Workload| {
-        let conditions = workload.object.pointer("/status/conditions");
-        let mut conditions = conditions.and_then(Value::as_array).into_iter().flatten();
-        workload.state == HoldState::Users
-            || conditions.any(|found| found["reason"] == "ProgressDeadlineExceeded")
-    };
     workloads
         .values()
-        .filter(|workload| workload.held() || (gather::rolling(workload) && !lasts(workload)))
+        .filter(|workload| {
+            workload.held() || (gather::rolling(workload) && !gather::lasts(workload))
+        })
         .map(Workload::member_of)
         .collect()
 }

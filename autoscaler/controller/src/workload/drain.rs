@@ -10,7 +10,8 @@ use msars_gate::let_go;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
-use super::leaving::{FOLLOWS, Parting, Why};
+use super::leaving::FOLLOWS;
+use super::parting::{Parting, Why};
 use super::tick::joined;
 use super::{Workloads, status};
 use crate::autoscalers::Targets;

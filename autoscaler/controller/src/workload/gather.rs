@@ -11,7 +11,7 @@ use msars_domain::{
     CpuBounds, CpuSize, MilliCpu, Millis, ObjectKey, Observation, Percentile, PodState, Rate,
     RateSample, Signals, Wishes,
 };
-use msars_gate::serving;
+use msars_gate::{HoldState, serving};
 use msars_observe::Revision;
 use serde_json::Value;
 
@@ -187,6 +187,9 @@ pub fn observation(around: &Around, one: One<'_>) -> Observation {
     let rival = rivals::rival(&around.rivals, &workload.key);
     let (min_replicas, max_replicas) = replicas(workload, one.autoscaler);
     let cost = room::cost(one.serving, workload.template(), &container);
+    // Windows of a namespace in which a shadow pod is driven hold its load: by them nothing shrinks either.
+    let waits =
+        around.profiling.contains(namespace) || around.changing.contains(&workload.member_of());
     Observation {
         wishes: Wishes {
             acts: acts && !rehearses && !around.ungranted.contains(namespace),
@@ -207,10 +210,8 @@ pub fn observation(around: &Around, one: One<'_>) -> Observation {
         resizable: (around.resizable).map(|offered| offered && workload.restarts.is_none()),
         restarts: workload.restarts.clone(),
         revisions: revisions(around, workload, one.percentile, &one.live),
-        // Windows of a namespace in which a shadow pod is driven hold its load: by them nothing shrinks either.
-        rolling: rolling(workload)
-            || around.profiling.contains(namespace)
-            || around.changing.contains(&workload.member_of()),
+        rolling: rolling(workload) || waits,
+        lasting: lasts(workload) && !workload.held() && !waits,
         promoted: false,
         behavior: behavior(spec.behavior.as_ref().or(workload.behavior.as_ref())),
         headroom: room::headroom(&around.quotas, namespace, workload.template(), qos),
@@ -292,6 +293,14 @@ fn cpu_bounds(
         max: fit(grid.iter().copied().max().unwrap_or(size)),
         step: MilliCpu((size.0 / 4).clamp(1, 50)),
     }
+}
+
+/// Whether a rollout of this workload may last for ever: its user paused it, or it passed its progress deadline.
+pub(super) fn lasts(workload: &Workload) -> bool {
+    let conditions = workload.object.pointer("/status/conditions");
+    let mut conditions = conditions.and_then(Value::as_array).into_iter().flatten();
+    workload.state == HoldState::Users
+        || conditions.any(|found| found["reason"] == "ProgressDeadlineExceeded")
 }
 
 /// A hold, a template that the Deployment controller has not seen, or pods of an older one.

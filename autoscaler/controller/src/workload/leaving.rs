@@ -8,67 +8,15 @@ use msars_api::annotations::Adopt;
 use msars_api::crd::{SloAutoscaler, SloAutoscalerStatus};
 use msars_client::apply::Applied;
 use msars_domain::{Action, ObjectKey, Observation, Reading, Signals, Unknown};
-use msars_plan::{Leaving, Short, leave};
+use msars_plan::{Fleet, Leaving, Short, leave};
 
 use super::gather::{self, One};
+use super::parting::{Left, Parting, Why};
 use super::status::stored;
 use super::{Workloads, rivals, status};
 use crate::autoscalers::{self, ours};
 use crate::pods;
 use crate::world::{Workload, hpa};
-
-/// Why a workload is left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
-    /// It wants its own autoscaler back, and stays in our reach.
-    Returns,
-    /// It only asks for recommendations from now on, and stays in our reach: new pods get the template's size again.
-    StepsBack,
-    /// It opted out.
-    OptedOut,
-    /// The product goes. Where not everything could be done, all is remembered for whoever drains again.
-    Drains,
-}
-
-impl Why {
-    /// What the status says from then on; `short` says why the pods are too few.
-    pub(super) fn told(self, short: Option<&Short>) -> String {
-        let why = match self {
-            Self::Returns => "its own autoscaler scales the workload again",
-            Self::StepsBack => "the workload only asks for recommendations from now on",
-            Self::OptedOut => "the workload opted out",
-            Self::Drains => "MSARS is drained",
-        };
-        match short {
-            None => format!("{why}; pods of the template's size carry the load"),
-            Some(short) => format!("{why}; {short}"),
-        }
-    }
-}
-
-/// A workload that is to be left.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Parting<'a> {
-    /// The Deployment.
-    pub workload: &'a Workload,
-    /// Its autoscaler.
-    pub autoscaler: &'a Arc<SloAutoscaler>,
-    /// Why.
-    pub why: Why,
-    /// When.
-    pub now: Timestamp,
-}
-
-/// How a workload was left.
-#[derive(Debug, Default)]
-pub(super) struct Left {
-    /// Nothing is remembered of it any more.
-    pub over: bool,
-    /// Its replicas were written.
-    pub scaled: bool,
-    /// What could not be done or will not be enough, one sentence each.
-    pub wrong: Vec<String>,
-}
 
 /// Why a write was not made by a replica that led when it began.
 pub(super) const FOLLOWS: &str = "another replica leads by now: kubectl -n msars-system scale deploy/msars-autoscaler --replicas=0, then drain again";
@@ -154,7 +102,13 @@ impl Workloads {
     ) -> Left {
         let mut left = Left::default();
         let ended = match self.leaving(parting, signals) {
-            Some(leaving) => self.part(parting, &leaving, &mut left).await,
+            Some(leaving) => {
+                let ended = self.part(parting, &leaving, &mut left).await;
+                if parting.why == Why::Returns && ended != Ok(true) {
+                    self.wait(parting, &leaving, left.scaled);
+                }
+                ended
+            }
             None => Err(format!("{} has no percentile", parting.workload.key)),
         };
         match ended {
@@ -164,7 +118,8 @@ impl Workloads {
         left
     }
 
-    /// What leaving takes, by what is remembered, which is then forgotten here.
+    /// What leaving takes, by what is remembered, which is then forgotten here. Of whom nothing is remembered anywhere was
+    /// left before, and only its autoscaler is owed.
     fn leaving(&mut self, parting: Parting<'_>, signals: Option<Signals>) -> Option<Leaving> {
         let Parting {
             workload,
@@ -173,6 +128,10 @@ impl Workloads {
             now,
         } = parting;
         let remembered = self.memory.remove(&workload.key);
+        let status = autoscaler.status.as_ref();
+        if remembered.is_none() && status.is_some_and(|status| status.memory.is_none()) {
+            return Some(Leaving::default());
+        }
         let state = match &remembered {
             Some(memory) if memory.uid == workload.uid => memory.state.clone(),
             _ => status::remembered(autoscaler.status.as_ref(), now),
@@ -185,6 +144,33 @@ impl Workloads {
         // It was sized by us, whatever its autoscaler says by now.
         seen.wishes.acts |= why == Why::StepsBack;
         Some(leave(now, &seen, &state, self.engine.limits()))
+    }
+
+    /// Until its autoscaler is there, what was raised is what is in force: pods of the template's size, as many as it takes.
+    /// By the next tick they would be too many for their present size, and at the one after it too few.
+    fn wait(&mut self, parting: Parting<'_>, leaving: &Leaving, raised: bool) {
+        let Parting {
+            workload,
+            autoscaler,
+            now,
+            ..
+        } = parting;
+        let raise = leaving.action.as_ref().filter(|_| raised);
+        let template = workload.serving.as_ref().map(|(_, cpu)| cpu.size());
+        let memory = self.recall(workload, autoscaler, now);
+        let mut fleet = Fleet {
+            replicas: workload.replicas,
+            size: memory.state.size.or(template).unwrap_or_default(),
+        };
+        if let (Some(Action::Scale { to, .. }), Some(template)) = (raise, template) {
+            fleet = Fleet {
+                replicas: *to,
+                size: template,
+            };
+            memory.state.replicas = Some(*to);
+            memory.state.size = memory.state.size.map(|_| template);
+        }
+        memory.state.took_over(now, fleet);
     }
 
     /// All writes in their order; whether nothing is owed any more, or why it ended before.

@@ -16,6 +16,7 @@ pub mod hands;
 pub mod history;
 pub mod kept;
 mod leaving;
+mod parting;
 pub mod pod;
 pub mod reach;
 pub mod record;
@@ -133,6 +134,19 @@ struct Last {
     at: Timestamp,
 }
 
+/// The planner's settings for a Prometheus that is asked over these windows: what is new by them is no old reading.
+fn limits(windows: &Windows) -> Limits {
+    let usual = Limits::default();
+    let seconds = |span: Duration| u32::try_from(span.as_secs()).unwrap_or(u32::MAX);
+    Limits {
+        staleness_s: usual.staleness_s.max(seconds(windows.stale())),
+        // Two scrapes may be missed, as by one that is late.
+        lost_s: usual.lost_s.max(seconds(windows.scrape * 2)),
+        quantile_s: (usual.quantile_s).max(seconds(windows.tail() + windows.scrape + windows.late)),
+        ..usual
+    }
+}
+
 impl Workloads {
     /// With nothing seen yet; `client` sends every write once, while `claim` says that this replica leads.
     pub fn new(
@@ -146,8 +160,8 @@ impl Workloads {
         Ok(Self {
             hands: Hands::new(client, own, lead, means.metrics.clone()),
             world,
+            engine: Engine::start(analytic, limits(&means.windows))?,
             means,
-            engine: Engine::start(analytic, Limits::default())?,
             memory: BTreeMap::new(),
             pods: reflex_input::Pods::default(),
             resizable: None,

@@ -13,6 +13,9 @@ pub const NOTHING: CpuSize = CpuSize {
     limit: None,
 };
 
+/// Seconds after its placing within which the kubelet has said for the first time that a pod is not Ready.
+const FIRST_S: f64 = 5.0;
+
 /// The pod's state; none without name, uid and time of birth. `revision` is what its ReplicaSet's template hashes to.
 pub fn state(pod: &Pod, container: &str, revision: &str, ready: bool) -> Option<PodState> {
     let meta = &pod.metadata;
@@ -31,8 +34,25 @@ pub fn state(pod: &Pod, container: &str, revision: &str, ready: bool) -> Option<
         actual,
         resize: resize(pod, asked, actual, born),
         foreign: foreign(pod) || restarts(serving),
+        starting: starting(pod),
         unschedulable: unschedulable(pod),
     })
+}
+
+/// Whether it has never been Ready: the condition is what the kubelet made of it when the pod came to its node.
+fn starting(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let conditions = status.and_then(|status| status.conditions.as_ref());
+    let find = |kind: &str| conditions.into_iter().flatten().find(|c| c.type_ == kind);
+    let (Some(ready), Some(placed)) = (find("Ready"), find("PodScheduled")) else {
+        return true;
+    };
+    let since = |c: &PodCondition| c.last_transition_time.as_ref().map(|time| time.0);
+    let turned = since(ready).zip(since(placed));
+    let early = |(turned, placed): (Timestamp, Timestamp)| {
+        turned.duration_since(placed).as_secs_f64() <= FIRST_S
+    };
+    ready.status != "True" && turned.is_none_or(early)
 }
 
 /// Whether the scheduler has found no node for it.
@@ -186,6 +206,28 @@ mod tests {
         assert_eq!(state.actual, state.asked);
         assert_eq!(state.asked.size(), MilliCpu(400));
         assert!(super::state(&young, "gone", "r1", false).is_none());
+    }
+
+    #[test]
+    fn a_pod_that_was_never_ready_is_told_from_one_that_is_so_no_longer() {
+        let pod_of = |ready: &str, at: &str| {
+            let condition = |kind: &str, status: &str, at: &str| json!({"type": kind, "status": status, "lastTransitionTime": at});
+            let placed = condition("PodScheduled", "True", "2026-01-01T00:03:00Z");
+            pod(
+                &json!([placed, condition("Ready", ready, at)]),
+                "400m",
+                (1, 1),
+            )
+        };
+        for (ready, at, wanted) in [
+            ("False", "2026-01-01T00:03:01Z", true),
+            ("False", "2026-01-01T00:04:00Z", false),
+            ("True", "2026-01-01T00:03:02Z", false),
+        ] {
+            let state = state(&pod_of(ready, at), "app", "r1", false).unwrap();
+            assert_eq!(state.starting, wanted, "{ready} {at}");
+        }
+        assert!(starting(&pod(&json!([]), "400m", (1, 1))));
     }
 
     #[test]

@@ -9,8 +9,9 @@ use msars_api::crd::SloAutoscaler;
 use msars_client::apply::{Applied, ApplyError};
 use msars_domain::{Action, CpuBounds, MilliCpu, ObjectKey};
 use msars_plan::reflex;
+use tokio::time::Instant;
 
-use super::act::refusal;
+use super::act::{PATIENCE, refusal};
 use super::deaf::read;
 use super::reflex_input::{self, Subject};
 use super::{Last, Memory, Workloads, gather, room, status};
@@ -63,8 +64,10 @@ impl Workloads {
         let periods = read(&self.means.kubelets, nodes, &mut self.deaf, now).await;
         let input = reflex_input::input(now, &subjects, &periods, &mut self.pods);
         let actions = reflex(&input, self.engine.limits());
+        let begun = Instant::now();
         for (key, (size, actions)) in reflex_input::by_workload(&input, actions) {
-            if !self.hands.lead.holds() {
+            // Ticks wait for this: what is late by then, they see.
+            if !self.hands.lead.holds() || begun.elapsed() >= PATIENCE {
                 break;
             }
             self.grow(&key, size, actions, now).await;
@@ -103,7 +106,11 @@ impl Workloads {
             tracing::warn!(%error, category = error.category(), workload = %key, "a growth was not stored, so it is not made");
             return;
         }
+        let begun = Instant::now();
         for action in &actions {
+            if begun.elapsed() >= PATIENCE {
+                break;
+            }
             // What was stored stands, as where a write gets no answer.
             let Some(ended) = self.hands.apply(action).await else {
                 break;

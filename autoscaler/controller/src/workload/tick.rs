@@ -1,7 +1,7 @@
 //! A tick: what metrics showed of all workloads becomes one decision each, and these are carried out.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -197,13 +197,22 @@ impl Workloads {
             }
         }
         let hands = &self.hands;
+        // Where writes of one workload took long, those of its namespace's others would as well: they are left to the next
+        // tick, so that other namespaces wait for them once at most.
+        let slow = Mutex::new(BTreeSet::new());
+        let slow = &slow;
         let outcomes: Vec<_> = futures::stream::iter(tasks)
             .map(|task| async move {
-                if hands.lead.holds() {
-                    Some(hands.carry(task).await)
-                } else {
-                    None
+                let namespace = task.workload.key.namespace.clone();
+                let named = |slow: &mut BTreeSet<String>| slow.contains(&namespace);
+                if !hands.lead.holds() || within(slow, named) {
+                    return None;
                 }
+                let outcome = hands.carry(task).await;
+                if outcome.late {
+                    within(slow, |slow| slow.insert(namespace));
+                }
+                Some(outcome)
             })
             .buffer_unordered(PARALLEL)
             .filter_map(|outcome| async move { outcome })
@@ -248,6 +257,10 @@ impl Workloads {
         tasks.sort_by_key(|task| task.decision.actions.is_empty());
         tasks
     }
+}
+
+fn within<T>(set: &Mutex<BTreeSet<String>>, f: impl FnOnce(&mut BTreeSet<String>) -> T) -> T {
+    f(&mut set.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// The end of a look; `None` when it failed.

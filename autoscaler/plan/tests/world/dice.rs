@@ -123,6 +123,7 @@ impl Dice {
         pod.ready = !self.one_in(6);
         pod.foreign = self.one_in(20);
         pod.unschedulable = !pod.ready && pod.uid.ends_with('3');
+        pod.starting = !pod.ready && pod.uid.ends_with('5');
         if template.size().0 > 0 && self.one_in(3) {
             pod.asked = template.scaled_to(MilliCpu(20 + self.below(900) as u32));
             pod.actual = pod.asked;
@@ -232,6 +233,7 @@ impl Dice {
             restarts: None,
             revisions: (0..other).map(|i| self.revision(i)).collect(),
             rolling: self.one_in(10),
+            lasting: self.one_in(4),
             promoted: self.one_in(10),
             behavior: if self.one_in(2) {
                 Behavior::default()

@@ -85,6 +85,8 @@ struct Sum<'a> {
     made: &'a Decision,
     to: u32,
     shrunk: bool,
+    /// A pod shrank.
+    smaller: bool,
     /// A pod shrank further than from above the largest size allowed.
     inside: bool,
     /// Growth of requests and limits, milli-cores.
@@ -109,6 +111,7 @@ pub fn broken(
         made,
         to: seen.replicas,
         shrunk: false,
+        smaller: false,
         inside: false,
         requests: 0,
         grown_limits: 0,
@@ -195,6 +198,7 @@ impl Sum<'_> {
         let free = comes_down(self.now, seen, found, size.size(), self.limits);
         let smaller = size.size() < found.actual.size() && !free;
         self.shrunk |= smaller;
+        self.smaller |= smaller;
         self.inside |= smaller && size.size() != seen.cpu.max;
         if !back {
             let limit = |s: CpuSize| s.limit.map_or(0, |l| i64::from(l.0));
@@ -223,7 +227,6 @@ impl Sum<'_> {
         if self.shrunk {
             let sure = known(now, &seen.signals.rate) && known(now, &seen.signals.peak_rate);
             self.check(sure, "nothing shrinks on Unknown");
-            self.check(!seen.rolling, "nothing shrinks while rolling");
             self.check(!seen.wishes.pause_scale_down, "pause-scale-down");
             let kept = !seen.wishes.emergency || self.to >= seen.replicas.min(seen.max_replicas);
             self.check(kept, "nothing shrinks in an emergency");
@@ -234,6 +237,9 @@ impl Sum<'_> {
             let fewer = self.to < seen.replicas;
             // More than the maximum go at any time.
             let over = fewer && self.to >= seen.max_replicas;
+            let to_maximum = over && !self.smaller;
+            let rolls = seen.rolling && !seen.lasting;
+            self.check(!rolls || to_maximum, "nothing shrinks while rolling");
             self.check(
                 !fewer || over || rested(before.last_more, window),
                 "one direction per window, replicas",
@@ -244,7 +250,7 @@ impl Sum<'_> {
                 "one direction per window, size",
             );
             let calm = before.calm_until.is_none_or(|until| until <= now);
-            self.check(calm, "calm after an undo");
+            self.check(calm || to_maximum, "calm after an undo");
         }
         if self.made.wanted.grows_from(self.made.current) {
             self.check(!self.shrunk, "one direction per decision");
@@ -334,6 +340,8 @@ fn floor_kept(now: Timestamp, seen: &Observation, made: &Decision) -> bool {
     let load = seen.signals.rate.value().map_or(0.0, |r| r.get()) / f64::from(to.replicas.max(1));
     in_play().all(|r| {
         let Some(curve) = &r.curve else { return true };
+        // Each keeps its own.
+        let budget = r.budget.unwrap_or(budget);
         // A budget that no size within the bounds reaches, however idle, is relaxed to a tenth above the best of them.
         let reach = curve.sizes().partition_point(|t| t.size <= seen.cpu.max);
         let idle = curve.sizes().iter().take(reach.max(1));

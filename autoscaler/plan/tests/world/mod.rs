@@ -82,6 +82,7 @@ pub fn pod(index: usize, size: CpuSize, born: Timestamp) -> PodState {
         actual: size,
         resize: Resize::None,
         foreign: false,
+        starting: false,
         unschedulable: false,
     }
 }
@@ -159,6 +160,7 @@ pub fn plain(now: Timestamp, replicas: u32, load: f64) -> Observation {
             work_ratio: None,
         }],
         rolling: false,
+        lasting: false,
         promoted: false,
         behavior: Behavior::default(),
         headroom: Headroom::default(),

@@ -5,7 +5,7 @@ use msars_domain::{Call, Chain, EdgeKind, Percentile, Rate};
 use msars_observe::Windows;
 
 use super::super::assemble::Class;
-use super::super::classes::Trouble;
+use super::super::classes::{Traffic, Trouble};
 use super::super::drift::Live;
 use super::super::memory::{Look, Memory};
 use super::*;
@@ -40,21 +40,25 @@ fn look(rate: f64, db: f64) -> Look {
         profile_ms: 10.0,
     };
     Look {
-        classes: Ok(vec![class(rate, db / 10.0)]),
+        traffic: Ok(Traffic {
+            classes: vec![class(rate, db / 10.0)],
+            elsewhere: BTreeMap::from([("db".to_owned(), Rate::new(db).unwrap())]),
+        }),
         times: BTreeMap::from([("front".to_owned(), ms(20.0)), ("db".to_owned(), ms(db))]),
         live: BTreeMap::from([("db".to_owned(), live)]),
         quantile_ms: Some((20.0 + db) * 0.5),
     }
 }
 
-/// Rate, visits, tail factor, the database's time and its work.
+/// Rate, what comes from elsewhere, visits, tail factor, the database's time and its work.
 fn taken(memory: &Memory) -> String {
     let [class] = &memory.classes[..] else {
         panic!("{memory:?}");
     };
     format!(
-        "{}/s {} calls factor {} {} of {} ms work",
+        "{}/s and {}/s from elsewhere {} calls factor {} {} of {} ms work",
         class.rate.get(),
+        memory.elsewhere["db"].get(),
         class.chain.root.children[0].visits,
         class.tail.get(),
         memory.observed["db"],
@@ -67,7 +71,7 @@ fn a_copys_load_moves_nothing_but_the_users_rate() {
     let front = application("front", &["front", "db"]);
     let mut memory = Memory::default();
     memory.take(look(40.0, 10.0), &front, false);
-    let before = "40/s 1 calls factor 0.5 10.0 ms of 10 ms work";
+    let before = "40/s and 10/s from elsewhere 1 calls factor 0.5 10.0 ms of 10 ms work";
     assert_eq!(taken(&memory), before);
     let strained = || Look {
         quantile_ms: Some(200.0),
@@ -76,7 +80,7 @@ fn a_copys_load_moves_nothing_but_the_users_rate() {
     memory.take(strained(), &front, true);
     assert_eq!(taken(&memory), before.replace("40/s", "60/s"));
     // What is declared is no measurement.
-    let now = "60/s 9 calls factor 0.5 10.0 ms of 10 ms work";
+    let now = "60/s and 10/s from elsewhere 9 calls factor 0.5 10.0 ms of 10 ms work";
     let mut declared = front.clone();
     let chain = json!({"name": "front", "share": 1.0, "calls": []});
     declared.chains = vec![serde_json::from_value(chain).unwrap()];
@@ -84,7 +88,7 @@ fn a_copys_load_moves_nothing_but_the_users_rate() {
     assert_eq!(taken(&memory), now);
     // A gap changes no one's calls.
     let gap = Look {
-        classes: Err(Trouble::Unseen("no requests".into())),
+        traffic: Err(Trouble::Unseen("no requests".into())),
         ..look(1.0, 10.0)
     };
     memory.take(gap, &front, true);
@@ -93,7 +97,7 @@ fn a_copys_load_moves_nothing_but_the_users_rate() {
     memory.take(look(30.0, 60.0), &front, false);
     assert_eq!(
         taken(&memory),
-        "30/s 6 calls factor 0.5 60.0 ms of 60 ms work"
+        "30/s and 60/s from elsewhere 6 calls factor 0.5 60.0 ms of 60 ms work"
     );
     assert_eq!(memory.trouble, None);
 }
@@ -112,7 +116,7 @@ fn what_one_look_does_not_show_stays() {
     memory.take(night, &front, false);
     assert_eq!(
         taken(&memory),
-        "2/s 1 calls factor 0.5 10.0 ms of 10 ms work"
+        "2/s and 10/s from elsewhere 1 calls factor 0.5 10.0 ms of 10 ms work"
     );
 }
 
@@ -123,7 +127,7 @@ fn a_leader_that_remembers_nothing_takes_what_it_sees() {
     memory.take(look(40.0, 90.0), &front, true);
     assert_eq!(
         taken(&memory),
-        "40/s 9 calls factor 0.5 90.0 ms of 90 ms work"
+        "40/s and 90/s from elsewhere 9 calls factor 0.5 90.0 ms of 90 ms work"
     );
 }
 

@@ -131,6 +131,12 @@ impl Case {
         force.size = MilliCpu(milli);
     }
 
+    /// Requests per second of the catalogue, which has 60 of its chain.
+    fn elsewhere(&mut self, rate: f64) {
+        let rate = Rate::new(rate).unwrap();
+        self.memory.elsewhere.insert("catalogue".into(), rate);
+    }
+
     fn work(&mut self, ratio: f64) {
         let revision = self.shop.workloads[&key("catalogue")].revision.clone();
         let live = Live {
@@ -152,7 +158,7 @@ const NEVER: [bool; 2] = [false, false];
 
 #[test]
 fn what_is_asked_and_what_runs_counts_at_once_and_what_is_measured_after_a_while() {
-    let table: [Row; 19] = [
+    let table: [Row; 21] = [
         ("nothing", |_| {}, NEVER),
         (
             "latency",
@@ -213,6 +219,16 @@ fn what_is_asked_and_what_runs_counts_at_once_and_what_is_measured_after_a_while
         (
             "load",
             |case| case.class().rate = Rate::new(60.0).unwrap(),
+            AFTER_A_WHILE,
+        ),
+        (
+            "a little load from elsewhere",
+            |case| case.elsewhere(12.0),
+            NEVER,
+        ),
+        (
+            "load from elsewhere",
+            |case| case.elsewhere(30.0),
             AFTER_A_WHILE,
         ),
         (

@@ -36,6 +36,7 @@ fn pod(milli: u32) -> PodState {
         actual: size,
         resize: Resize::None,
         foreign: false,
+        starting: false,
         unschedulable: false,
     }
 }

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
@@ -28,6 +29,8 @@ pub(super) struct Script {
     claim: watch::Sender<Claim>,
     /// Ends the lead as soon as it is asked: method and end of the path.
     ends: Option<&'static str>,
+    /// How long a write of replicas or of a size takes.
+    takes: Duration,
 }
 
 fn failure(code: u16, message: &str) -> Value {
@@ -43,6 +46,7 @@ impl Script {
             stored: Arc::new(Mutex::new(autoscaler())),
             claim: watch::Sender::new(Some(now() + jiff::SignedDuration::from_mins(1))),
             ends: None,
+            takes: Duration::ZERO,
         }
     }
 
@@ -59,12 +63,15 @@ impl Script {
         let refuse = self.refuse.clone();
         let (asked, stored) = (Arc::clone(&self.asked), Arc::clone(&self.stored));
         let bodies = Arc::clone(&self.bodies);
-        let (claim, ends) = (self.claim.clone(), self.ends);
+        let (claim, ends, takes) = (self.claim.clone(), self.ends, self.takes);
         tokio::spawn(async move {
             while let Some((request, answer)) = handle.next_request().await {
                 let path = request.uri().path().to_owned();
                 let end = path.rsplit('/').next().unwrap_or_default().to_owned();
                 let method = request.method().clone();
+                if method != Method::GET && ["scale", "resize"].contains(&end.as_str()) {
+                    tokio::time::sleep(takes).await;
+                }
                 if ends == Some(format!("{method} {end}").as_str()) {
                     claim.send_replace(None);
                 }
@@ -214,6 +221,26 @@ async fn who_loses_the_lead_between_two_writes_leaves_the_rest_as_not_made() {
         let remembered = status::remembered(stored.status.as_ref(), now());
         let known = scaled.map_or_else(State::default, |_scaled| decided);
         assert_eq!(remembered, known, "{ends}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_writes_take_long_the_rest_comes_with_the_next_tick() {
+    let (status, scale, resize) = ("PUT status", "PUT scale", "PATCH resize");
+    // (seconds of a write, all of them but for events, whether the rest was left)
+    let table: [(u64, &[&str], bool); 2] = [
+        (4, &[status, scale, resize, resize], false),
+        (6, &[status, scale, resize], true),
+    ];
+    for (seconds, wanted, late) in table {
+        let mut script = Script::new(&[]);
+        script.takes = Duration::from_secs(seconds);
+        let (decided, outcome) = carry(&script, seen(500.0), Reach::default()).await;
+        let mut asked = script.asked.lock().unwrap().clone();
+        asked.retain(|one| one != "POST events");
+        assert_eq!(asked, wanted, "{seconds}");
+        assert_eq!(outcome.late, late, "{seconds}");
+        assert_eq!(outcome.state, decided, "{seconds}");
     }
 }
 

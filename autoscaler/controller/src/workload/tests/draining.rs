@@ -5,9 +5,12 @@ use std::time::Duration;
 use http::Method;
 use msars_api::annotations::{HOLD_HASH, HOLD_SINCE, HOLD_UNTIL};
 use msars_gate::revision_hash;
+use msars_observe::Observed;
 use msars_plan::State;
 
+use super::super::Workloads;
 use super::super::drain::{Drained, settled};
+use super::adopting::{copy, hpa};
 use super::server::{AUTOSCALERS, DEPLOYMENTS, PODS, Server, deployed, lead, scaled};
 use super::*;
 
@@ -203,5 +206,52 @@ fn a_deployment_is_settled_when_all_that_was_written_is_seen_and_available() {
             "status": {"observedGeneration": observed, "availableReplicas": available},
         });
         assert_eq!(settled(&object, since), wanted, "{object} since {since:?}");
+    }
+}
+
+/// Ticks of a workload whose autoscaler was taken over and cannot be made again; its replicas after each.
+async fn owed(server: &Server, ticks: u32) -> Vec<Value> {
+    server.refuse(Method::POST, "horizontalpodautoscalers", 403);
+    let (mut workloads, _tasks) = server.workloads(lead(60)).await;
+    let seen = Observed {
+        signals: vec![signals(1.0)],
+        ..Observed::default()
+    };
+    let mut found = Vec::new();
+    for _ in 0..ticks {
+        workloads.tick(&seen).await;
+        let stored = |workloads: &Workloads| {
+            let wanted = server.get(DEPLOYMENTS, "shop/carts")["metadata"]["generation"].clone();
+            let all = workloads.world.workloads();
+            let seen = all
+                .get(&key())
+                .map(|one| one.object["metadata"]["generation"].clone());
+            seen.is_none_or(|seen| seen == wanted)
+        };
+        while !stored(&workloads) {
+            workloads.world.changed.notified().await;
+        }
+        found.push(replicas(server));
+    }
+    found
+}
+
+#[tokio::test]
+async fn while_an_autoscaler_is_owed_replicas_are_raised_once() {
+    // Opted out, or without the annotation that takes over: pods of twice the template's size are in force.
+    for mode in ["off", "auto"] {
+        let server = Server::default();
+        let mut object = deployed("carts");
+        object["metadata"]["annotations"]["msars.io/mode"] = json!(mode);
+        server.put(DEPLOYMENTS, &object);
+        let mut taken = remembers("carts");
+        let copy = serde_json::to_value(copy(&hpa(|_| ()))).unwrap();
+        taken["status"]["adopted"] = copy;
+        server.put(AUTOSCALERS, &taken);
+        for name in ["a", "b"] {
+            server.put(PODS, &serde_json::to_value(&*pod(name, "h1")).unwrap());
+        }
+        let found = owed(&server, 4).await;
+        assert_eq!(found, vec![json!(4); 4], "{mode}");
     }
 }

@@ -6,7 +6,7 @@ use msars_domain::Rival;
 use msars_plan::{Decision, Limits, Recommendation, State, Tick, decide};
 
 use super::super::explain::explain;
-use super::super::leaving::Why;
+use super::super::parting::Why;
 use super::super::rivals::{Claim, Keeper};
 use super::super::status::{self, Said, news, remembered, write};
 use super::super::tell::Missing;
