@@ -45,9 +45,10 @@ pub fn cost(runs: &[Run], policies: &[Policy]) -> String {
     })
 }
 
-/// Requested cores of each policy's last run, with the rate that all of them got.
+/// Requested cores of each policy's last run that has them over time, with the rate that all of them got.
 pub fn time(runs: &[Run], policies: &[Policy], trace: &Trace, seconds: f64) -> String {
-    let last = |policy: &Policy| runs.iter().rev().find(|run| run.policy == *policy);
+    let known = |policy: &Policy, run: &&Run| run.policy == *policy && !run.samples.is_empty();
+    let last = |policy: &Policy| runs.iter().rev().find(|run| known(policy, run));
     let mut marks: Vec<Mark> = policies
         .iter()
         .filter_map(|policy| Some((policy, last(policy)?)))

@@ -91,7 +91,8 @@ pub struct Run {
     pub actions: Actions,
     /// How late the load driver itself was, 99th percentile, ms: part of every latency.
     pub driver_lag_p99_ms: f64,
-    /// Requests over time.
+    /// Requests over time; a published result leaves them out.
+    #[serde(default)]
     pub samples: Vec<Sample>,
 }
 

@@ -9,13 +9,22 @@ use crate::bed::Bed;
 use crate::patience::{SOON, slowly};
 use crate::{Case, case};
 
-pub const CASES: &[Case] = &[case(
-    "objective: a tighter one is split anew at once, and the old one as it was asked for again",
-    changed,
-)];
+pub const CASES: &[Case] = &[
+    case(
+        "objective: a tighter one is split anew at once, and the old one as it was asked for again",
+        changed,
+    ),
+    case(
+        "objective: a second one in an application counts the requests of the first",
+        second,
+    ),
+];
 
 const ENTRY: &str = "front-end";
 const USUAL: u64 = 400;
+/// A service behind the entry that calls services which the entry calls as well.
+const INNER: &str = "orders";
+const SHARED: [&str; 2] = ["carts", "user"];
 /// A tighter one over the largest budget: that may have half of the whole at most.
 const TIGHTER: f64 = 1.5;
 
@@ -83,4 +92,41 @@ fn changed(bed: &Bed) -> Result<()> {
         "expected: more than {tight:?}; found: {back:?}"
     );
     Ok(())
+}
+
+/// Why the inner objective is split as it is.
+fn reason(bed: &Bed) -> Result<Option<String>> {
+    let all = bed.get(&["slo"])?;
+    let mut items = all["items"].as_array().into_iter().flatten();
+    let inner = items.find(|slo| slo["metadata"]["name"] == INNER);
+    let chains = inner.and_then(|slo| slo["status"]["chains"].as_array());
+    let reason = chains.and_then(|chains| chains.first()?["reason"].as_str());
+    Ok(reason.map(ToOwned::to_owned))
+}
+
+fn second(bed: &Bed) -> Result<()> {
+    bed.settle(INNER)?;
+    let target = format!("deployment/{INNER}");
+    bed.shopped(&["annotate", "--overwrite", &target, "msars.io/slo=p99<300ms"])?;
+    let told = slowly("a split of the second objective", SOON, || {
+        let told = reason(bed)?;
+        Ok(told.ok_or("no split".to_owned()))
+    });
+    bed.shopped(&["annotate", &target, "msars.io/slo-"])?;
+    bed.shopped(&["delete", "slo", INNER, "--ignore-not-found"])?;
+    let told = told?;
+    println!("      {told}");
+    let counted = told.split_once("by none of these chains are counted: ");
+    let (_, counted) = counted.with_context(|| {
+        format!("expected: the front end's requests are counted; found: {told}")
+    })?;
+    for name in SHARED {
+        ensure!(
+            counted.contains(&format!("{name} ")),
+            "expected: {name}, which the front end calls as well; found: {counted}"
+        );
+    }
+    // Nobody but it calls this one.
+    ensure!(!counted.contains("payment"), "found: {counted}");
+    bed.settle(INNER)
 }
