@@ -221,6 +221,18 @@ pub async fn want(own: &Own, workload: &Workload, budgets: &[&ServiceBudget]) ->
         .status::<SloAutoscaler>(&workload.autoscaler, |autoscaler| {
             let status = autoscaler.status.get_or_insert_default();
             let mut wanted = wanted.clone();
+            // Of several objectives the one that wants most of what waits counts, whichever is split last.
+            if workload.held()
+                && let Some(size) = wanted
+                    .iter_mut()
+                    .find(|size| size.revision == workload.revision)
+                && let Some(stored) = status
+                    .sizes
+                    .iter()
+                    .find(|old| old.revision == size.revision)
+            {
+                size.size_milli = size.size_milli.max(stored.size_milli);
+            }
             // Where replicas and size are owned already, the running revision's size is `workload`'s to say.
             if status.memory.is_some()
                 && let Some(size) = wanted.iter_mut().find(|size| size.revision == running)

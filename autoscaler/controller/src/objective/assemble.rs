@@ -129,12 +129,13 @@ fn service(member: &Member<'_>, percentile: Percentile) -> Option<Service> {
             curve: allowed(known, member).slower(member.work_ratio.max(1.0)),
             percentile: known.percentile,
         },
-        (None, Some(observed)) => {
-            let longer = member.earlier.filter(|earlier| *earlier > observed);
-            let budget = longer.unwrap_or(observed);
+        (None, observed) => {
+            let longer = member
+                .earlier
+                .filter(|earlier| observed.is_none_or(|observed| *earlier > observed));
+            let budget = longer.or(observed)?;
             Latency::Fixed { budget, percentile }
         }
-        (None, None) => return None,
     };
     let (min_replicas, max_replicas) = member.bounds.replicas;
     let ratio = member.workload.serving.as_ref().map_or(1.0, |(_, cpu)| {

@@ -114,6 +114,7 @@ impl Objectives {
             times: times(application, around.signals),
             live: lives(application, around),
             quantile_ms: reading.quantile.value().map(|ms| ms.get()),
+            at: now,
         };
         // What is assumed of others, and what stood before a profile, is no sign of strain.
         let measured = seen.times.clone();
@@ -164,6 +165,10 @@ impl Objectives {
             posted.failed.extend(failing);
             posted.strained.insert(application.key.clone(), strained);
             posted.callees.extend(callees);
+            // A time that is not known any more would hide how much longer the next one is.
+            for key in &application.members {
+                posted.observed.remove(key);
+            }
             posted.observed.extend(observed);
         });
     }

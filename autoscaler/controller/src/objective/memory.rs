@@ -13,14 +13,17 @@ use super::application::Application;
 use super::assemble::Class;
 use super::classes::{Traffic, Trouble};
 use super::drift::Live;
+use super::rare;
 use super::solve::Basis;
-use super::tail::{fill_unmeasured, tail_factor};
+use super::tail::{fill_unmeasured, stored, tail_factor};
 
 /// What is remembered of an application: what was measured, until it is measured again, and the split while this replica
 /// leads.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     pub classes: Vec<Class>,
+    /// When calls that were counted were last seen, by caller and callee.
+    pub calls: BTreeMap<(String, String), Timestamp>,
     /// Requests per second that reach services by no class.
     pub elsewhere: BTreeMap<String, Rate>,
     /// Self times that a split counts with, those that are assumed included.
@@ -63,6 +66,8 @@ pub(super) struct Look {
     pub live: BTreeMap<String, Live>,
     /// The entry's latency at the objective's percentile.
     pub quantile_ms: Option<f64>,
+    /// When.
+    pub at: Timestamp,
 }
 
 impl Memory {
@@ -84,8 +89,9 @@ impl Memory {
     /// users'. Where nothing is remembered, what is seen counts.
     pub(super) fn take(&mut self, seen: Look, application: &Application, loaded: bool) {
         let stays = loaded && !self.classes.is_empty();
+        let mut before = BTreeMap::new();
         if !stays {
-            self.observed = seen.times;
+            before = std::mem::replace(&mut self.observed, seen.times);
             // What one look does not show stays; that of another revision does not count.
             self.live.extend(seen.live);
         }
@@ -97,28 +103,30 @@ impl Memory {
             // The last chain stays: a gap in the metrics changes no one's calls.
             Err(trouble) => {
                 self.trouble = Some(trouble);
+                fill(&self.classes, &mut self.observed, before);
                 return;
             }
         };
         if !stays {
             self.elsewhere = elsewhere;
         }
-        if stays && application.chains.is_empty() {
+        if application.chains.is_empty() {
             for class in &mut classes {
-                let last = self
-                    .classes
-                    .iter()
-                    .find(|last| last.chain.name == class.chain.name);
-                if let Some(last) = last {
+                let mut all = self.classes.iter();
+                let last = all.find(|last| last.chain.name == class.chain.name);
+                if let Some(last) = last.filter(|_| stays) {
                     class.chain.clone_from(&last.chain);
+                } else {
+                    let before = last.map(|last| &last.chain.root);
+                    rare::keep(&mut self.calls, class, before, seen.at);
                 }
             }
         }
-        for class in &classes {
-            fill_unmeasured(&class.chain, &mut self.observed);
-        }
+        fill(&classes, &mut self.observed, before);
         let last = match (&self.classes[..], &classes[..]) {
             ([last], [_]) => Some(last.tail),
+            // What the leader before measured.
+            ([], [class]) => stored(application, &class.chain.name),
             _ => None,
         };
         // Too few requests, or a latency past the histogram's bounds, tell nothing new of the tail.
@@ -139,5 +147,19 @@ impl Memory {
             class.objective = application.objective;
             class.chain.percentile = application.percentile;
         }
+    }
+}
+
+/// Assumes what is not measured: by those that are, and where none is, what was known before.
+fn fill(
+    classes: &[Class],
+    observed: &mut BTreeMap<String, Millis>,
+    before: BTreeMap<String, Millis>,
+) {
+    for class in classes {
+        fill_unmeasured(&class.chain, observed);
+    }
+    for (name, time) in before {
+        observed.entry(name).or_insert(time);
     }
 }

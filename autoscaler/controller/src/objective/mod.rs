@@ -15,6 +15,7 @@ mod measured;
 mod memory;
 pub mod passive;
 mod prune;
+mod rare;
 mod report;
 mod room;
 mod solve;
@@ -54,6 +55,10 @@ use crate::own::Own;
 use crate::pods;
 use crate::world::{Workload, World};
 
+/// The reason of an objective that is split, and keeps its latency.
+pub const SPLIT: &str = "Split";
+/// The reason of one that is split as well as can be, and does not.
+pub const OUT_OF_REACH: &str = "OutOfReach";
 /// Between two looks at Prometheus.
 const EVERY: Duration = Duration::from_secs(10);
 /// The objectives' task.
@@ -237,7 +242,19 @@ impl Objectives {
                 *strictest = strictest.max(application.percentile.get());
             }
         }
-        self.board.with(|posted| posted.percentile = percentiles);
+        // What is said of objectives and workloads that are gone would end profiles for ever.
+        self.board.with(|posted| {
+            let lives = |key: &ObjectKey| applications.iter().any(|one| one.key == *key);
+            posted.strained.retain(|key, _| lives(key));
+            posted
+                .observed
+                .retain(|key, _| percentiles.contains_key(key));
+            posted.failed.retain(|key, _| percentiles.contains_key(key));
+            posted
+                .callees
+                .retain(|key, _| percentiles.contains_key(key));
+            posted.percentile = percentiles;
+        });
     }
 
     /// Whether the windows of an application hold the load of a profile's copy.

@@ -8,12 +8,12 @@ use msars_api::crd::{
 };
 use msars_budget::Split;
 
-use super::Members;
 use super::application::Application;
 use super::assemble::{Class, budgets, round, sized};
 use super::classes::{INVALID_CHAIN, Trouble};
 use super::measured::Seen;
 use super::memory::Standing;
+use super::{Members, OUT_OF_REACH, SPLIT};
 use crate::autoscalers;
 use crate::own::{Own, set_condition};
 
@@ -22,7 +22,7 @@ type Row<'a> = (ConditionType, bool, &'static str, &'a str);
 
 /// What stands of a split. A chain that was declared wrongly since changes no budget, and is told.
 fn rows<'a>(feasible: bool, reason: &'a str, invalid: Option<&'a str>) -> [Row<'a>; 2] {
-    let word = if feasible { "Split" } else { "OutOfReach" };
+    let word = if feasible { SPLIT } else { OUT_OF_REACH };
     let ready = match invalid {
         Some(why) => (ConditionType::Ready, false, INVALID_CHAIN, why),
         None => (ConditionType::Ready, feasible, word, reason),

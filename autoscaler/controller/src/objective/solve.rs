@@ -287,7 +287,10 @@ fn requests(
     if members.values().any(|member| member.earlier.is_some()) {
         let mut bare = members.clone();
         for member in bare.values_mut() {
-            member.earlier = None;
+            // Of a service with too few requests nothing else is known.
+            if member.observed.is_some() {
+                member.earlier = None;
+            }
         }
         out.push(assemble::request(name, classes, &bare).map_err(wrong)?);
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use msars_budget::{TailFactor, path_latency};
 use msars_domain::{Chain, Millis};
 
+use super::application::Application;
 use super::assemble::Class;
 
 /// κ: the entry's observed quantile over what the chain's own times add up to, those of services with too few requests
@@ -23,6 +24,16 @@ pub(super) fn tail_factor(
         (Some(quantile), Some(predicted)) => TailFactor::observed(quantile, predicted),
         _ => TailFactor::ONE,
     }
+}
+
+/// The factor that a stored split of one chain rests on.
+pub(super) fn stored(application: &Application, chain: &str) -> Option<TailFactor> {
+    let status = application.stored.status.as_ref()?;
+    let [only] = &status.chains[..] else {
+        return None;
+    };
+    let same = only.name == chain;
+    TailFactor::new(only.tail_factor).ok().filter(|_| same)
 }
 
 /// Services with too few requests for a quantile count with the median of those measured in the same chain: they take

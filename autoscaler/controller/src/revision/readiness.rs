@@ -4,14 +4,24 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use msars_api::conditions::ConditionType;
 use msars_api::crd::ServiceLevelObjective;
 use msars_gate::ReleaseReason;
 use msars_plan::Fleet;
 
 use super::Key;
 use super::growth::Growth;
+use crate::objective::{OUT_OF_REACH, SPLIT};
 
-/// Whether the objectives' splits count with a revision; `None` when no chain visits its workload.
+/// Whether an objective can be split as it is, or was not looked at yet. One that cannot, as for want of requests, keeps the
+/// rows of its last split, and no later one will count with what is new.
+fn splits(slo: &ServiceLevelObjective) -> bool {
+    let conditions = slo.status.iter().flat_map(|status| &status.conditions);
+    let mut said = conditions.filter(|condition| condition.type_ == ConditionType::Split.as_str());
+    said.all(|condition| [SPLIT, OUT_OF_REACH].contains(&condition.reason.as_str()))
+}
+
+/// Whether the objectives' splits count with a revision; `None` when no chain visits its workload that can be split.
 pub fn split_with(
     objectives: &[Arc<ServiceLevelObjective>],
     (key, revision): &Key,
@@ -19,6 +29,7 @@ pub fn split_with(
     objectives
         .iter()
         .filter(|slo| slo.metadata.namespace.as_deref() == Some(&key.namespace))
+        .filter(|slo| splits(slo))
         .filter_map(|slo| {
             let chains = slo.status.iter().flat_map(|status| &status.chains);
             let services = chains.flat_map(|chain| &chain.services);
@@ -256,6 +267,14 @@ mod tests {
             .unwrap();
             Arc::new(slo)
         };
+        let said = |reason: &str, slo: Arc<ServiceLevelObjective>| {
+            let mut slo = (*slo).clone();
+            let condition = json!({"type": "Split", "status": "False", "reason": reason, "message": "",
+                "lastTransitionTime": "2026-03-01T12:00:00Z"});
+            slo.status.as_mut().unwrap().conditions =
+                vec![serde_json::from_value(condition).unwrap()];
+            Arc::new(slo)
+        };
         let (old, new, other) = (("carts", "r1"), ("carts", "r2"), ("orders", "r2"));
         let key = (ObjectKey::new("shop", "carts"), "r2".to_owned());
         for (objectives, wanted) in [
@@ -272,6 +291,19 @@ mod tests {
                 Some(true),
             ),
             (vec![objective("else", &[new])], None),
+            // One that nothing enters, or of which something is not known, is not split until that changes.
+            (
+                vec![
+                    objective("shop", &[new]),
+                    said("NoChain", objective("shop", &[old])),
+                ],
+                Some(true),
+            ),
+            (vec![said("NoProfile", objective("shop", &[old]))], None),
+            (
+                vec![said("OutOfReach", objective("shop", &[old]))],
+                Some(false),
+            ),
         ] {
             assert_eq!(split_with(&objectives, &key), wanted, "{objectives:?}");
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::bed::Bed;
 use crate::patience::{SOON, slowly};
@@ -15,16 +15,13 @@ pub const CASES: &[Case] = &[
         changed,
     ),
     case(
-        "objective: a second one in an application counts the requests of the first",
-        second,
+        "objective: requests by none of its chains are counted",
+        half,
     ),
 ];
 
 const ENTRY: &str = "front-end";
 const USUAL: u64 = 400;
-/// A service behind the entry that calls services which the entry calls as well.
-const INNER: &str = "orders";
-const SHARED: [&str; 2] = ["carts", "user"];
 /// A tighter one over the largest budget: that may have half of the whole at most.
 const TIGHTER: f64 = 1.5;
 
@@ -94,39 +91,44 @@ fn changed(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// Why the inner objective is split as it is.
-fn reason(bed: &Bed) -> Result<Option<String>> {
-    let all = bed.get(&["slo"])?;
-    let mut items = all["items"].as_array().into_iter().flatten();
-    let inner = items.find(|slo| slo["metadata"]["name"] == INNER);
-    let chains = inner.and_then(|slo| slo["status"]["chains"].as_array());
-    let reason = chains.and_then(|chains| chains.first()?["reason"].as_str());
+/// Why a chain of the objective is split as it is.
+fn reason(bed: &Bed, chain: &str) -> Result<Option<String>> {
+    let slo = bed.get(&["slo", ENTRY])?;
+    let mut chains = slo["status"]["chains"].as_array().into_iter().flatten();
+    let found = chains.find(|found| found["name"] == chain);
+    let reason = found.and_then(|chain| chain["reason"].as_str());
     Ok(reason.map(ToOwned::to_owned))
 }
 
-fn second(bed: &Bed) -> Result<()> {
-    bed.settle(INNER)?;
-    let target = format!("deployment/{INNER}");
-    bed.shopped(&["annotate", "--overwrite", &target, "msars.io/slo=p99<300ms"])?;
-    let told = slowly("a split of the second objective", SOON, || {
-        let told = reason(bed)?;
-        Ok(told.ok_or("no split".to_owned()))
-    });
-    bed.shopped(&["annotate", &target, "msars.io/slo-"])?;
-    bed.shopped(&["delete", "slo", INNER, "--ignore-not-found"])?;
-    let told = told?;
+/// Declares chains, and waits until one of a name is split; its reason.
+fn declare(bed: &Bed, chains: &Value, name: &str) -> Result<String> {
+    let patch = json!({"spec": {"chains": chains}}).to_string();
+    bed.shopped(&["patch", "slo", ENTRY, "--type=merge", "-p", &patch])?;
+    slowly(&format!("a split of chain {name}"), SOON, || {
+        let told = reason(bed, name)?;
+        Ok(told.ok_or("none".to_owned()))
+    })
+}
+
+fn half(bed: &Bed) -> Result<()> {
+    bed.settle(ENTRY)?;
+    let calls = json!([{"caller": ENTRY, "callee": "catalogue", "visits": 1.0}]);
+    let half = json!([{"name": "half", "share": 0.5, "calls": calls}]);
+    let told = declare(bed, &half, "half");
+    // Discovered ones again.
+    let back = declare(bed, &json!([]), ENTRY);
+    let (told, back) = (told?, back?);
     println!("      {told}");
     let counted = told.split_once("by none of these chains are counted: ");
-    let (_, counted) = counted.with_context(|| {
-        format!("expected: the front end's requests are counted; found: {told}")
-    })?;
-    for name in SHARED {
-        ensure!(
-            counted.contains(&format!("{name} ")),
-            "expected: {name}, which the front end calls as well; found: {counted}"
-        );
-    }
-    // Nobody but it calls this one.
-    ensure!(!counted.contains("payment"), "found: {counted}");
-    bed.settle(INNER)
+    let (_, counted) =
+        counted.with_context(|| format!("expected: the other half is counted; found: {told}"))?;
+    ensure!(
+        counted.contains(&format!("{ENTRY} ")),
+        "expected: {ENTRY} gets more than the chain brings; found: {counted}"
+    );
+    ensure!(
+        !back.contains(&format!("counted: {ENTRY}")),
+        "expected: every request of {ENTRY} is one of its own chain; found: {back}"
+    );
+    Ok(())
 }

@@ -187,16 +187,43 @@ fn a_pinned_service_is_promised_no_more_than_the_profiled_size_below() {
 
 #[tokio::test]
 async fn an_unprofiled_revision_keeps_the_budget_of_the_one_before() {
-    for (stored, objective, wanted, counted) in [
+    let (some, few) = (Some(15.0), None);
+    for (observed, stored, objective, wanted, counted) in [
         // Nothing is known of an earlier one, or only what it took.
-        (None, 400.0, (15.0, "observed"), 15.0),
-        (Some(("observed", 80.0)), 400.0, (15.0, "observed"), 15.0),
-        (Some(("profile", 80.0)), 400.0, (80.0, "earlier"), 80.0),
-        (Some(("earlier", 80.0)), 400.0, (80.0, "earlier"), 80.0),
+        (some, None, 400.0, (15.0, "observed"), 15.0),
+        (
+            some,
+            Some(("observed", 80.0)),
+            400.0,
+            (15.0, "observed"),
+            15.0,
+        ),
+        (
+            some,
+            Some(("profile", 80.0)),
+            400.0,
+            (80.0, "earlier"),
+            80.0,
+        ),
+        (
+            some,
+            Some(("earlier", 80.0)),
+            400.0,
+            (80.0, "earlier"),
+            80.0,
+        ),
+        // It has too few requests to say what it takes.
+        (few, Some(("profile", 80.0)), 400.0, (80.0, "earlier"), 80.0),
         // It takes more than it had: that is counted, and is no budget.
-        (Some(("profile", 10.0)), 400.0, (10.0, "earlier"), 15.0),
+        (
+            some,
+            Some(("profile", 10.0)),
+            400.0,
+            (10.0, "earlier"),
+            15.0,
+        ),
         // There is no room for it any more.
-        (Some(("profile", 80.0)), 50.0, (80.0, "earlier"), 15.0),
+        (some, Some(("profile", 80.0)), 50.0, (80.0, "earlier"), 15.0),
     ] {
         let mut shop = Shop::default();
         shop.add(&limited("shop:v2", "200m"));
@@ -211,7 +238,8 @@ async fn an_unprofiled_revision_keeps_the_budget_of_the_one_before() {
             application.stored = Arc::new(slo);
         }
         let mut memory = Memory::default();
-        memory.observed.insert("catalogue".into(), ms(15.0));
+        let observed = observed.map(|time| ("catalogue".to_owned(), ms(time)));
+        memory.observed.extend(observed);
         let members = members(&application, &shop.around(), &memory, false);
         let class = Class {
             chain: Chain {

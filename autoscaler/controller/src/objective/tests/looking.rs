@@ -47,6 +47,7 @@ fn look(rate: f64, db: f64) -> Look {
         times: BTreeMap::from([("front".to_owned(), ms(20.0)), ("db".to_owned(), ms(db))]),
         live: BTreeMap::from([("db".to_owned(), live)]),
         quantile_ms: Some((20.0 + db) * 0.5),
+        at: Timestamp::UNIX_EPOCH,
     }
 }
 
@@ -118,6 +119,57 @@ fn what_one_look_does_not_show_stays() {
         taken(&memory),
         "2/s and 10/s from elsewhere 1 calls factor 0.5 10.0 ms of 10 ms work"
     );
+}
+
+#[test]
+fn while_nothing_is_measured_times_stay_what_they_were() {
+    let front = application("front", &["front", "db"]);
+    let night = || Look {
+        times: BTreeMap::new(),
+        quantile_ms: None,
+        ..look(2.0, 10.0)
+    };
+    let gap = || Look {
+        traffic: Err(Trouble::Unseen("no requests".into())),
+        times: BTreeMap::from([("front".to_owned(), ms(30.0))]),
+        ..night()
+    };
+    let mut memory = Memory::default();
+    memory.take(look(40.0, 10.0), &front, false);
+    memory.take(night(), &front, false);
+    let known = |memory: &Memory| (memory.observed["front"], memory.observed["db"]);
+    assert_eq!(known(&memory), (ms(20.0), ms(10.0)));
+    // One that is measured tells of the others, whether or not calls are seen.
+    memory.take(gap(), &front, false);
+    assert_eq!(known(&memory), (ms(30.0), ms(30.0)));
+}
+
+#[test]
+fn a_new_leader_counts_with_the_tail_factor_that_is_stored_until_it_is_told_another() {
+    let mut front = application("front", &["front", "db"]);
+    let chain = json!({"name": "front", "method": "dp", "reason": "", "tailFactor": 0.5, "feasible": true, "tookMs": 1.0,
+        "at": "", "services": []});
+    let mut slo = (*front.stored).clone();
+    slo.status = serde_json::from_value(json!({"chains": [chain]})).unwrap();
+    front.stored = Arc::new(slo);
+    let night = || Look {
+        quantile_ms: None,
+        ..look(2.0, 10.0)
+    };
+    let mut memory = Memory::default();
+    memory.take(night(), &front, false);
+    assert_eq!(memory.classes[0].tail, TailFactor::new(0.5).unwrap());
+    memory.take(look(40.0, 40.0), &front, false);
+    let told = memory.classes[0].tail;
+    memory.take(night(), &front, false);
+    assert_eq!(memory.classes[0].tail, told);
+    // Of another chain it says nothing.
+    let mut other = (*front.stored).clone();
+    other.status.as_mut().unwrap().chains[0].name = "other".into();
+    front.stored = Arc::new(other);
+    let mut memory = Memory::default();
+    memory.take(night(), &front, false);
+    assert_eq!(memory.classes[0].tail, TailFactor::ONE);
 }
 
 #[test]
