@@ -4,7 +4,7 @@ use http::Method;
 use msars_api::annotations::ADOPT;
 use msars_client::unread::{Kind, UnreadObjects};
 use msars_domain::Action;
-use msars_observe::Observed;
+use msars_observe::{Observed, Windows};
 
 use super::adopting::{copy, hpa};
 use super::server::{AUTOSCALERS, DEPLOYMENTS, PODS, Server, deployed, lead, scaled};
@@ -225,4 +225,22 @@ async fn by_a_copy_that_has_been_silent_for_long_nothing_is_scaled() {
     workloads.reflex().await;
     assert!(workloads.deaf.is_empty());
     assert_eq!(server.written(), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_old_follows_how_often_prometheus_scrapes() {
+    let of = |seconds| {
+        let windows = Windows {
+            scrape: std::time::Duration::from_secs(seconds),
+            ..Windows::default()
+        };
+        let limits = crate::workload::limits(&windows);
+        (limits.staleness_s, limits.lost_s, limits.quantile_s)
+    };
+    let usual = msars_plan::Limits::default();
+    let usual = (usual.staleness_s, usual.lost_s, usual.quantile_s);
+    assert_eq!(of(5), usual);
+    assert_eq!(of(15), usual);
+    // Two and a half scrapes are one window of a rate.
+    assert_eq!(of(60), (150, 120, 212));
 }
