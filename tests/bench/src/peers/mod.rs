@@ -122,7 +122,7 @@ struct Verdict {
 /// The published result.
 #[derive(Debug, Clone, Serialize)]
 struct Report {
-    /// Whether the product knew the shop before the first run.
+    /// Whether the product knew the shop before every run of its own.
     learned: bool,
     seconds: f64,
     mean_rate: f64,
@@ -150,7 +150,7 @@ pub fn run(args: &Args) -> Result<()> {
     let repeats = args.repeats.unwrap_or(if args.quick { 1 } else { 3 });
     // Before anything comes up: a file that can't be gone on from costs no minutes.
     let kept = match &args.resume {
-        None => Vec::new(),
+        None => kept::Kept::default(),
         Some(path) => kept::read(path, (seconds, trace.mean()))?,
     };
     let shop = Shop {
@@ -182,7 +182,7 @@ fn all(
     args: &Args,
     shop: &Shop,
     (trace, seconds, repeats): (&Trace, f64, usize),
-    mut runs: Vec<Run>,
+    kept: kept::Kept,
 ) -> Result<Report> {
     if args
         .policies
@@ -191,14 +191,18 @@ fn all(
     {
         bed.cluster.metrics_server(&|line| println!("{line}"))?;
     }
-    let ours = args.policies.contains(&Policy::Ours);
-    let learned = ours && run::learned(bed, shop, trace)?;
-    if ours {
+    let now = if args.policies.contains(&Policy::Ours) {
+        let learned = run::learned(bed, shop, trace)?;
         println!(
             "the product has {}learned the shop",
             if learned { "" } else { "NOT " }
         );
-    }
+        Some(learned)
+    } else {
+        None
+    };
+    let learned = kept.learned(now);
+    let mut runs = kept.runs;
     for repeat in 0..repeats {
         for policy in Policy::rotated(&args.policies, repeat) {
             if kept::has(&runs, policy, repeat) {
