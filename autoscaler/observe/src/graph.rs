@@ -8,8 +8,9 @@ use msars_domain::{Call, Chain, EdgeKind, Millis, Percentile, Rate, Unknown};
 
 use crate::preset::{Matcher, Preset};
 use crate::promql::{Ask, Keys, conditions, one_of, select, span};
+use crate::scope::named;
 use crate::signals::{count, numbers, problems, rows};
-use crate::{Answers, PromError};
+use crate::{Answer, Answers, PromError};
 
 /// Calls of one workload to another.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,19 +100,85 @@ const HARDLY_ANY: f64 = 1e-6;
 /// Relative error of a ratio of two extrapolated rates: exactly one call per request reads as up to 1.05.
 const RATE_ERROR: f64 = 1.05;
 
-/// The four queries of a call graph.
+/// What tells who calls whom in all namespaces that were asked about.
+#[derive(Debug)]
+pub struct Graphs<'a> {
+    preset: &'a Preset,
+    evaluated: Timestamp,
+    by_namespace: HashMap<String, Answers>,
+    /// The answers without their rows, for a namespace that has none.
+    nothing: Answers,
+}
+
+impl<'a> Graphs<'a> {
+    /// Out of the answers to [`graph_queries`].
+    pub fn read(preset: &'a Preset, evaluated: Timestamp, answers: Answers) -> Self {
+        let bare = |answer: &Result<Answer, PromError>| {
+            answer.as_ref().map_err(Clone::clone).map(|answer| Answer {
+                samples: Vec::new(),
+                warnings: answer.warnings.clone(),
+                infos: answer.infos.clone(),
+            })
+        };
+        let nothing: Answers = answers.iter().map(|(ask, got)| (*ask, bare(got))).collect();
+        let mut by_namespace: HashMap<String, Answers> = HashMap::new();
+        let called = preset.calls.as_ref().map(|calls| &calls.labels);
+        for (ask, answer) in answers {
+            let labels = if ask == Ask::Rate {
+                Some(&preset.labels)
+            } else {
+                called
+            };
+            let (Ok(answer), Some(labels)) = (answer, labels) else {
+                continue;
+            };
+            for sample in answer.samples {
+                let Some(namespace) = sample.labels.get(Keys::of(labels).namespace).cloned() else {
+                    continue;
+                };
+                let own = by_namespace
+                    .entry(namespace)
+                    .or_insert_with(|| nothing.clone());
+                if let Some(Ok(answer)) = own.get_mut(&ask) {
+                    answer.samples.push(sample);
+                }
+            }
+        }
+        Self {
+            preset,
+            evaluated,
+            by_namespace,
+            nothing,
+        }
+    }
+
+    /// The calls among `workloads` of one namespace.
+    pub fn of(
+        &self,
+        namespace: &str,
+        workloads: &BTreeSet<String>,
+    ) -> Result<CallGraph, GraphError> {
+        let answers = self.by_namespace.get(namespace).unwrap_or(&self.nothing);
+        assemble_graph(self.preset, workloads, self.evaluated, answers)
+    }
+}
+
+/// The four queries of all call graphs: as many for a thousand applications as for one.
 pub fn graph_queries(
     preset: &Preset,
-    namespace: &str,
+    namespaces: &BTreeSet<&str>,
     window: Duration,
 ) -> Result<Vec<(Ask, String)>, GraphError> {
     let not_measured = || GraphError::NotMeasured(preset.name.clone());
     let calls = preset.calls.as_ref().ok_or_else(not_measured)?;
     let callee = calls.callee.as_deref().ok_or_else(not_measured)?;
-    let only = BTreeSet::from([namespace]);
+    let only = named(namespaces);
+    let between: Vec<&str> = std::iter::once(callee)
+        .chain(calls.callee_namespace.as_deref())
+        .collect();
     let rate = |labels, metric: &str, own: &[Matcher], more: &[&str]| {
         let keys = Keys::of(labels).whole();
-        let fixed = conditions(labels, Some(&only));
+        let fixed = conditions(labels, only);
         let series = select(metric, fixed.iter().chain(&preset.only).chain(own));
         keys.grouped("sum", &format!("rate({series}[{}])", span(window)), more)
     };
@@ -119,27 +186,27 @@ pub fn graph_queries(
     let (made, mut made_own) = count(calls.count.as_ref(), &calls.wait);
     let mut wait_own = calls.wait.matchers.clone();
     if let Some(label) = &calls.callee_namespace {
-        made_own.push(one_of(label, Some(&only)));
-        wait_own.push(one_of(label, Some(&only)));
+        made_own.push(one_of(label, only));
+        wait_own.push(one_of(label, only));
     }
     let wait = |suffix: &str| {
         let metric = format!("{}_{suffix}", calls.wait.metric);
-        rate(&calls.labels, &metric, &wait_own, &[callee])
+        rate(&calls.labels, &metric, &wait_own, &between)
     };
     Ok(vec![
         (
             Ask::Rate,
             rate(&preset.labels, &requests, &requests_own, &[]),
         ),
-        (Ask::Calls, rate(&calls.labels, &made, &made_own, &[callee])),
+        (Ask::Calls, rate(&calls.labels, &made, &made_own, &between)),
         (Ask::CallWait, wait("sum")),
         (Ask::CallWaits, wait("count")),
     ])
 }
 
-/// Reads the answers to [`graph_queries`]. Pure. Without waits the graph has none; without rates or calls there is no
-/// graph.
-pub fn assemble_graph(
+/// Reads the rows of one namespace out of the answers to [`graph_queries`]. Pure. Without waits the graph has none; without
+/// rates or calls there is no graph.
+fn assemble_graph(
     preset: &Preset,
     workloads: &BTreeSet<String>,
     evaluated: Timestamp,
@@ -169,7 +236,14 @@ pub fn assemble_graph(
         }
     }
     let caller = Keys::of(&calls.labels);
-    let pairs = |ask| pairs(answers, ask, caller.workload, callee);
+    let pairs = |ask| {
+        pairs(
+            answers,
+            ask,
+            &caller,
+            (callee, calls.callee_namespace.as_deref()),
+        )
+    };
     let (waited, waits) = (
         pairs(Ask::CallWait).unwrap_or_default(),
         pairs(Ask::CallWaits).unwrap_or_default(),
@@ -218,12 +292,21 @@ pub fn assemble_graph(
 fn pairs<'a>(
     answers: &'a Answers,
     ask: Ask,
-    caller: &str,
-    callee: &str,
+    caller: &Keys<'_>,
+    (callee, callee_namespace): (&str, Option<&str>),
 ) -> Result<HashMap<(&'a str, &'a str), f64>, Unknown> {
     let mut out = HashMap::new();
     for sample in rows(answers, ask)? {
-        if let (Some(from), Some(to)) = (sample.labels.get(caller), sample.labels.get(callee)) {
+        // Into another namespace, a call leaves the application.
+        let home = sample.labels.get(caller.namespace);
+        if callee_namespace.is_some_and(|label| sample.labels.get(label) != home) {
+            continue;
+        }
+        let (from, to) = (
+            sample.labels.get(caller.workload),
+            sample.labels.get(callee),
+        );
+        if let (Some(from), Some(to)) = (from, to) {
             *out.entry((from.as_str(), to.as_str())).or_insert(0.0) += sample.value;
         }
     }

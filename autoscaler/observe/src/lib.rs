@@ -31,7 +31,7 @@ pub use entry::{
     assemble_entries, budget_queries, entry_queries,
 };
 pub use error::PromError;
-pub use graph::{CallGraph, Edge, GraphError, assemble_graph, graph_queries, merged_chain};
+pub use graph::{CallGraph, Edge, GraphError, Graphs, graph_queries, merged_chain};
 pub use histogram::{Buckets, Quantile, enough};
 pub use observer::Observer;
 pub use preset::{

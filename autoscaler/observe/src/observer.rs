@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 
 use crate::{
-    Answers, Ask, Budgeted, Budgets, CallGraph, Client, Entries, Entry, GraphError, Observed,
-    Preset, PresetError, PromError, Scope, Windows, assemble, assemble_budgets, assemble_entries,
-    assemble_graph, budget_queries, entry_queries, graph_queries, signal_queries,
+    Answers, Ask, Budgeted, Budgets, Client, Entries, Entry, GraphError, Graphs, Observed, Preset,
+    PresetError, PromError, Scope, Windows, assemble, assemble_budgets, assemble_entries,
+    budget_queries, entry_queries, graph_queries, signal_queries,
 };
 
 /// One Prometheus server read through one preset.
@@ -41,17 +41,19 @@ impl Observer {
         assemble(&self.preset, scope, now, &answers)
     }
 
-    /// Who calls whom among `workloads` of one namespace over `window`: four queries.
-    pub async fn call_graph(
+    /// Who calls whom in these namespaces over `window`: four queries for all of them.
+    pub async fn call_graphs(
         &self,
-        namespace: &str,
-        workloads: &BTreeSet<String>,
+        namespaces: &BTreeSet<&str>,
         window: Duration,
         now: Timestamp,
-    ) -> Result<CallGraph, GraphError> {
-        let queries = graph_queries(&self.preset, namespace, window)?;
-        let answers = self.ask(queries, now).await;
-        assemble_graph(&self.preset, workloads, now, &answers)
+    ) -> Result<Graphs<'_>, GraphError> {
+        let queries = graph_queries(&self.preset, namespaces, window)?;
+        Ok(Graphs::read(
+            &self.preset,
+            now,
+            self.ask(queries, now).await,
+        ))
     }
 
     /// Quantile, attainment and number of requests of entry workloads over `window`: two queries for all of them.

@@ -103,15 +103,18 @@ pub struct Scope {
 /// From this many namespaces on, queries name none.
 const NAMED_NAMESPACES: usize = 500;
 
+/// Those of some namespaces that queries name; `None` for all.
+pub(crate) fn named<'a, 'n>(all: &'a BTreeSet<&'n str>) -> Option<&'a BTreeSet<&'n str>> {
+    (all.len() < NAMED_NAMESPACES).then_some(all)
+}
+
 impl Scope {
-    /// The namespaces that queries name; `None` for all.
-    pub(crate) fn namespaces(&self) -> Option<BTreeSet<&str>> {
-        let all: BTreeSet<&str> = self
-            .workloads
+    /// The namespaces of all workloads.
+    pub(crate) fn namespaces(&self) -> BTreeSet<&str> {
+        self.workloads
             .keys()
             .map(|k| k.namespace.as_str())
-            .collect();
-        (all.len() < NAMED_NAMESPACES).then_some(all)
+            .collect()
     }
 }
 

@@ -194,14 +194,9 @@ async fn without_prometheus_everything_is_unknown_and_nothing_is_zero() {
             .all(|p| p.category == "PrometheusUnreachable" && p.retry)
     );
 
-    let graph = observer
-        .call_graph(
-            "shop",
-            &["carts".into()].into(),
-            Duration::from_mins(5),
-            now(),
-        )
-        .await;
+    let shop = ["shop"].into();
+    let graphs = observer.call_graphs(&shop, Duration::from_mins(5), now());
+    let graph = graphs.await.unwrap().of("shop", &["carts".into()].into());
     assert_eq!(graph.unwrap_err().category(), "PrometheusUnreachable");
 }
 

@@ -60,7 +60,7 @@ fn queries(preset: &Preset) -> Vec<(&'static str, Ask, String)> {
     });
     let budgets = budget_queries(preset, &budgets);
     all.extend(budgets.into_iter().map(|(ask, q)| ("budget", ask, q)));
-    if let Ok(graph) = graph_queries(preset, "shop", Duration::from_mins(5)) {
+    if let Ok(graph) = graph_queries(preset, &["shop"].into(), Duration::from_mins(5)) {
         all.extend(graph.into_iter().map(|(ask, q)| ("graph", ask, q)));
     }
     all
@@ -108,6 +108,15 @@ fn the_number_of_queries_does_not_depend_on_the_number_of_workloads() {
         let all = signal_queries(&preset, &scope(&many));
         assert_eq!(one.len(), all.len());
         assert!(one.len() <= 10, "{}", one.len());
+        let bytes: usize = all.iter().map(|(_, q)| q.len()).sum();
+        assert!(bytes < 10_000, "{name}: {bytes}");
+        let window = Duration::from_mins(5);
+        let all = spaces.iter().map(String::as_str).collect();
+        let Ok(all) = graph_queries(&preset, &all, window) else {
+            continue;
+        };
+        let one = graph_queries(&preset, &["shop"].into(), window).unwrap();
+        assert_eq!((one.len(), all.len()), (4, 4));
         let bytes: usize = all.iter().map(|(_, q)| q.len()).sum();
         assert!(bytes < 10_000, "{name}: {bytes}");
     }

@@ -1,15 +1,16 @@
 //! Looking at Prometheus: calls, end-to-end latency, live work.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
-use msars_api::crd::Observed;
+use msars_api::annotations::SLO;
+use msars_api::crd::{Observed, ServiceLevelObjective};
 use msars_budget::Split;
 use msars_domain::{Millis, ObjectKey};
-use msars_observe::{Entry, EntryReading, GraphError, Pod, Scope};
+use msars_observe::{Entry, EntryReading, GraphError, Graphs, Pod, Scope};
 
-use super::application::{Application, Declare, declare};
+use super::application::{Application, Declare, declare, unasked};
 use super::assemble::round;
 use super::classes::{Traffic, Trouble, chains, needs_no_calls, traffic};
 use super::drift::{Live, live};
@@ -19,9 +20,6 @@ use super::strain::{Strain, failed, strain};
 use super::{Around, Objectives, SignalMap};
 use crate::pods;
 use crate::world::Workload;
-
-/// Questions to Prometheus at the same time.
-const SIDE_BY_SIDE: usize = 8;
 
 impl Objectives {
     /// Makes the objectives that annotations ask for.
@@ -35,6 +33,28 @@ impl Objectives {
                 tracing::warn!(%error, category = error.category(), "an objective was not written");
             }
         }
+    }
+
+    /// Tells once that an objective stays whose annotation is gone.
+    pub(super) async fn tell_unasked(
+        &mut self,
+        objectives: &[Arc<ServiceLevelObjective>],
+        workloads: &BTreeMap<ObjectKey, Workload>,
+    ) {
+        let unasked = unasked(objectives, workloads);
+        for workload in &unasked {
+            if self.unasked.contains(&workload.key) || !self.lead.holds() {
+                continue;
+            }
+            let ObjectKey { namespace, name } = &workload.key;
+            let note = format!(
+                "annotation {SLO} is gone and objective {name} stays, since an undo takes annotations away too: kubectl -n {namespace} delete slo {name} ends it"
+            );
+            self.own
+                .tell(workload, "Split", false, "ObjectiveStays", note)
+                .await;
+        }
+        self.unasked = unasked.into_iter().map(|one| one.key.clone()).collect();
     }
 
     pub(super) fn scope(
@@ -173,57 +193,57 @@ impl Objectives {
         });
     }
 
-    /// The requests of each application, some asked for side by side: a split that a release waits for must not wait for
-    /// a thousand questions one after the other.
+    /// The requests of each application.
     pub(super) async fn all_traffic(
         &self,
         applications: &[Application],
         signals: &SignalMap,
     ) -> Vec<Result<Traffic, Trouble>> {
-        // Boxed: the compiler does not see that a stream of their bare futures may be sent.
-        let asked: Vec<_> = applications
+        let namespaces: BTreeSet<&str> = applications
             .iter()
-            .map(|application| self.traffic(application, signals).boxed())
+            .map(|application| application.key.namespace.as_str())
             .collect();
-        futures::stream::iter(asked)
-            .buffered(SIDE_BY_SIDE)
-            .collect()
-            .await
-    }
-
-    async fn traffic(
-        &self,
-        application: &Application,
-        signals: &SignalMap,
-    ) -> Result<Traffic, Trouble> {
-        // What is declared wrongly is told whatever Prometheus says.
-        chains(application)?;
-        let members: BTreeSet<String> = application
-            .members
-            .iter()
-            .map(|key| key.name.clone())
-            .collect();
-        let graph = self
+        if namespaces.is_empty() {
+            return Vec::new();
+        }
+        let asked = self
             .observer
-            .call_graph(
-                &application.key.namespace,
-                &members,
-                self.windows.tail(),
-                (self.now)(),
-            )
-            .await;
-        let entry = &application.entry.name;
-        let graph = match graph {
-            // Chains that are declared, and one workload alone, need no calls: the entry's rate is enough.
-            Err(GraphError::NotMeasured(_)) if needs_no_calls(application) => {
-                let seen = signals.get(&application.entry);
-                let rate = seen.and_then(|seen| seen.rate.value().copied());
-                return traffic(application, rate, None);
-            }
-            graph => graph.map_err(|error| Trouble::Unseen(error.to_string()))?,
-        };
-        traffic(application, graph.rates.get(entry).copied(), Some(&graph))
+            .call_graphs(&namespaces, self.windows.tail(), (self.now)());
+        let graphs = asked.await;
+        applications
+            .iter()
+            .map(|application| requests(application, graphs.as_ref(), signals))
+            .collect()
     }
+}
+
+/// The requests of one application.
+fn requests(
+    application: &Application,
+    graphs: Result<&Graphs<'_>, &GraphError>,
+    signals: &SignalMap,
+) -> Result<Traffic, Trouble> {
+    // What is declared wrongly is told whatever Prometheus says.
+    chains(application)?;
+    let members: BTreeSet<String> = application
+        .members
+        .iter()
+        .map(|key| key.name.clone())
+        .collect();
+    let graph = graphs
+        .map_err(Clone::clone)
+        .and_then(|graphs| graphs.of(&application.key.namespace, &members));
+    let entry = &application.entry.name;
+    let graph = match graph {
+        // Chains that are declared, and one workload alone, need no calls: the entry's rate is enough.
+        Err(GraphError::NotMeasured(_)) if needs_no_calls(application) => {
+            let seen = signals.get(&application.entry);
+            let rate = seen.and_then(|seen| seen.rate.value().copied());
+            return traffic(application, rate, None);
+        }
+        graph => graph.map_err(|error| Trouble::Unseen(error.to_string()))?,
+    };
+    traffic(application, graph.rates.get(entry).copied(), Some(&graph))
 }
 
 /// The entry with what is asked of it.

@@ -4,7 +4,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use msars_domain::{EdgeKind, Percentile, Rate};
 
-use super::{CallGraph, Edge, GraphError, assemble_graph, graph_queries, merged_chain};
+use super::{CallGraph, Edge, GraphError, Graphs, assemble_graph, graph_queries, merged_chain};
 use crate::{Answer, Answers, Ask, Preset, PromError, Sample};
 
 fn now() -> Timestamp {
@@ -75,7 +75,7 @@ fn application() -> BTreeSet<String> {
 fn calls_become_visits_and_waits_and_strangers_stay_outside() {
     let preset = Preset::shop();
     assert_eq!(
-        graph_queries(&preset, "shop", Duration::from_mins(5))
+        graph_queries(&preset, &["shop"].into(), Duration::from_mins(5))
             .unwrap()
             .len(),
         4
@@ -158,7 +158,7 @@ fn no_graph_without_calls_or_rates_but_without_waits() {
 #[test]
 fn presets_that_do_not_know_callees_say_so() {
     for preset in [Preset::prometheus(), Preset::opentelemetry()] {
-        let error = graph_queries(&preset, "shop", Duration::from_mins(5)).unwrap_err();
+        let error = graph_queries(&preset, &["shop"].into(), Duration::from_mins(5)).unwrap_err();
         assert_eq!(
             (error.category(), error.retry()),
             ("CallsNotMeasured", false)
@@ -215,4 +215,62 @@ fn what_is_no_tree_is_refused_with_its_reason() {
     }
     let error = merged_chain(&graph(&ladder), "s0", p99()).unwrap_err();
     assert_eq!(error.category(), "CallTreeTooLarge");
+}
+
+#[test]
+fn each_namespace_has_its_own_calls_and_those_into_another_are_outside() {
+    let preset = Preset::istio();
+    let row = |(home, from): (&str, &str), (there, to): (&str, &str), value| Sample {
+        labels: [
+            ("source_workload_namespace", home),
+            ("source_workload", from),
+            ("destination_workload_namespace", there),
+            ("destination_workload", to),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into(),
+        evaluated: now(),
+        value,
+    };
+    let answer = |samples| Answer {
+        samples,
+        ..Answer::default()
+    };
+    // The same names in two namespaces.
+    let (shop, bank) = (("shop", "front"), ("bank", "front"));
+    let calls = vec![
+        row(shop, ("shop", "db"), 20.0),
+        row(shop, ("bank", "db"), 7.0),
+        row(bank, ("bank", "db"), 30.0),
+    ];
+    let answers: Answers = [
+        (
+            Ask::Rate,
+            answer(vec![row(shop, shop, 10.0), row(bank, bank, 10.0)]),
+        ),
+        (Ask::Calls, answer(calls)),
+        (Ask::CallWait, answer(vec![])),
+        (Ask::CallWaits, answer(vec![])),
+    ]
+    .map(|(ask, answer)| (ask, Ok(answer)))
+    .into();
+    let graphs = Graphs::read(&preset, now(), answers.clone());
+    let workloads: BTreeSet<String> = ["front", "db"].map(Into::into).into();
+    let calls = |namespace: &str| {
+        let graph = graphs.of(namespace, &workloads).unwrap();
+        let edges = graph.edges.iter().map(|e| (e.callee.clone(), e.visits));
+        assert!(graph.outside.is_empty());
+        (graph.rates.len(), edges.collect::<Vec<_>>())
+    };
+    assert_eq!(calls("shop"), (1, vec![("db".to_owned(), 2.0)]));
+    assert_eq!(calls("bank"), (1, vec![("db".to_owned(), 3.0)]));
+    assert_eq!(calls("idle"), (0, vec![]));
+    // What failed, failed for all.
+    let mut down = answers;
+    down.insert(Ask::Calls, Err(PromError::Timeout(Duration::from_secs(10))));
+    let graphs = Graphs::read(&preset, now(), down);
+    for namespace in ["shop", "idle"] {
+        let error = graphs.of(namespace, &workloads).unwrap_err();
+        assert_eq!(error.category(), "PrometheusTimeout");
+    }
 }

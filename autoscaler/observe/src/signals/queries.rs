@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::preset::{Calls, Counter, Histogram, Labels, MatchOp, Matcher, Preset};
 use crate::promql::{Ask, Keys, conditions, no_shadow, one_of, select, span};
-use crate::scope::Scope;
+use crate::scope::{Scope, named};
 
 /// The queries of one round: their number depends on the preset alone.
 pub fn signal_queries(preset: &Preset, scope: &Scope) -> Vec<(Ask, String)> {
@@ -13,7 +13,7 @@ pub fn signal_queries(preset: &Preset, scope: &Scope) -> Vec<(Ask, String)> {
     let asking = Asking {
         preset,
         scope,
-        namespaces: namespaces.as_ref(),
+        namespaces: named(&namespaces),
     };
     let mut out = asking.requests();
     if let Some(calls) = &preset.calls {
