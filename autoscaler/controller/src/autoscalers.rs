@@ -1,17 +1,17 @@
 //! The SloAutoscaler of every workload: made from annotations, and told what a split wants per revision.
 
 mod replicas;
+mod wanted;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use msars_api::annotations::Mode;
-use msars_api::crd::{
-    CpuBounds, ServiceBudget, SloAutoscaler, SloAutoscalerSpec, TargetRef, WantedSize,
-};
-use msars_domain::{MilliCpu, ObjectKey};
+use msars_api::crd::{CpuBounds, SloAutoscaler, SloAutoscalerSpec, TargetRef};
+use msars_domain::ObjectKey;
 
 pub use replicas::bounds;
+pub use wanted::{want, wanted};
 
 use crate::own::{Own, owner};
 use crate::world::Workload;
@@ -188,94 +188,11 @@ pub async fn keep(
     }
 }
 
-/// Sizes that an autoscaler's status keeps: those of this split first, then those of revisions that it does not speak
-/// of (an undo may bring them back), at most ten.
-pub fn sizes(stored: &[WantedSize], wanted: &[WantedSize]) -> Vec<WantedSize> {
-    let mut out = wanted.to_vec();
-    for old in stored {
-        if out.len() < 10 && !out.iter().any(|size| size.revision == old.revision) {
-            out.push(old.clone());
-        }
-    }
-    out
-}
-
-/// What a split wants of a workload's revisions: new pods are born with it, so that it is no more than they may have.
-pub fn wanted(workload: &Workload, budgets: &[&ServiceBudget]) -> Vec<WantedSize> {
-    budgets
-        .iter()
-        .map(|budget| WantedSize {
-            revision: budget.revision.clone(),
-            size_milli: workload.born(MilliCpu(budget.size_milli)).0,
-            replicas: budget.replicas,
-        })
-        .collect()
-}
-
-/// Writes what a split wants for one workload's revisions; true when it stands. All else of the status is
-/// [`crate::workload::status`]'s.
-pub async fn want(own: &Own, workload: &Workload, budgets: &[&ServiceBudget]) -> bool {
-    let wanted = wanted(workload, budgets);
-    let running = workload.running().to_owned();
-    let outcome = own
-        .status::<SloAutoscaler>(&workload.autoscaler, |autoscaler| {
-            let status = autoscaler.status.get_or_insert_default();
-            let mut wanted = wanted.clone();
-            // Of several objectives the one that wants most of what waits counts, whichever is split last.
-            if workload.held()
-                && let Some(size) = wanted
-                    .iter_mut()
-                    .find(|size| size.revision == workload.revision)
-                && let Some(stored) = status
-                    .sizes
-                    .iter()
-                    .find(|old| old.revision == size.revision)
-            {
-                size.size_milli = size.size_milli.max(stored.size_milli);
-            }
-            // Where replicas and size are owned already, the running revision's size is `workload`'s to say.
-            if status.memory.is_some()
-                && let Some(size) = wanted.iter_mut().find(|size| size.revision == running)
-                && let Some(stored) = status.sizes.iter().find(|old| old.revision == running)
-            {
-                size.size_milli = stored.size_milli;
-            }
-            status.sizes = sizes(&status.sizes, &wanted);
-        })
-        .await;
-    match outcome {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::warn!(%error, category = error.category(), "wanted sizes were not written");
-            false
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use http::{Request, Response};
-    use kube::client::Body;
     use serde_json::json;
 
     use super::*;
-
-    fn size(revision: &str, milli: u32) -> WantedSize {
-        WantedSize {
-            revision: revision.into(),
-            size_milli: milli,
-            replicas: 1,
-        }
-    }
-
-    #[test]
-    fn sizes_of_older_revisions_stay_for_an_undo() {
-        let stored = [size("a", 100), size("b", 200)];
-        let kept = sizes(&stored, &[size("b", 300), size("c", 400)]);
-        assert_eq!(kept, [size("b", 300), size("c", 400), size("a", 100)]);
-        let many: Vec<WantedSize> = (0..20).map(|n| size(&n.to_string(), n)).collect();
-        assert_eq!(sizes(&many, &[size("new", 1)]).len(), 10);
-    }
 
     pub(super) fn workload(place: &str) -> Workload {
         let object = json!({
@@ -355,25 +272,5 @@ mod tests {
             .collect();
         let pair = |other: &str| (other.to_owned(), "team".to_owned());
         assert_eq!(others, [pair("a-later"), pair("carts")]);
-    }
-
-    #[tokio::test]
-    async fn what_is_wanted_goes_to_the_one_that_counts() {
-        let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
-        let server = tokio::spawn(async move {
-            let mut asked = Vec::new();
-            while let Some((request, answer)) = handle.next_request().await {
-                asked.push(request.uri().path().to_owned());
-                let stored = serde_json::to_vec(&*stored("team", "carts", Some(9))).unwrap();
-                answer.send_response(Response::new(Body::from(stored)));
-            }
-            asked
-        });
-        let own = Own::new(kube::Client::new(service, "shop"), "test");
-        assert!(want(&own, &workload("team"), &[]).await);
-        drop(own);
-        let asked = server.await.unwrap();
-        let path = "/apis/msars.io/v1alpha1/namespaces/shop/sloautoscalers/team";
-        assert_eq!(asked, [path.to_owned(), format!("{path}/status")]);
     }
 }

@@ -4,7 +4,8 @@
 use jiff::Timestamp;
 use msars_domain::{Behavior, PolicyType, ScalingPolicy, ScalingRules, SelectPolicy};
 
-use crate::{ConditionReason, ScaleEvent, state::within};
+use crate::state::{elapsed, within};
+use crate::{ConditionReason, ScaleEvent};
 
 /// For how long recommendations bound the next one, seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,11 +99,15 @@ pub fn pace(
     paced(desired, ConditionReason::DesiredWithinRange)
 }
 
+/// A policy's period is over so much sooner, seconds: ticks come every 15 s within some milliseconds, and the change of the
+/// tick that a period of 15 s ended with must not count by chance. HPA looks 15 s after it is through with the look before.
+const SLACK_S: f64 = 0.5;
+
 /// Replicas when the policy's period began: what was added since is taken away, what was removed is put back.
 fn at_start(now: Timestamp, current: u32, events: &[ScaleEvent], policy: &ScalingPolicy) -> i64 {
     let changed: i64 = events
         .iter()
-        .filter(|e| within(now, Some(e.at), policy.period_seconds))
+        .filter(|e| elapsed(now, e.at) < f64::from(policy.period_seconds) - SLACK_S)
         .map(|e| e.change)
         .sum();
     i64::from(current) - changed

@@ -67,6 +67,7 @@ fn one(
 ) -> Decision {
     let mut state = remembered.clone();
     state.behind(now, limits);
+    state.worked(seen);
     state.prune(now, &seen.behavior);
     resize::remember(now, seen, &mut state, limits);
     state.uncreated(now, seen.uncreated);

@@ -228,10 +228,13 @@ impl Facts<'_> {
         self.pressure * if hidden { more } else { 1.0 }
     }
 
-    /// Whether a fleet is so much cheaper than the one in force that it is taken.
+    /// Whether a fleet is so much cheaper than the one in force that it is taken: by no less than the load must have fallen
+    /// for, where somebody tolerates less.
     fn saves(&self, base: Fleet, fleet: Fleet) -> bool {
-        let save = 1.0 - self.limits.hysteresis.clamp(0.0, 0.9);
-        self.cost(fleet) < self.cost(base) * save
+        let least = self.limits.hysteresis.clamp(0.0, 0.9);
+        let least = least.min(self.seen.behavior.scale_down.tolerance.max(0.0));
+        let (now, then) = (self.cost(base), self.cost(fleet));
+        then < now && then <= now * (1.0 - least) + 1e-9
     }
 
     /// The fleet with no more pods that wait for a node than it takes to carry a `need`, which may have fallen since they

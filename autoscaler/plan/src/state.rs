@@ -1,6 +1,8 @@
 //! What a workload's next decision must remember. It is persisted before the actions are applied, so that a crash in
 //! between costs at most one restored foreign drop, never a forgotten window.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use msars_domain::{Behavior, MilliCpu, Observation, PodState, Rate};
 use serde::{Deserialize, Serialize};
@@ -48,6 +50,9 @@ pub struct State {
     pub uncreated: Vec<Uncreated>,
     /// The last load that was measured.
     pub load: Option<Load>,
+    /// Live work over the profile's, as last known, by revision: while CPU is not measured it still counts.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub works: BTreeMap<String, f64>,
     /// Factor, 1 to 2, on the load where live self time says that the profile promises too much.
     pub pressure: Option<f64>,
     /// A running or fading emergency.
@@ -205,6 +210,7 @@ impl State {
             lacking,
             uncreated,
             load,
+            works: _,
             pressure: _,
             emergency: _,
             drops,
@@ -229,6 +235,17 @@ impl State {
         let calm = SignedDuration::from_secs(i64::from(limits.calm_s));
         if let (Some(until), Ok(longest)) = (calm_until.as_mut(), now.checked_add(calm)) {
             *until = (*until).min(longest);
+        }
+    }
+
+    /// Remembers the live work of the revisions in play, where it is known.
+    pub(crate) fn worked(&mut self, seen: &Observation) {
+        let plays = |hash: &String| seen.revisions.iter().any(|one| one.hash == *hash);
+        self.works.retain(|hash, _| plays(hash));
+        for revision in &seen.revisions {
+            if let Some(ratio) = revision.work_ratio.filter(|ratio| ratio.is_finite()) {
+                self.works.insert(revision.hash.clone(), ratio);
+            }
         }
     }
 

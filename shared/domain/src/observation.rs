@@ -21,7 +21,8 @@ impl CpuSize {
     }
 
     /// This template scaled to another size: the request keeps its ratio to the limit and stays below it where it was
-    /// below, so that the QoS class stays; without a limit only the request moves.
+    /// below, so that the QoS class stays; without a limit only the request moves. It is rounded up: a template that keeps a
+    /// LimitRange's `maxLimitRequestRatio` keeps it at any size.
     #[must_use]
     pub fn scaled_to(self, size: MilliCpu) -> Self {
         let Some(limit) = self.limit else {
@@ -33,7 +34,8 @@ impl CpuSize {
         let request = if self.request >= limit {
             size.0
         } else {
-            let exact = u64::from(size.0) * u64::from(self.request.0) / u64::from(limit.0.max(1));
+            let exact = u64::from(size.0) * u64::from(self.request.0);
+            let exact = exact.div_ceil(u64::from(limit.0.max(1)));
             (exact as u32).min(size.0.saturating_sub(1)).max(1)
         };
         Self {
@@ -296,6 +298,8 @@ mod tests {
             (cpu(100, Some(400)), 800, cpu(200, Some(800))),
             (cpu(399, Some(400)), 10, cpu(9, Some(10))),
             (cpu(1, Some(1000)), 100, cpu(1, Some(100))),
+            // A limit of three times the request stays within a ratio of three.
+            (cpu(100, Some(300)), 200, cpu(67, Some(200))),
             (cpu(250, None), 700, cpu(700, None)),
         ] {
             assert_eq!(template.scaled_to(MilliCpu(size)), scaled, "{template:?}");

@@ -53,7 +53,7 @@ fn the_serving_container_gets_the_wanted_size_and_keeps_its_class() {
             "Burstable stays Burstable",
             |r, _| resources(r)["requests"]["cpu"] = json!("399m"),
             "SizedAtBirth",
-            Some(("598m", Some("600m"))),
+            Some(("599m", Some("600m"))),
         ),
         (
             "without a limit only the request moves",

@@ -3,17 +3,27 @@
 use msars_api::crd::SloAutoscaler;
 
 use super::ours;
-use crate::world::Workload;
+use crate::world::{Workload, hpa};
 
 /// Replicas allowed unless the user says otherwise, or had more.
 const MOST_REPLICAS: u32 = 10;
 
-/// Fewest and most replicas that a workload asks for, with its stored autoscaler.
+/// Fewest and most replicas that a workload asks for, with its stored autoscaler. Where an autoscaler was taken over, its
+/// bounds hold until it is there again, whether the annotation that asked for it is or not.
 pub fn bounds(workload: &Workload, stored: Option<&SloAutoscaler>) -> (u32, u32) {
     let settings = &workload.settings;
-    let least = settings.min_replicas.unwrap_or(1).max(1);
+    let status = stored.and_then(|stored| stored.status.as_ref());
+    let adopted = status.and_then(|status| status.adopted.as_ref());
+    let adopted = adopted.map(|adopted| hpa::bounds(&adopted.spec));
+    // The most that annotations allow wins over the fewest of what was taken over.
+    let allowed = |least: u32| settings.max_replicas.map_or(least, |most| least.min(most));
+    let least = settings
+        .min_replicas
+        .or(adopted.map(|(least, _)| allowed(least)));
+    let least = least.unwrap_or(1).max(1);
     let most = settings
         .max_replicas
+        .or(adopted.map(|(_, most)| most))
         .unwrap_or_else(|| usual_most(workload, stored));
     (least, most.max(least))
 }
@@ -30,8 +40,24 @@ fn usual_most(workload: &Workload, stored: Option<&SloAutoscaler>) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::super::tests::{stored, workload};
     use super::*;
+
+    #[test]
+    fn the_bounds_of_what_was_taken_over_hold_until_it_is_back() {
+        let mut found = (*stored("carts", "carts", None)).clone();
+        let spec = json!({"minReplicas": 2, "maxReplicas": 5});
+        let adopted = json!({"name": "carts", "uid": "h1", "at": "", "spec": spec});
+        found.status.get_or_insert_default().adopted = serde_json::from_value(adopted).unwrap();
+        let mut workload = workload("carts");
+        assert_eq!(bounds(&workload, Some(&found)), (2, 5));
+        workload.settings.max_replicas = Some(7);
+        assert_eq!(bounds(&workload, Some(&found)), (2, 7));
+        workload.settings.max_replicas = Some(1);
+        assert_eq!(bounds(&workload, Some(&found)), (1, 1));
+    }
 
     #[test]
     fn a_fleet_is_not_cut_to_a_number_that_nobody_chose() {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use msars_api::annotations::{SLO, Warning};
 use msars_api::crd::{ChainSpec, ServiceLevelObjective, ServiceLevelObjectiveSpec};
 use msars_domain::{Millis, ObjectKey, Percentile};
 
@@ -93,6 +94,31 @@ pub fn asked(workload: &Workload) -> Option<ServiceLevelObjective> {
     Some(slo)
 }
 
+/// Whether an objective was made here for this Deployment, and not by a team.
+fn ours(slo: &ServiceLevelObjective, workload: &Workload) -> bool {
+    let owners = slo.metadata.owner_references.iter().flatten();
+    owners.into_iter().any(|owner| owner.uid == workload.uid)
+}
+
+/// Workloads whose annotation asked for an objective and is gone since. The objective stays: an undo brings back the
+/// annotations of its revision, and what is scaled must not depend on them. An annotation that is there and is not
+/// understood is told by itself.
+pub fn unasked<'a>(
+    objectives: &[Arc<ServiceLevelObjective>],
+    workloads: &'a BTreeMap<ObjectKey, Workload>,
+) -> Vec<&'a Workload> {
+    let unreadable = |warning: &Warning| warning.annotation == SLO;
+    let owner = |slo: &Arc<ServiceLevelObjective>| {
+        let meta = &slo.metadata;
+        let key = ObjectKey::new(meta.namespace.as_ref()?, meta.name.as_ref()?);
+        let workload = workloads.get(&key)?;
+        let silent = workload.settings.slo.is_none();
+        (silent && ours(slo, workload) && !workload.warnings.iter().any(unreadable))
+            .then_some(workload)
+    };
+    objectives.iter().filter_map(owner).collect()
+}
+
 /// What is to be done about the objectives that annotations ask for.
 #[derive(Debug)]
 pub enum Declare {
@@ -119,16 +145,10 @@ pub fn declare(
             let Some(found) = found else {
                 return Some(Declare::Create(Box::new(wanted)));
             };
-            let ours = found
-                .metadata
-                .owner_references
-                .iter()
-                .flatten()
-                .any(|owner| owner.uid == workload.uid);
             let same = found.spec.application == wanted.spec.application
                 && (found.spec.percentile - wanted.spec.percentile).abs() < 1e-9
                 && (found.spec.latency_ms - wanted.spec.latency_ms).abs() < 1e-9;
-            (ours && !same).then(|| {
+            (ours(found, workload) && !same).then(|| {
                 let mut replaced = (**found).clone();
                 // Declared chains, attainment and window are the user's own additions.
                 replaced.spec.application = wanted.spec.application;
@@ -138,4 +158,65 @@ pub fn declare(
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::deployment;
+    use super::*;
+
+    #[test]
+    fn an_objective_whose_annotation_is_gone_stays_and_is_found() {
+        let entry = |asks: Option<&str>| {
+            let mut object = deployment("front-end");
+            if let Some(asks) = asks {
+                object["metadata"]["annotations"][SLO] = json!(asks);
+            }
+            Workload::read(object, true, &[]).unwrap().0
+        };
+        let made = asked(&entry(Some("p99<400ms"))).unwrap();
+        let of = |name: &str, uid: &str| {
+            let mut slo = made.clone();
+            slo.metadata.name = Some(name.into());
+            if let Some([owner]) = slo.metadata.owner_references.as_deref_mut() {
+                owner.uid = uid.into();
+            }
+            slo
+        };
+        let mut teams = made.clone();
+        teams.metadata.owner_references = None;
+        let (asks, silent) = (entry(Some("p99<400ms")), entry(None));
+        let typo = entry(Some("p99 400"));
+        for (what, slo, workload, found) in [
+            ("asked for", made.clone(), Some(&asks), false),
+            ("not asked for", made.clone(), Some(&silent), true),
+            ("a typo", made.clone(), Some(&typo), false),
+            ("opted out", made.clone(), None, false),
+            ("a team's own", teams, Some(&silent), false),
+            (
+                "another name",
+                of("mine", "front-end"),
+                Some(&silent),
+                false,
+            ),
+            (
+                "an older one's",
+                of("front-end", "gone"),
+                Some(&silent),
+                false,
+            ),
+        ] {
+            let workloads = workload.map(|workload| (workload.key.clone(), workload.clone()));
+            let workloads: BTreeMap<ObjectKey, Workload> = workloads.into_iter().collect();
+            let stored = [Arc::new(slo)];
+            assert_eq!(
+                unasked(&stored, &workloads).len(),
+                usize::from(found),
+                "{what}"
+            );
+            assert_eq!(all(&stored, &workloads).len(), 1, "{what}");
+        }
+    }
 }

@@ -103,6 +103,23 @@ impl Board {
         f(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Says which workloads the objectives that live visit, at which percentile. What was said of others goes: it would
+    /// end profiles for ever.
+    pub(super) fn cover(
+        &self,
+        lives: impl Fn(&ObjectKey) -> bool,
+        percentile: BTreeMap<ObjectKey, f64>,
+    ) {
+        self.with(|posted| {
+            let covered = |key: &ObjectKey| percentile.contains_key(key);
+            posted.strained.retain(|key, _| lives(key));
+            posted.observed.retain(|key, _| covered(key));
+            posted.failed.retain(|key, _| covered(key));
+            posted.callees.retain(|key, _| covered(key));
+            posted.percentile = percentile;
+        });
+    }
+
     /// Says what a tick decided.
     pub fn decide(&self, decided: Decided) {
         self.with(|posted| posted.decided = Some(Arc::new(decided)));
@@ -184,6 +201,11 @@ impl Board {
         })
     }
 
+    /// Whether the chains seen last say that a workload calls nobody; not where no chain visits it.
+    pub fn calls_nobody(&self, workload: &ObjectKey) -> bool {
+        self.with(|posted| posted.callees.get(workload).is_some_and(BTreeMap::is_empty))
+    }
+
     /// The most that a copy of a workload may be offered before one of its callees fills up, and which; none when no
     /// callee's room is known. Copies that run at once share a callee's room by what they wish of it.
     pub fn most(&self, workload: &ObjectKey) -> Option<(Rate, ObjectKey)> {
@@ -234,5 +256,45 @@ impl Board {
             let mut profiled = posted.profiling.keys();
             profiled.any(|key| key.namespace == namespace)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_objective_that_is_gone_said_ends_no_profile() {
+        let key = |name: &str| ObjectKey::new("shop", name);
+        let strain = Strain {
+            now_ms: 200.0,
+            felt_ms: 20.0,
+        };
+        let before = BTreeMap::from([(key("db"), Health::default())]);
+        for (objectives, covered, suffers) in [
+            (&["front", "back"][..], &["db"][..], true),
+            (&["back"], &["db"], true),
+            // Another objective visits it, and says nothing of it.
+            (&["front"], &["db"], false),
+            (&[], &[], false),
+        ] {
+            let board = Board::default();
+            board.with(|posted| {
+                let strained = BTreeMap::from([(key("db"), strain)]);
+                posted.strained.insert(key("back"), strained);
+                posted.failed.insert(key("db"), 0.0);
+                posted.observed.insert(key("db"), 200.0);
+            });
+            assert_eq!(board.suffering(&before), Some(key("db")));
+            let percentiles = covered.iter().map(|name| (key(name), 0.99)).collect();
+            board.cover(
+                |objective| objectives.contains(&objective.name.as_str()),
+                percentiles,
+            );
+            let found = board.suffering(&before);
+            assert_eq!(found.is_some(), suffers, "{objectives:?} {covered:?}");
+            let known = board.with(|posted| posted.observed.len());
+            assert_eq!(known, covered.len(), "{objectives:?} {covered:?}");
+        }
     }
 }

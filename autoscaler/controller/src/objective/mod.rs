@@ -25,7 +25,7 @@ mod tail;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,6 +81,8 @@ pub struct Objectives {
     asking: JoinSet<spent::Found>,
     /// Drift that is not told yet.
     pending: drift::Pending,
+    /// Workloads whose users were told that an objective stays without its annotation.
+    unasked: BTreeSet<ObjectKey>,
 }
 
 /// When an objective is split.
@@ -134,6 +136,7 @@ impl Objectives {
             forms: Forms::default(),
             asking: JoinSet::new(),
             pending: drift::Pending::default(),
+            unasked: BTreeSet::new(),
         }
     }
 
@@ -182,7 +185,9 @@ impl Objectives {
         let workloads = self.world.workloads();
         self.declare(&workloads).await;
         autoscalers::keep(&self.own, &self.world.autoscalers(), &workloads).await;
-        let applications = application::all(&self.world.objectives(), &workloads);
+        let objectives = self.world.objectives();
+        self.tell_unasked(&objectives, &workloads).await;
+        let applications = application::all(&objectives, &workloads);
         self.recall(&applications);
         self.forms.see(&workloads);
         let known = known::profiles(&self.world.profiles(), &self.forms);
@@ -242,19 +247,8 @@ impl Objectives {
                 *strictest = strictest.max(application.percentile.get());
             }
         }
-        // What is said of objectives and workloads that are gone would end profiles for ever.
-        self.board.with(|posted| {
-            let lives = |key: &ObjectKey| applications.iter().any(|one| one.key == *key);
-            posted.strained.retain(|key, _| lives(key));
-            posted
-                .observed
-                .retain(|key, _| percentiles.contains_key(key));
-            posted.failed.retain(|key, _| percentiles.contains_key(key));
-            posted
-                .callees
-                .retain(|key, _| percentiles.contains_key(key));
-            posted.percentile = percentiles;
-        });
+        let lives = |key: &ObjectKey| applications.iter().any(|one| one.key == *key);
+        self.board.cover(lives, percentiles);
     }
 
     /// Whether the windows of an application hold the load of a profile's copy.

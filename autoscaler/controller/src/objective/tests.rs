@@ -77,7 +77,7 @@ pub(super) fn workload(deployment: &Value) -> Workload {
 }
 
 /// A finished profile of 3 ms of work, measured at 200m and 400m.
-pub(super) fn profile(workload: &str, revision: &str, born: i64) -> Arc<LoadLatencyProfile> {
+pub(crate) fn profile(workload: &str, revision: &str, born: i64) -> Arc<LoadLatencyProfile> {
     let point = |size: u32| {
         json!({"sizeMilli": size, "rate": 10.0, "windowSeconds": 5.0, "requests": 50, "errors": 0, "cpuSeconds": 0.15,
             "p50Ms": 3.0, "p90Ms": 6.0, "p99Ms": 9.0})

@@ -19,6 +19,10 @@ use crate::autoscalers;
 /// No write of a workload begins later than this after its first: the others wait for it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Why replicas were not written where the Deployment was read before somebody else's write.
+const FASTER: &str =
+    "somebody else changed the Deployment meanwhile: decided anew at the next tick";
+
 /// How it ended.
 #[derive(Debug)]
 pub struct Outcome {
@@ -48,6 +52,8 @@ struct Ended {
     refused: Vec<(Refused, String)>,
     /// Another replica leads by now: the rest was not written.
     left: bool,
+    /// Something was changed.
+    made: bool,
 }
 
 impl Hands {
@@ -93,7 +99,7 @@ impl Hands {
         let acts = !task.decision.actions.is_empty();
         let due = acts || task.old || status::news(task.autoscaler.status.as_ref(), &said);
         if due {
-            out.written = self.say(&task, &said).await;
+            out.written = self.say(&task, &said, acts).await;
         }
         if !acts {
             if out.written {
@@ -113,6 +119,7 @@ impl Hands {
             scaled,
             refused,
             left,
+            made,
         } = self.write(&task, &mut out).await;
         if !scaled {
             out.state = task.decision.state_without_scale(task.now);
@@ -142,8 +149,9 @@ impl Hands {
             ..said
         };
         // What the next leader stored since is not written over: for it, what was not written is as after a crash.
-        if !whole && !left {
-            self.say(&task, &said).await;
+        let stands = left || (whole && made);
+        if !stands {
+            self.say(&task, &said, made).await;
         }
         self.tell_changes(&task, &said).await;
         out
@@ -155,7 +163,7 @@ impl Hands {
         let mut failed = None;
         let mut scaled = true;
         let mut refused: Vec<(Refused, String)> = Vec::new();
-        let mut left = false;
+        let (mut left, mut made) = (false, false);
         let begun = Instant::now();
         let mut actions = task.decision.actions.iter();
         while let Some(action) = actions.next() {
@@ -171,6 +179,7 @@ impl Hands {
                 left = !out.late;
                 break;
             };
+            made |= matches!(ended, Ok(Applied::Done));
             match action {
                 Action::Scale { to, .. } => {
                     scaled = matches!(ended, Ok(Applied::Done));
@@ -203,16 +212,25 @@ impl Hands {
             scaled,
             refused,
             left,
+            made,
         }
     }
 
-    async fn say(&self, task: &Task, said: &Said<'_>) -> bool {
+    /// Writes what is said; where nothing was `made` of a change, or not its replicas, the one before it stays the last.
+    async fn say(&self, task: &Task, said: &Said<'_>, made: bool) -> bool {
+        let before = task.autoscaler.status.as_ref();
+        let last = before.and_then(|status| status.last_change.as_ref());
+        let acts = !said.decision.actions.is_empty();
         let key = autoscalers::key(&task.autoscaler);
         let outcome = self
             .own
             .status::<SloAutoscaler>(&key, |autoscaler| {
                 let generation = autoscaler.metadata.generation;
-                status::write(autoscaler.status.get_or_insert_default(), generation, said);
+                let status = autoscaler.status.get_or_insert_default();
+                status::write(status, generation, said);
+                if acts && (!made || said.failed.is_some()) {
+                    status.last_change = last.cloned();
+                }
             })
             .await;
         if let Err(error) = &outcome {
@@ -238,12 +256,12 @@ impl Hands {
                     .await;
                 None
             }
-            // Somebody was faster: decided anew at the next tick.
-            Ok(Applied::Conflict | Applied::Gone) => None,
+            Ok(Applied::Conflict) => Some(FASTER.to_owned()),
+            Ok(Applied::Gone) => None,
             Err(error) => {
                 let note = format!("New size: {to}; reason: {reason}; error: {error}");
                 self.own
-                    .tell(&task.workload, "Scale", true, "FailedUpdateScale", note)
+                    .tell(&task.workload, "Scale", true, "FailedRescale", note)
                     .await;
                 tracing::warn!(%error, category = error.category(), "replicas were not written");
                 Some(error.to_string())

@@ -55,6 +55,8 @@ pub struct Case<'a> {
     pub stored: Option<&'a AdoptedAutoscaler>,
     /// This tick's decision was made from known readings.
     pub good: bool,
+    /// A team's own SloAutoscaler, where one counts, with the fewest and most replicas that it says or is given.
+    pub teams: Option<(&'a str, (u32, u32))>,
 }
 
 /// Why a HorizontalPodAutoscaler is not taken over, or not created again.
@@ -75,6 +77,24 @@ pub enum Hold {
     Deleting(String),
     /// Another one came after the one that was taken over.
     CameBack(String),
+    /// It scales by more than CPU: what else it keeps, nobody would keep.
+    Measures {
+        /// The autoscaler.
+        hpa: String,
+        /// Its other metrics, in words.
+        metrics: Vec<String>,
+    },
+    /// A team's own SloAutoscaler has other bounds, which nobody may have chosen.
+    Bounded {
+        /// The autoscaler.
+        hpa: String,
+        /// Its fewest and most replicas.
+        bounds: (u32, u32),
+        /// The team's own.
+        teams: String,
+        /// Its fewest and most replicas.
+        teams_bounds: (u32, u32),
+    },
     /// The mode is `recommend`.
     Recommends {
         /// The autoscaler.
@@ -140,8 +160,20 @@ fn over(case: &Case<'_>, stored: Option<&AdoptedAutoscaler>) -> Next {
     if stored.is_some_and(|stored| stored.uid != hpa.copy.uid) {
         return Next::Hold(Hold::CameBack(name));
     }
+    let metrics = hpa::beside_cpu(&hpa.copy.spec);
+    if !metrics.is_empty() {
+        return Next::Hold(Hold::Measures { hpa: name, metrics });
+    }
+    let bounds = hpa::bounds(&hpa.copy.spec);
+    if let Some((teams, teams_bounds)) = case.teams.filter(|teams| teams.1 != bounds) {
+        return Next::Hold(Hold::Bounded {
+            hpa: name,
+            bounds,
+            teams: teams.to_owned(),
+            teams_bounds,
+        });
+    }
     if !case.acts {
-        let bounds = hpa::bounds(&hpa.copy.spec);
         return Next::Hold(Hold::Recommends { hpa: name, bounds });
     }
     if !case.good {
@@ -259,6 +291,8 @@ impl Hold {
             Self::Made { .. } => "OwnedAutoscaler",
             Self::Deleting(_) => "BeingDeleted",
             Self::CameBack(_) => "CameBack",
+            Self::Measures { .. } => "OtherMetrics",
+            Self::Bounded { .. } => "OtherBounds",
             Self::Recommends { .. } => "Recommending",
             Self::Waits(_) => "WaitsForMetrics",
             Self::Other { .. } => "AnotherAutoscaler",
@@ -286,6 +320,20 @@ impl fmt::Display for Hold {
             Self::CameBack(hpa) => write!(
                 f,
                 "HorizontalPodAutoscaler {hpa} was made after the one that was taken over, and scales now; delete it where it is declared, or remove msars.io/adopt"
+            ),
+            Self::Measures { hpa, metrics } => write!(
+                f,
+                "HorizontalPodAutoscaler {hpa} scales by {} as well, which MSARS would not: take that out of its metrics if the latency objective is enough, and it is taken over",
+                metrics.join(", ")
+            ),
+            Self::Bounded {
+                hpa,
+                bounds: (least, most),
+                teams,
+                teams_bounds: (teams_least, teams_most),
+            } => write!(
+                f,
+                "HorizontalPodAutoscaler {hpa} scales from {least} to {most} replicas, and SloAutoscaler {teams} would from {teams_least} to {teams_most}: set its minReplicas and maxReplicas to {least} and {most}, and it is taken over; others may follow then"
             ),
             Self::Recommends {
                 hpa,

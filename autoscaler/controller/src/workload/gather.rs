@@ -13,6 +13,7 @@ use msars_domain::{
 };
 use msars_gate::{HoldState, serving};
 use msars_observe::Revision;
+use msars_plan::State;
 use serde_json::Value;
 
 use super::revisions::revisions;
@@ -41,21 +42,10 @@ pub struct Budget {
 /// Budgets by workload and revision: the tightest over all chains of all objectives.
 pub type Budgets = BTreeMap<(ObjectKey, String), Budget>;
 
-/// Reads all objectives' splits.
+/// Reads all objectives' splits. What an unprofiled revision takes is no aim where another one has a budget: then that
+/// counts.
 pub fn budgets(objectives: &[Arc<ServiceLevelObjective>]) -> Budgets {
-    budgets_of(objectives, |_| true)
-}
-
-/// Of some workloads. What an unprofiled revision takes is no aim where another one has a budget: then that counts.
-fn budgets_of(
-    objectives: &[Arc<ServiceLevelObjective>],
-    wanted: impl Fn(&ObjectKey) -> bool,
-) -> Budgets {
-    let found: Vec<_> = objectives
-        .iter()
-        .flat_map(|slo| given(slo))
-        .filter(|(key, ..)| wanted(key))
-        .collect();
+    let found: Vec<_> = objectives.iter().flat_map(|slo| given(slo)).collect();
     let mut aimed: BTreeMap<&ObjectKey, Budget> = BTreeMap::new();
     for (key, _, budget) in found.iter().filter(|(_, service, _)| aims(service)) {
         let kept = aimed.entry(key).or_insert(*budget);
@@ -93,28 +83,45 @@ fn tighter(one: Budget, other: Budget) -> Budget {
     if rank(other) < rank(one) { other } else { one }
 }
 
-/// The percentile of a workload's tightest budget; without one the strictest of the objectives that cover it, and p99
-/// without any.
-pub fn percentile(
-    objectives: &[Arc<ServiceLevelObjective>],
-    workload: &Workload,
-) -> Option<Percentile> {
-    let covers = |slo: &&Arc<ServiceLevelObjective>| {
-        slo.metadata.namespace.as_deref() == Some(&workload.key.namespace)
-            && slo.spec.application == workload.application()
-    };
-    let own = budgets_of(objectives, |key| *key == workload.key);
-    if let Some(budget) = own.into_values().reduce(tighter) {
-        return Some(budget.percentile);
+/// Percentiles that objectives ask for, looked up once for all workloads of a tick.
+#[derive(Debug, Default)]
+pub struct Percentiles {
+    /// The tightest budget by workload.
+    tightest: BTreeMap<ObjectKey, Budget>,
+    /// The strictest by namespace and application.
+    strictest: BTreeMap<(String, String), Percentile>,
+}
+
+impl Percentiles {
+    /// Of all objectives; a spoilt one counts as none.
+    pub fn of(objectives: &[Arc<ServiceLevelObjective>]) -> Self {
+        let mut out = Self::default();
+        for ((workload, _), budget) in budgets(objectives) {
+            let kept = out.tightest.entry(workload).or_insert(budget);
+            *kept = tighter(*kept, budget);
+        }
+        for slo in objectives {
+            let percentile = Percentile::new(slo.spec.percentile / 100.0).ok();
+            let place = slo.metadata.namespace.clone().zip(percentile);
+            if let Some((namespace, percentile)) = place {
+                let application = (namespace, slo.spec.application.clone());
+                let kept = out.strictest.entry(application).or_insert(percentile);
+                if percentile > *kept {
+                    *kept = percentile;
+                }
+            }
+        }
+        out
     }
-    // A spoilt objective counts as none.
-    let found = objectives
-        .iter()
-        .filter(covers)
-        .filter_map(|slo| Percentile::new(slo.spec.percentile / 100.0).ok());
-    found
-        .reduce(|a, b| if b > a { b } else { a })
-        .or_else(|| Percentile::new(USUAL).ok())
+
+    /// That of a workload's tightest budget; without one the strictest of the objectives that cover it, and p99 without
+    /// any.
+    pub fn at(&self, workload: &Workload) -> Option<Percentile> {
+        let own = self.tightest.get(&workload.key);
+        own.map(|budget| budget.percentile)
+            .or_else(|| self.strictest.get(&workload.member_of()).copied())
+            .or_else(|| Percentile::new(USUAL).ok())
+    }
 }
 
 /// Namespaces in which a shadow pod runs: their windows hold its load.
@@ -169,8 +176,8 @@ pub struct One<'a> {
     pub history: Vec<RateSample>,
     /// What profiles of its callers bring on top.
     pub guests: Option<Rate>,
-    /// When we last changed its replicas.
-    pub wrote: Option<Timestamp>,
+    /// What is remembered of it.
+    pub state: &'a State,
 }
 
 /// Puts everything together.
@@ -209,7 +216,12 @@ pub fn observation(around: &Around, one: One<'_>) -> Observation {
         qos,
         resizable: (around.resizable).map(|offered| offered && workload.restarts.is_none()),
         restarts: workload.restarts.clone(),
-        revisions: revisions(around, workload, one.percentile, &one.live),
+        revisions: revisions(
+            around,
+            workload,
+            one.percentile,
+            (&one.live, &one.state.works),
+        ),
         rolling: rolling(workload) || waits,
         lasting: lasts(workload) && !workload.held() && !waits,
         promoted: false,
@@ -218,7 +230,7 @@ pub fn observation(around: &Around, one: One<'_>) -> Observation {
         cost,
         quotas: room::names(&around.quotas, namespace, workload.template(), qos),
         rival: rival.filter(|_| !rehearses),
-        declared_by: rivals::keeper(&workload.object, one.wrote, around.now)
+        declared_by: rivals::keeper(&workload.object, one.state.wrote, around.now)
             .map(|keeper| keeper.manager),
         signals: one.signals,
         history: one.history,
@@ -233,7 +245,7 @@ pub fn acts(workload: &Workload, autoscaler: &SloAutoscaler) -> bool {
 
 /// Fewest and most replicas. Where the object is ours, what the annotations ask for counts at once, not only when it is
 /// written there: whoever lowers the most and scales in one go is not taken for a stranger.
-fn replicas(workload: &Workload, autoscaler: &SloAutoscaler) -> (u32, u32) {
+pub(super) fn replicas(workload: &Workload, autoscaler: &SloAutoscaler) -> (u32, u32) {
     if autoscalers::ours(autoscaler, workload) {
         return autoscalers::bounds(workload, Some(autoscaler));
     }
@@ -379,13 +391,19 @@ mod tests {
             let made = |(percentile, ms)| objective(percentile, &[("v1", ms, "profile")]);
             for all in [[made(one), made(other)], [made(other), made(one)]] {
                 assert_eq!(read(&all), [("v1".to_owned(), 20.0, wanted)]);
-                assert_eq!(percentile(&all, &workload), Percentile::new(wanted).ok());
+                assert_eq!(
+                    Percentiles::of(&all).at(&workload),
+                    Percentile::new(wanted).ok()
+                );
             }
         }
         // Not split yet: the strictest that covers it.
         for all in [[99.0, 95.0], [95.0, 99.0]] {
             let all = all.map(|percentile| objective(percentile, &[]));
-            assert_eq!(percentile(&all, &workload), Percentile::new(0.99).ok());
+            assert_eq!(
+                Percentiles::of(&all).at(&workload),
+                Percentile::new(0.99).ok()
+            );
         }
     }
 }

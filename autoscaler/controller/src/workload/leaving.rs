@@ -8,9 +8,9 @@ use msars_api::annotations::Adopt;
 use msars_api::crd::{SloAutoscaler, SloAutoscalerStatus};
 use msars_client::apply::Applied;
 use msars_domain::{Action, ObjectKey, Observation, Reading, Signals, Unknown};
-use msars_plan::{Fleet, Leaving, Short, leave};
+use msars_plan::{Fleet, Leaving, Short, State, leave};
 
-use super::gather::{self, One};
+use super::gather::{self, One, Percentiles};
 use super::parting::{Left, Parting, Why};
 use super::status::stored;
 use super::{Workloads, rivals, status};
@@ -317,13 +317,13 @@ impl Workloads {
         let one = One {
             workload,
             autoscaler,
-            percentile: gather::percentile(&self.world.objectives(), workload)?,
+            percentile: Percentiles::of(&self.world.objectives()).at(workload)?,
             serving: serving.get(&workload.key).map_or(&[][..], Vec::as_slice),
             signals,
             live: Vec::new(),
             history: Vec::new(),
             guests: None,
-            wrote: None,
+            state: &State::default(),
         };
         // Whoever leaves only grows, whatever else rolls.
         let around = self.around(&BTreeMap::new());

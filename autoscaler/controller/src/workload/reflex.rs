@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
-use msars_api::crd::SloAutoscaler;
+use msars_api::crd::{LastChange, SloAutoscaler};
 use msars_client::apply::{Applied, ApplyError};
 use msars_domain::{Action, CpuBounds, MilliCpu, ObjectKey};
 use msars_plan::reflex;
@@ -13,10 +13,13 @@ use tokio::time::Instant;
 
 use super::act::{PATIENCE, refusal};
 use super::deaf::read;
+use super::hands::Hands;
 use super::reflex_input::{self, Subject};
 use super::{Last, Memory, Workloads, gather, room, status};
 use crate::pods::{self, Serving};
 
+/// Why pods grew between two ticks.
+const THROTTLED: &str = "Throttled";
 /// An observation older than this is no ground for a reflex, seconds: ticks have stopped.
 const OLD_S: f64 = 60.0;
 
@@ -107,6 +110,7 @@ impl Workloads {
             return;
         }
         let begun = Instant::now();
+        let mut grew = 0;
         for action in &actions {
             if begun.elapsed() >= PATIENCE {
                 break;
@@ -117,6 +121,7 @@ impl Workloads {
             };
             match ended {
                 Ok(Applied::Done) => {
+                    grew += 1;
                     if let Action::Resize { uid, .. } = action {
                         self.pods.grown(uid.clone(), now);
                     }
@@ -134,8 +139,36 @@ impl Workloads {
                 }
             }
         }
-        tracing::info!(workload = %key, pods = actions.len(), size = size.0, "throttled pods grew");
+        tracing::info!(workload = %key, pods = grew, size = size.0, "throttled pods grew");
+        if grew > 0 {
+            self.hands.tell_growth(last, grew, size, now).await;
+        }
         memory.state = state;
+    }
+}
+
+impl Hands {
+    /// Tells what the reflex changed, as ticks tell theirs.
+    async fn tell_growth(&self, last: &Last, pods: u32, size: MilliCpu, now: Timestamp) {
+        let message = format!("{pods} throttled pod(s) grew in place to {size}, between two ticks");
+        let change = LastChange {
+            at: now.to_string(),
+            reason: THROTTLED.to_owned(),
+            message: message.clone(),
+        };
+        let told = self
+            .own
+            .status::<SloAutoscaler>(&last.autoscaler, |autoscaler| {
+                let status = autoscaler.status.get_or_insert_default();
+                status.last_change = Some(change.clone());
+            })
+            .await;
+        if let Err(error) = told {
+            tracing::warn!(%error, category = error.category(), "a growth was not told");
+        }
+        self.own
+            .tell(&last.workload, "Scale", false, THROTTLED, message)
+            .await;
     }
 }
 

@@ -1,5 +1,7 @@
 //! The revisions of a workload that a decision must think of. Pure.
 
+use std::collections::BTreeMap;
+
 use msars_domain::{Percentile, RevisionState};
 use msars_observe::Revision;
 
@@ -13,7 +15,7 @@ pub fn revisions(
     around: &Around,
     workload: &Workload,
     usual: Percentile,
-    live: &[&Revision],
+    (live, works): (&[&Revision], &BTreeMap<String, f64>),
 ) -> Vec<RevisionState> {
     let profile = |revision: &str| {
         around
@@ -44,7 +46,11 @@ pub fn revisions(
             budget: budget.map(|budget| budget.ms),
             percentile: percentile.unwrap_or(usual),
             curve: known.map(|known| known.curve.clone()),
-            work_ratio: known.and_then(|known| live_ratio(workload, revision, known, live)),
+            // Without CPU of now the last known counts: a service whose metrics are gone is no lighter for it.
+            work_ratio: known.and_then(|known| {
+                let now = live_ratio(workload, revision, known, live);
+                now.or_else(|| works.get(revision).copied())
+            }),
         }
     };
     let mut wanted: Vec<&str> = vec![&workload.revision];

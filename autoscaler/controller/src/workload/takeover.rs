@@ -27,8 +27,16 @@ impl Task {
             found: &self.found,
             stored: status::stored(&self.autoscaler),
             good: adopt::good(&self.seen, &self.decision) && self.reach.granted != Some(false),
+            teams: teams(&self.workload, &self.autoscaler),
         }
     }
+}
+
+/// A team's own SloAutoscaler, with its bounds.
+fn teams<'a>(workload: &Workload, autoscaler: &'a SloAutoscaler) -> Option<(&'a str, (u32, u32))> {
+    let own = !autoscalers::ours(autoscaler, workload);
+    let name = autoscaler.metadata.name.as_deref().filter(|_| own)?;
+    Some((name, gather::replicas(workload, autoscaler)))
 }
 
 /// Whether nothing but a good decision is missing to take over the workload's autoscaler.
@@ -46,6 +54,7 @@ pub(super) fn rehearses(around: &Around, one: &One<'_>) -> bool {
         found: &hpa::found(&around.rivals.hpas, &one.workload.key),
         stored: status.and_then(|status| status.adopted.as_ref()),
         good: false,
+        teams: teams(one.workload, one.autoscaler),
     };
     matches!(adopt::next(&case), Next::Hold(Hold::Waits(_)))
 }
@@ -128,6 +137,7 @@ impl Hands {
             found,
             stored: status::stored(autoscaler),
             good: false,
+            teams: None,
         });
         match &next {
             Next::Create(action) => match self.create(workload, action).await {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use msars_api::annotations::Warning;
@@ -11,9 +12,9 @@ use msars_api::crd::SloAutoscalerStatus;
 use msars_domain::ObjectKey;
 use msars_plan::{ConditionReason, Decision};
 
-use super::Workloads;
 use super::hands::{Hands, Task};
 use super::status::{AMBIGUOUS, Row, Said, conditions, same};
+use super::{PARALLEL, Workloads};
 use crate::world::Workload;
 
 const RIVAL_GONE: &str = "RivalGone";
@@ -97,6 +98,23 @@ fn change(row: &Row, before: Option<&Condition>) -> Vec<Notice> {
 }
 
 impl Hands {
+    /// Tells all of these, some at once: where Prometheus is gone, they are as many as workloads.
+    pub(super) async fn tell(&self, all: Vec<(Workload, Notice)>) {
+        let told = |(workload, notice): (Workload, Notice)| async move {
+            let Notice {
+                warning,
+                reason,
+                note,
+            } = notice;
+            self.own
+                .tell(&workload, "Scale", warning, &reason, note)
+                .await;
+        };
+        futures::stream::iter(all)
+            .for_each_concurrent(PARALLEL, told)
+            .await;
+    }
+
     /// Tells what changed with a status that was written.
     pub(super) async fn tell_changes(&self, task: &Task, said: &Said<'_>) {
         for notice in changes(task.autoscaler.status.as_ref(), said) {
@@ -169,26 +187,18 @@ impl Misread {
 }
 
 impl Workloads {
-    /// Tells metrics that have been missing for a while, or are back.
-    pub(super) async fn tell_missing(&mut self, tasks: &[Task]) {
+    /// What is to be told of metrics that have been missing for a while, or are back.
+    pub(super) fn missing(&mut self, tasks: &[Task]) -> Vec<(Workload, Notice)> {
+        let mut out = Vec::new();
         for task in tasks {
             let Some(memory) = self.memory.get_mut(&task.workload.key) else {
                 continue;
             };
             let stored = task.autoscaler.status.as_ref();
-            let Some(notice) = memory.missing.look(stored, &task.decision, task.now) else {
-                continue;
-            };
-            let Notice {
-                warning,
-                reason,
-                note,
-            } = notice;
-            self.hands
-                .own
-                .tell(&task.workload, "Scale", warning, &reason, note)
-                .await;
+            let notice = memory.missing.look(stored, &task.decision, task.now);
+            out.extend(notice.map(|notice| (task.workload.clone(), notice)));
         }
+        out
     }
 
     /// Tells annotation values that were not understood: the webhook sees updates in labelled namespaces only.

@@ -6,6 +6,7 @@ mod bounding;
 mod changing;
 mod deciding;
 mod draining;
+mod fleet;
 mod gathering;
 mod handing;
 mod recording;
@@ -25,6 +26,7 @@ use msars_domain::{
     Curve, Knot, MilliCpu, Millis, ObjectKey, Observation, Percentile, Rate, Reading, Signals,
     SizeCurve, Unknown,
 };
+use msars_plan::State;
 use serde_json::{Value, json};
 
 use super::gather::{Around, One, budgets, observation};
@@ -184,6 +186,8 @@ fn around(workload: &Workload, objectives: &[Arc<ServiceLevelObjective>]) -> Aro
 }
 
 static AUTOSCALER: LazyLock<SloAutoscaler> = LazyLock::new(autoscaler);
+/// Nothing remembered.
+static FRESH: LazyLock<State> = LazyLock::new(State::default);
 
 /// A workload without pods at a rate.
 fn podless(workload: &Workload, rate: f64) -> One<'_> {
@@ -196,7 +200,7 @@ fn podless(workload: &Workload, rate: f64) -> One<'_> {
         live: Vec::new(),
         history: Vec::new(),
         guests: None,
-        wrote: None,
+        state: &FRESH,
     }
 }
 

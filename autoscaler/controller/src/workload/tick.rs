@@ -7,12 +7,12 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use msars_api::crd::SloAutoscaler;
-use msars_domain::ObjectKey;
+use msars_domain::{Millis, ObjectKey, Reading, Signals, Unknown};
 use msars_observe::{Observed, Pod, Revision, Scope};
 use msars_plan::{Decision, Tick};
 use tokio::task::JoinHandle;
 
-use super::gather::{self, One};
+use super::gather::{self, One, Percentiles};
 use super::hands::Task;
 use super::{Last, PARALLEL, Workloads, status};
 use crate::autoscalers::Targets;
@@ -35,14 +35,14 @@ impl Workloads {
     /// Asks Prometheus about all workloads at once, beside this task.
     pub(super) fn look(&self) -> JoinHandle<Observed> {
         let workloads = self.world.workloads();
-        let objectives = self.world.objectives();
+        let percentiles = Percentiles::of(&self.world.objectives());
         let serving = pods::serving(&self.world.pods());
         let mut scope = Scope {
             windows: self.means.windows,
             ..Scope::default()
         };
         for workload in workloads.values() {
-            let Some(percentile) = gather::percentile(&objectives, workload) else {
+            let Some(percentile) = percentiles.at(workload) else {
                 continue;
             };
             scope.workloads.insert(workload.key.clone(), percentile);
@@ -123,7 +123,7 @@ impl Workloads {
         now: Timestamp,
     ) -> (Tick, Vec<Due>) {
         let around = self.around(&workloads);
-        let objectives = self.world.objectives();
+        let percentiles = Percentiles::of(&self.world.objectives());
         let serving = pods::serving(&self.world.pods());
         let board = Arc::clone(&self.means.board);
         let reached = board.reached();
@@ -148,9 +148,12 @@ impl Workloads {
             let Some(workload) = workloads.remove(key) else {
                 continue;
             };
-            let Some(percentile) = gather::percentile(&objectives, &workload) else {
+            let Some(percentile) = percentiles.at(&workload) else {
                 continue;
             };
+            if board.calls_nobody(key) {
+                waits_for_nobody(&mut signals);
+            }
             let memory = self.recall(&workload, autoscaler, now);
             let loaded = reached.contains(key);
             memory.before.spare(&mut signals, loaded, &windows, now);
@@ -165,7 +168,7 @@ impl Workloads {
                 live: live.remove(key).unwrap_or_default(),
                 history: memory.history.samples(),
                 guests: board.guests(key, rate),
-                wrote: memory.state.wrote,
+                state: &memory.state,
             };
             tick.observations.push(gather::observation(&around, one));
             tick.states.push(memory.state.clone());
@@ -183,9 +186,11 @@ impl Workloads {
     async fn carry(&mut self, tick: &Arc<Tick>, due: Vec<Due>, decisions: Vec<Option<Decision>>) {
         self.tell(tick, &decisions);
         let tasks = self.tasks(tick, due, decisions);
-        if self.hands.lead.holds() {
-            self.tell_missing(&tasks).await;
-        }
+        let missing = if self.hands.lead.holds() {
+            self.missing(&tasks)
+        } else {
+            Vec::new()
+        };
         for task in &tasks {
             if let Some(memory) = self.memory.get_mut(&task.workload.key) {
                 memory.last = Some(Last {
@@ -197,27 +202,17 @@ impl Workloads {
             }
         }
         let hands = &self.hands;
-        // Where writes of one workload took long, those of its namespace's others would as well: they are left to the next
-        // tick, so that other namespaces wait for them once at most.
-        let slow = Mutex::new(BTreeSet::new());
-        let slow = &slow;
-        let outcomes: Vec<_> = futures::stream::iter(tasks)
-            .map(|task| async move {
-                let namespace = task.workload.key.namespace.clone();
-                let named = |slow: &mut BTreeSet<String>| slow.contains(&namespace);
-                if !hands.lead.holds() || within(slow, named) {
-                    return None;
-                }
-                let outcome = hands.carry(task).await;
-                if outcome.late {
-                    within(slow, |slow| slow.insert(namespace));
-                }
-                Some(outcome)
-            })
-            .buffer_unordered(PARALLEL)
-            .filter_map(|outcome| async move { outcome })
-            .collect()
-            .await;
+        let by_namespace = |task: Task| (task.workload.key.namespace.clone(), task);
+        let tasks = tasks.into_iter().map(by_namespace);
+        let outcomes = in_turn(tasks, |task| async move {
+            if !hands.lead.holds() {
+                return None;
+            }
+            let outcome = hands.carry(task).await;
+            Some((outcome.late, outcome))
+        })
+        .await;
+        hands.tell(missing).await;
         for outcome in outcomes {
             if outcome.forbidden {
                 self.grants.refused(&outcome.workload.namespace, tick.now);
@@ -259,8 +254,44 @@ impl Workloads {
     }
 }
 
-fn within<T>(set: &Mutex<BTreeSet<String>>, f: impl FnOnce(&mut BTreeSet<String>) -> T) -> T {
-    f(&mut set.lock().unwrap_or_else(PoisonError::into_inner))
+/// Where the metrics say nothing of calls, and the chains say that there are none: its request time is its self time.
+fn waits_for_nobody(signals: &mut Signals) {
+    let says = |reading: &Reading<Millis>| {
+        let why = Unknown::NoSeries;
+        *reading != Reading::Unknown { why }
+    };
+    if let Reading::Known { at, .. } = signals.rate
+        && !says(&signals.callee_wait)
+        && let Ok(value) = Millis::new(0.0)
+    {
+        signals.callee_wait = Reading::Known { value, at };
+    }
+}
+
+/// What comes of all tasks, some done at once; `done` also says whether one took long. Where one of a namespace did, its
+/// others would as well: they are left to the next tick, so that other namespaces wait for them once at most.
+async fn in_turn<T, O, F: Future<Output = Option<(bool, O)>>>(
+    tasks: impl Iterator<Item = (String, T)>,
+    done: impl Fn(T) -> F,
+) -> Vec<O> {
+    let slow = Mutex::new(BTreeSet::new());
+    let slow = || slow.lock().unwrap_or_else(PoisonError::into_inner);
+    let (slow, done) = (&slow, &done);
+    futures::stream::iter(tasks)
+        .map(|(namespace, task)| async move {
+            if slow().contains(&namespace) {
+                return None;
+            }
+            let (late, outcome) = done(task).await?;
+            if late {
+                slow().insert(namespace);
+            }
+            Some(outcome)
+        })
+        .buffer_unordered(PARALLEL)
+        .filter_map(|outcome| async move { outcome })
+        .collect()
+        .await
 }
 
 /// The end of a look; `None` when it failed.
@@ -271,5 +302,69 @@ pub(super) async fn joined(looking: &mut Option<JoinHandle<Observed>>) -> Option
             tracing::error!(%error, "asking for metrics failed");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use msars_domain::Rate;
+
+    use super::super::leaving::blind;
+    use super::*;
+
+    #[test]
+    fn the_request_time_of_a_service_that_calls_nobody_is_its_own() {
+        let at = Timestamp::UNIX_EPOCH;
+        let unknown = |why| Reading::Unknown { why };
+        let quiet = Reading::Unknown {
+            why: Unknown::NoSeries,
+        };
+        let wait = |ms| Reading::Known {
+            value: Millis::new(ms).unwrap(),
+            at,
+        };
+        let rate = Reading::Known {
+            value: Rate::new(20.0).unwrap(),
+            at,
+        };
+        for (rate, before, after) in [
+            // Metrics that know no calls, and those in which it has none.
+            (rate.clone(), unknown(Unknown::NoSeries), wait(0.0)),
+            (
+                quiet,
+                unknown(Unknown::NoSeries),
+                unknown(Unknown::NoSeries),
+            ),
+            // What is measured, or is not known for another reason, stays.
+            (rate.clone(), wait(5.0), wait(5.0)),
+            (rate, unknown(Unknown::Stale), unknown(Unknown::Stale)),
+        ] {
+            let mut signals = Signals {
+                rate,
+                callee_wait: before,
+                ..blind(&ObjectKey::new("shop", "db"))
+            };
+            waits_for_nobody(&mut signals);
+            assert_eq!(signals.callee_wait, after);
+        }
+    }
+
+    #[tokio::test]
+    async fn where_one_workloads_writes_took_long_those_of_its_namespace_wait_and_no_others() {
+        let tasks = [
+            ("shop", "first", true),
+            ("shop", "second", false),
+            ("bank", "third", false),
+            ("shop", "fourth", true),
+            ("bank", "fifth", true),
+            ("bank", "sixth", false),
+            ("park", "nobody leads any more", false),
+        ];
+        let tasks = tasks.into_iter();
+        let tasks = tasks.map(|(namespace, name, late)| (namespace.to_owned(), (name, late)));
+        let done = in_turn(tasks, |(name, late)| async move {
+            (!name.starts_with("nobody")).then_some((late, name))
+        });
+        assert_eq!(done.await, ["first", "third", "fifth"]);
     }
 }

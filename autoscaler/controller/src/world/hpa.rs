@@ -124,6 +124,62 @@ pub fn bounds(spec: &Value) -> (u32, u32) {
     (least, number("maxReplicas").unwrap_or(least).max(least))
 }
 
+/// Metrics that are not CPU, in words: what a latency objective says nothing of.
+pub fn beside_cpu(spec: &Value) -> Vec<String> {
+    let metrics = spec.get("metrics").and_then(Value::as_array);
+    metrics.into_iter().flatten().filter_map(beside).collect()
+}
+
+fn beside(metric: &Value) -> Option<String> {
+    let kind = metric.get("type").and_then(Value::as_str)?;
+    // The field is named as the type, but for its first letter.
+    let mut field = kind.to_owned();
+    field.get_mut(..1)?.make_ascii_lowercase();
+    let source = metric.get(&field);
+    let name = |pointer: &str| source.and_then(|source| source.pointer(pointer)?.as_str());
+    let own = matches!(kind, "Resource" | "ContainerResource");
+    let named = name(if own { "/name" } else { "/metric/name" }).unwrap_or("an unknown metric");
+    if !own {
+        return Some(format!("{named} ({kind})"));
+    }
+    (named != "cpu").then(|| named.to_owned())
+}
+
 fn behavior(spec: &Value) -> Option<HorizontalPodAutoscalerBehavior> {
     serde_json::from_value(spec.get("behavior")?.clone()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn metrics_that_a_latency_objective_says_nothing_of_are_named() {
+        let cpu = json!({"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization"}}});
+        let container = json!({"type": "ContainerResource", "containerResource": {"name": "cpu", "container": "app"}});
+        let memory = json!({"type": "Resource", "resource": {"name": "memory"}});
+        let queue = json!({"type": "External", "external": {"metric": {"name": "queue_length"}}});
+        let pods = json!({"type": "Pods", "pods": {"metric": {"name": "connections"}}});
+        let object = json!({"type": "Object", "object": {"metric": {"name": "requests"}}});
+        let later = json!({"type": "OfLater", "ofLater": {}});
+        for (metrics, wanted) in [
+            (json!([cpu, container]), vec![]),
+            (json!([]), vec![]),
+            (json!([cpu, memory]), vec!["memory"]),
+            (
+                json!([queue, pods]),
+                vec!["queue_length (External)", "connections (Pods)"],
+            ),
+            (
+                json!([object, later]),
+                vec!["requests (Object)", "an unknown metric (OfLater)"],
+            ),
+        ] {
+            assert_eq!(beside_cpu(&json!({"metrics": metrics})), wanted);
+        }
+        // HPA's default is CPU.
+        assert!(beside_cpu(&json!({})).is_empty());
+    }
 }

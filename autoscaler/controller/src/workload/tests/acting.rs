@@ -262,7 +262,25 @@ async fn a_refused_scale_leaves_no_event_in_the_windows() {
         ("False", "FailedUpdateScale")
     );
     assert!(able.message.contains("exceeded quota"), "{}", able.message);
+    assert_eq!(status.last_change, None);
     assert_eq!(status::remembered(Some(&status), now()), kept);
+}
+
+#[tokio::test]
+async fn who_was_slower_than_another_writer_claims_no_rescale() {
+    let (_asked, kept, _decided, stored) = carried(&[("scale", (409, "changed"))]).await;
+    assert!(kept.events.is_empty());
+    let status = stored.status.unwrap();
+    let able = status.conditions.iter().find(|c| c.type_ == "AbleToScale");
+    let able = able.unwrap();
+    let told = (able.status.as_str(), able.reason.as_str());
+    assert_eq!(told, ("False", "FailedUpdateScale"));
+    assert!(
+        able.message.contains("at the next tick"),
+        "{}",
+        able.message
+    );
+    assert_eq!(status.last_change, None);
 }
 
 #[tokio::test]

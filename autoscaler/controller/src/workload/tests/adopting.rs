@@ -97,6 +97,10 @@ fn what_is_next_follows_from_what_is_seen() {
         json!({"apiVersion": "x/v1", "kind": "App", "name": "shop", "uid": "o", "controller": true}),
     );
     let kept = made(json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "c"}));
+    let memory = [hpa(|hpa| {
+        let memory = json!({"type": "Resource", "resource": {"name": "memory"}});
+        hpa["spec"]["metrics"].as_array_mut().unwrap().push(memory);
+    })];
     let two = [plain.clone(), other[0].clone()];
     let stored = copy(&plain);
     let stored = Some(&stored);
@@ -119,6 +123,9 @@ fn what_is_next_follows_from_what_is_seen() {
         (true, true, &keda, None, true, "OwnedAutoscaler"),
         (true, true, &operator, None, true, "OwnedAutoscaler"),
         (true, true, &two, None, true, "SeveralAutoscalers"),
+        (true, true, &memory, None, true, "OtherMetrics"),
+        (true, false, &memory, None, true, "OtherMetrics"),
+        (true, true, &memory, stored, true, "OtherMetrics"),
         (true, true, &going, None, true, "BeingDeleted"),
         (true, true, &going, stored, true, "BeingDeleted"),
         (true, true, &newer, stored, true, "CameBack"),
@@ -132,6 +139,7 @@ fn what_is_next_follows_from_what_is_seen() {
         (false, false, &[], stored, false, "Create"),
         // A crash between create and drop, or never deleted: the API server says that it is there.
         (false, true, &is, stored, true, "Create"),
+        (false, true, &memory, stored, true, "Create"),
         (false, true, &newer, stored, true, "Create"),
         (false, true, &two, stored, true, "Create"),
         (false, true, &going, stored, true, "BeingDeleted"),
@@ -145,6 +153,7 @@ fn what_is_next_follows_from_what_is_seen() {
             found,
             stored: *stored,
             good: *good,
+            teams: None,
         };
         let next = adopt::next(&case);
         assert_eq!(word(&next), *wanted, "row {index}");
@@ -152,6 +161,33 @@ fn what_is_next_follows_from_what_is_seen() {
         assert_eq!(told.is_none(), next == Next::Nothing, "row {index}");
         if let Some((true, reason, _)) = told {
             assert_eq!(reason, "Adopted", "row {index}");
+        }
+    }
+}
+
+#[test]
+fn a_teams_own_autoscaler_has_the_same_bounds_before_it_takes_over() {
+    let is = [hpa(|_| ())];
+    for (bounds, acts, wanted) in [
+        ((3, 20), true, "Store"),
+        // Nobody chose these.
+        ((1, 10), true, "OtherBounds"),
+        ((1, 10), false, "OtherBounds"),
+        ((3, 20), false, "Recommending"),
+    ] {
+        let next = adopt::next(&Case {
+            workload: &key(),
+            adopt: Adopt::Hpa,
+            acts,
+            found: &is,
+            stored: None,
+            good: true,
+            teams: Some(("team", bounds)),
+        });
+        assert_eq!(word(&next), wanted, "{bounds:?} {acts}");
+        if let Next::Hold(hold @ Hold::Bounded { .. }) = next {
+            let told = hold.to_string();
+            assert!(told.contains("maxReplicas to 3 and 20"), "{told}");
         }
     }
 }
@@ -168,6 +204,7 @@ fn what_is_created_again_is_what_was_there() {
         found: &[],
         stored: Some(&stored),
         good: false,
+        teams: None,
     };
     let Next::Create(Action::CreateAutoscaler {
         autoscaler,
@@ -219,6 +256,14 @@ fn its_limits_hold_and_annotations_win() {
             assert_eq!(window, wanted.map(|_| 60), "{annotations:?}");
         }
     }
+}
+
+/// The autoscaler that was made here for it.
+pub(super) fn ours(all: &[Arc<DynamicObject>]) -> SloAutoscaler {
+    let mut ours = autoscaler();
+    let (workload, _seen) = adopting(1.0, &ours, all);
+    ours.metadata.owner_references = Some(vec![crate::own::owner(&workload)]);
+    ours
 }
 
 /// An adopting workload with its autoscaler there, as the tick sees it.
@@ -318,7 +363,7 @@ fn until_it_is_taken_over_a_decision_is_made_and_nothing_written() {
 #[test]
 fn beside_a_vpa_nothing_is_taken_over() {
     let hpas = [object(&stored_hpa())];
-    let ours = autoscaler();
+    let ours = ours(&hpas);
     let (workload, _seen) = adopting(500.0, &ours, &hpas);
     let vpa = |mode: &str| {
         object(&json!({

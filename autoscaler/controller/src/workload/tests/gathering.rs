@@ -1,7 +1,9 @@
 use msars_domain::{CpuBounds, Qos};
 use msars_observe::Revision;
+use msars_plan::{Limits, Tick, decide};
 
 use super::*;
+use crate::engine::analytic;
 use crate::profiles;
 use crate::world::template::qos;
 
@@ -150,8 +152,12 @@ fn seen_after(
     let workload = workload(object, &[]);
     let mut around = around(&workload, &[]);
     around.ungranted = ungranted.iter().map(|&name| name.to_owned()).collect();
-    let one = One {
+    let state = State {
         wrote,
+        ..State::default()
+    };
+    let one = One {
+        state: &state,
         ..podless(&workload, 1.0)
     };
     observation(&around, one)
@@ -265,6 +271,64 @@ fn live_work_counts_when_it_differs_by_more_than_a_fifth() {
         };
         assert!(close, "{cores} at {rate}: {found:?}");
     }
+}
+
+#[test]
+fn without_cpu_the_live_work_known_last_counts_and_nothing_shrinks_for_it() {
+    let workload = workload(&deployment(), &[replica_set("carts:v1", "h1", 2)]);
+    let around = around(&workload, &[objective(&workload.revision, 50.0)]);
+    let limits = Limits::default();
+    let all = signals(30.0);
+    // 3 ms in the profile, 6 ms live.
+    let mut live = Revision {
+        workload: key(),
+        revision: "h1".into(),
+        pods: 2,
+        rate: all.rate.clone(),
+        request_quantile: all.request_quantile.clone(),
+        self_quantile: all.self_quantile.clone(),
+        callee_wait: all.callee_wait.clone(),
+        error_share: all.error_share.clone(),
+        cpu_cores: Reading::Known {
+            value: 0.18,
+            at: now(),
+        },
+        throttled: all.throttled.clone(),
+    };
+    let look = |live: &Revision, state: &State| {
+        let serving = pods::serving(&[pod("a", "h1"), pod("b", "h1")]);
+        let one = One {
+            serving: &serving[&key()],
+            signals: all.clone(),
+            live: vec![live],
+            state,
+            ..podless(&workload, 1.0)
+        };
+        let seen = observation(&around, one);
+        let ratio = seen.revisions[0].work_ratio;
+        let tick = Tick {
+            now: now(),
+            seed: 1,
+            observations: vec![seen],
+            states: vec![state.clone()],
+        };
+        let decision = decide(&tick, &mut analytic(&limits), &limits).remove(0);
+        (ratio, decision)
+    };
+    let (ratio, measured) = look(&live, &State::default());
+    assert_eq!(ratio, Some(2.0));
+    live.cpu_cores = Reading::Unknown {
+        why: Unknown::Stale,
+    };
+    let (ratio, blind) = look(&live, &measured.state);
+    assert_eq!(ratio, Some(2.0));
+    assert_eq!(blind.wanted, measured.wanted, "{}", blind.explain());
+    // Another leader reads it from the status.
+    let text = serde_json::to_string(&blind.state).unwrap();
+    let stored: State = serde_json::from_str(&text).unwrap();
+    assert_eq!(look(&live, &stored).0, Some(2.0));
+    // Of a revision whose CPU was never measured, the profile is all that is known.
+    assert_eq!(look(&live, &State::default()).0, None);
 }
 
 #[test]

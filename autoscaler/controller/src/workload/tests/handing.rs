@@ -7,7 +7,7 @@ use super::super::hands::Task;
 use super::super::reach::Reach;
 use super::super::status;
 use super::acting::Script;
-use super::adopting::{adopting, copy, decided, hpa, object, scaled, stored_hpa};
+use super::adopting::{adopting, copy, decided, hpa, object, ours, scaled, stored_hpa};
 use super::*;
 use crate::engine::analytic;
 use crate::world::hpa::{self, Hpa};
@@ -19,12 +19,13 @@ async fn taken(
 ) -> (Vec<String>, SloAutoscaler) {
     let script = Script::new(refuse);
     let all = [object(&stored_hpa())];
-    let (workload, seen) = adopting(rate, &autoscaler(), &all);
+    let ours = ours(&all);
+    let (workload, seen) = adopting(rate, &ours, &all);
     let decision = decided(&seen);
     let task = Task {
         found: hpa::found(&scaled(&all), &key()),
         workload,
-        autoscaler: Arc::new(autoscaler()),
+        autoscaler: Arc::new(ours),
         seen,
         decision,
         before: State::default(),
@@ -32,7 +33,7 @@ async fn taken(
         old: false,
         now: now(),
     };
-    script.hands().carry(task).await;
+    Box::pin(script.hands().carry(task)).await;
     let asked = script.asked.lock().unwrap().clone();
     let stored = script.stored.lock().unwrap().clone();
     (
@@ -109,10 +110,8 @@ async fn what_the_other_one_left_stays_for_the_window_downward() {
     let mut hpa = stored_hpa();
     hpa["spec"]["minReplicas"] = json!(1);
     let all = [object(&hpa)];
-    let mut ours = autoscaler();
-    ours.metadata.owner_references = Some(vec![crate::own::owner(&adopting(1.0, &ours, &all).0)]);
     let mut ticks = Ticks {
-        ours,
+        ours: ours(&all),
         state: State::default(),
         at: -120,
     };
@@ -192,6 +191,7 @@ async fn the_delete_names_uid_and_version() {
         found: std::slice::from_ref(&hpa),
         stored: Some(&copy(&hpa)),
         good: true,
+        teams: None,
     };
     let Next::Delete(action) = adopt::next(&case) else {
         panic!("deleted next");

@@ -162,7 +162,7 @@ impl State {
                     json!({"metadata": meta, "spec": {"replicas": replicas}}),
                 )
             }
-            ("GET", None, Some(object)) => (200, object),
+            ("GET", None, Some(object)) | ("PATCH", Some("resize"), Some(object)) => (200, object),
             ("PUT", Some("scale"), Some(mut object)) => {
                 object["spec"]["replicas"] = sent["spec"]["replicas"].clone();
                 let generation = object["metadata"]["generation"].as_u64().unwrap();

@@ -174,7 +174,8 @@ async fn a_growth_between_ticks_ends_with_the_lead() {
     let resize = |pod: &str| format!("PATCH /api/v1/namespaces/shop/pods/{pod}/resize");
     let (status, a, b) = (status("carts"), resize("a"), resize("b"));
     let table: [(&str, &[&String]); 4] = [
-        ("nothing", &[&status, &a, &b]),
+        // The second pod is gone; what was made of it is told.
+        ("nothing", &[&status, &a, &b, &status]),
         ("pods/a/resize", &[&status, &a]),
         ("carts/status", &[&status]),
         // Between what is read and the write that rests on it.
@@ -197,6 +198,9 @@ async fn a_growth_between_ticks_ends_with_the_lead() {
         workloads.grow(&key(), MilliCpu(400), actions, now()).await;
         let written = server.written();
         assert_eq!(written.iter().collect::<Vec<_>>(), wanted, "{end}");
+        let told = server.get(AUTOSCALERS, "shop/carts")["status"]["lastChange"]["message"].clone();
+        let said = json!("1 throttled pod(s) grew in place to 400m, between two ticks");
+        assert_eq!(told == said, end == "nothing", "{end}: {told}");
     }
 }
 
