@@ -8,5 +8,5 @@ mod manifests;
 mod rights;
 
 pub use bed::{Bed, OTHER, REACHED, Said};
-pub use manifests::{documents, folder};
+pub use manifests::{alerts, documents, folder};
 pub use rights::{DENIED, Denied, HELD, Held, Right, Scope, Who, given, held};

@@ -1,5 +1,6 @@
 //! The documents of a kustomization, read from our own files without any program.
 
+use std::collections::BTreeMap;
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
@@ -33,4 +34,18 @@ pub fn documents(folder: &Path) -> Result<Vec<Value>> {
         }
     }
     Ok(list)
+}
+
+/// Every alerting rule, by its name.
+pub fn alerts() -> Result<BTreeMap<String, Value>> {
+    let mut rules = BTreeMap::new();
+    for file in all(&folder("alerts/msars.rules.yaml"))? {
+        let groups = file["groups"].as_array().context("no groups")?;
+        let all = groups.iter().filter_map(|group| group["rules"].as_array());
+        for rule in all.flatten() {
+            let name = rule["alert"].as_str().context("a rule names its alert")?;
+            rules.insert(name.to_owned(), rule.clone());
+        }
+    }
+    Ok(rules)
 }

@@ -123,7 +123,8 @@ const fn row(
 use Scope::{Everywhere, Granted, Own};
 use Who::{Admission, Autoscaler};
 
-const READ: &str = "get list watch";
+/// Of what is copied: nothing of it is read one by one.
+const READ: &str = "list watch";
 const OURS: &str = "servicelevelobjectives loadlatencyprofiles sloautoscalers";
 const OUR_STATUS: &str =
     "servicelevelobjectives/status loadlatencyprofiles/status sloautoscalers/status";
@@ -133,6 +134,7 @@ const OUR_STATUS: &str =
 pub const HELD: &[Held] = &[
     row(Autoscaler, Everywhere, "apps", "deployments replicasets", "", READ, "revisions, and which of them are known"),
     row(Autoscaler, Everywhere, "", "pods nodes", "", READ, "sizes, readiness, where the kubelet listens, and how large a pod can be"),
+    row(Autoscaler, Everywhere, "", "pods", "", "get", "whether a copy is ready, or was taken away"),
     row(Autoscaler, Everywhere, "", "namespaces", "", READ, "whether the webhooks reach a namespace"),
     row(Autoscaler, Everywhere, "", "resourcequotas limitranges", "", READ, "what would be refused is not tried"),
     row(Autoscaler, Everywhere, "autoscaling", "horizontalpodautoscalers", "", READ, "hands off what another autoscaler owns"),

@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 
 use msars_api::names;
-use msars_suite::{documents, folder, given, held};
+use msars_suite::{alerts, documents, folder, given, held};
 use prometheus_client::registry::Registry;
 use promql_parser::parser::{Expr, VectorSelector};
 use promql_parser::util::{ExprVisitor, walk_expr};
@@ -231,26 +231,18 @@ fn the_drain_runs_as_the_autoscaler_does() {
 }
 
 /// Every alert by name, with its parsed expression and the rule.
-fn alerts() -> Vec<(String, Expr, Value)> {
-    let text = std::fs::read_to_string(folder("alerts/msars.rules.yaml")).unwrap();
-    let file: Value = serde_saphyr::from_str(&text).unwrap();
-    let groups = file["groups"].as_array().unwrap();
-    let rules = groups
-        .iter()
-        .flat_map(|group| group["rules"].as_array().unwrap());
-    rules
-        .map(|rule| {
-            let name = rule["alert"].as_str().unwrap().to_owned();
-            let expression = promql_parser::parser::parse(rule["expr"].as_str().unwrap());
-            let expression = expression.unwrap_or_else(|error| panic!("{name}: {error}"));
-            (name, expression, rule.clone())
-        })
-        .collect()
+fn parsed() -> Vec<(String, Expr, Value)> {
+    let parse = |(name, rule): (String, Value)| {
+        let expression = promql_parser::parser::parse(rule["expr"].as_str().unwrap());
+        let expression = expression.unwrap_or_else(|error| panic!("{name}: {error}"));
+        (name, expression, rule)
+    };
+    alerts().unwrap().into_iter().map(parse).collect()
 }
 
 #[test]
 fn every_alert_parses_and_says_what_to_do() {
-    let alerts = alerts();
+    let alerts = parsed();
     assert!(alerts.len() >= 13);
     for (name, _expression, rule) in alerts {
         for annotation in ["summary", "runbook"] {
@@ -283,7 +275,7 @@ impl ExprVisitor for Selected {
 /// compared with its own absence at a time when there was somebody to see it.
 #[test]
 fn alerts_on_silence_rest_on_what_is_exported_in_silence() {
-    let alerts = alerts();
+    let alerts = parsed();
     for (name, metrics, offsets) in [
         ("MsarsAdmissionDown", &["msars_admission_ready"][..], 0),
         (
@@ -321,7 +313,7 @@ fn an_alert_names_only_metrics_and_labels_that_a_program_exports() {
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
     let mut checked = 0;
-    for (name, expression, _rule) in alerts() {
+    for (name, expression, _rule) in parsed() {
         let mut selected = Selected::default();
         walk_expr(&mut selected, &expression).unwrap();
         for selector in selected.0 {

@@ -124,9 +124,12 @@ fn webhook_gone(bed: &Bed) -> Result<()> {
     let changed = bed
         .change("orders-db")
         .and_then(|_said| bed.until_free("orders-db", 15));
+    let told = bed.alert("MsarsAdmissionDown", true);
     scale(bed, "msars-admission", 2)?;
     passed?;
     changed?;
+    told?;
+    bed.alert("MsarsAdmissionDown", false)?;
     let (late, limit) = (now(), hold.until);
     ensure!(
         late < limit || bed.deployment("orders-db")?.free(),
@@ -155,8 +158,11 @@ fn no_controller(bed: &Bed) -> Result<()> {
         );
         ends_well(bed, "payment", &hold, lost)
     });
+    let told = bed.alert("MsarsAutoscalerDown", true);
     scale(bed, "msars-autoscaler", 2)?;
     ended?;
+    told?;
+    bed.alert("MsarsAutoscalerDown", false)?;
     until_led(bed, 2, 60)?;
     holds_again(bed, "payment")
 }

@@ -13,12 +13,14 @@
 )]
 
 mod adopt;
+mod alerts;
 mod audit;
 mod bed;
 mod blind;
 mod capacity;
 mod clock;
 mod ends;
+mod explained;
 mod faults;
 mod held;
 mod install;
@@ -96,6 +98,8 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         ends::CASES,
         truth::CASES,
         objective::CASES,
+        alerts::CASES,
+        explained::CASES,
         many::CASES,
         faults::CASES,
         rotation::CASES,

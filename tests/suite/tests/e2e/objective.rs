@@ -18,6 +18,10 @@ pub const CASES: &[Case] = &[
         "objective: requests by none of its chains are counted",
         half,
     ),
+    case(
+        "objective: one whose annotation is removed stays, and how to end it is told",
+        unasked,
+    ),
 ];
 
 const ENTRY: &str = "front-end";
@@ -129,6 +133,24 @@ fn half(bed: &Bed) -> Result<()> {
     ensure!(
         !back.contains(&format!("counted: {ENTRY}")),
         "expected: every request of {ENTRY} is one of its own chain; found: {back}"
+    );
+    Ok(())
+}
+
+fn unasked(bed: &Bed) -> Result<()> {
+    bed.settle(ENTRY)?;
+    bed.shopped(&["annotate", "deployment/front-end", "msars.io/slo-"])?;
+    let told = slowly("a word about the objective", SOON, || {
+        let notes = bed.notes(ENTRY, "ObjectiveStays")?;
+        Ok(notes.last().cloned().ok_or("none".to_owned()))
+    });
+    let (bound, budgets) = stated(bed)?;
+    ask(bed, USUAL)?;
+    let told = told?;
+    println!("      {told}");
+    ensure!(
+        bound == USUAL && !budgets.is_empty(),
+        "expected: the objective of {USUAL} ms and its budgets; found: {bound} ms, {budgets:?}"
     );
     Ok(())
 }

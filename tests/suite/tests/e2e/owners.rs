@@ -1,6 +1,6 @@
 //! Who else may decide: a second autoscaler, a foreign writer; and workloads of which too little is known.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::audit::Mark;
@@ -15,7 +15,7 @@ pub const BESIDE: &[Case] = &[
         rivalled,
     ),
     beside(
-        "scaling: replicas forced down are restored once, and left alone the second time",
+        "scaling: replicas forced down are restored once, and left alone the second time; declared ones by the told way",
         foreign,
     ),
     beside(
@@ -188,6 +188,39 @@ fn foreign(bed: &Bed) -> Result<()> {
     );
     // The foreign writer takes it back: nobody fights any more.
     bed.at(&FOREIGN, &["scale", &target, "--replicas=2"])?;
+    bed.until_says(&FOREIGN, "ReplicasConflict", false, "NoConflict", SOON)?;
+    declared(bed)
+}
+
+/// A tool of GitOps declares replicas and, by the condition's own command, gives them up without a fall to one.
+fn declared(bed: &Bed) -> Result<()> {
+    let name = FOREIGN.name();
+    let apply = |spec: &Value| {
+        let object = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"namespace": FOREIGN.namespace, "name": name}, "spec": spec,
+        });
+        let how = "apply --server-side --force-conflicts --field-manager=kustomize-controller --validate=false -f -";
+        let how: Vec<&str> = how.split(' ').collect();
+        bed.must_with(&object.to_string(), &how)
+    };
+    apply(&json!({"replicas": 2}))?;
+    let why = bed.until_says(&FOREIGN, "ReplicasConflict", true, "DeclaredReplicas", SOON)?;
+    let command = why.split_once("echo '").and_then(|(_, rest)| {
+        let (object, rest) = rest.split_once("' | kubectl ")?;
+        Some((object, rest.split_once(" ;")?.0))
+    });
+    let (object, command) =
+        command.with_context(|| format!("expected: a command in the condition; found: {why}"))?;
+    println!("      kubectl {command}");
+    bed.must_with(object, &command.split(' ').collect::<Vec<_>>())?;
+    // The next sync, without the field.
+    apply(&json!({}))?;
+    let replicas = bed.replicas(&FOREIGN)?;
+    ensure!(
+        replicas == 2,
+        "expected: 2 replicas after the field left the manifest; found: {replicas}"
+    );
     bed.until_says(&FOREIGN, "ReplicasConflict", false, "NoConflict", SOON)
         .map(drop)
 }

@@ -174,30 +174,14 @@ fn answered(bed: &Bed, preset: &Preset) -> Result<()> {
         if ask == Ask::Errors {
             continue;
         }
-        let url = format!(
-            "{}/api/v1/query?query={}",
-            bed.cluster.prometheus(),
-            encoded(&promql)
-        );
         slowly(&format!("an answer to {promql}"), 60, || {
-            let answer: Value = serde_json::from_str(&bed.cluster.get(&url)?)?;
-            let rows = answer.pointer("/data/result").and_then(Value::as_array);
-            Ok(match rows {
-                Some(rows) if !rows.is_empty() => Ok(()),
-                _ => Err(answer.to_string()),
+            Ok(match bed.series(&promql) {
+                Ok(series) if !series.is_empty() => Ok(()),
+                other => Err(format!("{other:?}")),
             })
         })?;
     }
     Ok(())
-}
-
-fn encoded(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => char::from(byte).to_string(),
-            _ => format!("%{byte:02X}"),
-        })
-        .collect()
 }
 
 fn deployment(bed: &Bed) -> Result<crate::held::Seen> {
