@@ -182,6 +182,15 @@ fn defaults_are_the_hpas() {
         pace(now(), 20, 50, (1, 100), &earlier, &behavior).replicas,
         40
     );
+    // The tick before this one, some milliseconds less than 15 s ago.
+    let before = [ScaleEvent {
+        at: ago(15) + SignedDuration::from_millis(2),
+        change: 10,
+    }];
+    assert_eq!(
+        pace(now(), 20, 50, (1, 100), &before, &behavior).replicas,
+        40
+    );
 }
 
 #[test]
