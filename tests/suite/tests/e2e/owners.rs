@@ -204,7 +204,7 @@ fn declared(bed: &Bed) -> Result<()> {
         let how: Vec<&str> = how.split(' ').collect();
         bed.must_with(&object.to_string(), &how)
     };
-    apply(&json!({"replicas": 2}))?;
+    apply(&json!({"replicas": 2, "revisionHistoryLimit": 5}))?;
     let why = bed.until_says(&FOREIGN, "ReplicasConflict", true, "DeclaredReplicas", SOON)?;
     let command = why.split_once("echo '").and_then(|(_, rest)| {
         let (object, rest) = rest.split_once("' | kubectl ")?;
@@ -215,7 +215,7 @@ fn declared(bed: &Bed) -> Result<()> {
     println!("      kubectl {command}");
     bed.must_with(object, &command.split(' ').collect::<Vec<_>>())?;
     // The next sync, without the field.
-    apply(&json!({}))?;
+    apply(&json!({"revisionHistoryLimit": 5}))?;
     let replicas = bed.replicas(&FOREIGN)?;
     ensure!(
         replicas == 2,
