@@ -192,30 +192,46 @@ fn foreign(bed: &Bed) -> Result<()> {
     declared(bed)
 }
 
+/// What a tool would have in Git: the whole object, since kubectl gives a tool all that it had applied itself before.
+fn manifest(bed: &Bed) -> Result<Value> {
+    let live = bed.get_at(&FOREIGN, &["deployment", FOREIGN.name()])?;
+    let mut annotations = live["metadata"]["annotations"].clone();
+    if let Some(all) = annotations.as_object_mut() {
+        all.retain(|name, _| name.starts_with("msars.io/"));
+    }
+    Ok(json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {
+            "namespace": FOREIGN.namespace, "name": FOREIGN.name(),
+            "labels": live["metadata"]["labels"], "annotations": annotations,
+        },
+        "spec": live["spec"],
+    }))
+}
+
 /// A tool of GitOps declares replicas and, by the condition's own command, gives them up without a fall to one.
 fn declared(bed: &Bed) -> Result<()> {
-    let name = FOREIGN.name();
-    let apply = |spec: &Value| {
-        let object = json!({
-            "apiVersion": "apps/v1", "kind": "Deployment",
-            "metadata": {"namespace": FOREIGN.namespace, "name": name}, "spec": spec,
-        });
+    let mut object = manifest(bed)?;
+    let apply = |object: &Value| {
         let how = "apply --server-side --force-conflicts --field-manager=kustomize-controller --validate=false -f -";
         let how: Vec<&str> = how.split(' ').collect();
         bed.must_with(&object.to_string(), &how)
     };
-    apply(&json!({"replicas": 2, "revisionHistoryLimit": 5}))?;
+    apply(&object)?;
     let why = bed.until_says(&FOREIGN, "ReplicasConflict", true, "DeclaredReplicas", SOON)?;
     let command = why.split_once("echo '").and_then(|(_, rest)| {
         let (object, rest) = rest.split_once("' | kubectl ")?;
         Some((object, rest.split_once(" ;")?.0))
     });
-    let (object, command) =
+    let (fields, command) =
         command.with_context(|| format!("expected: a command in the condition; found: {why}"))?;
     println!("      kubectl {command}");
-    bed.must_with(object, &command.split(' ').collect::<Vec<_>>())?;
+    bed.must_with(fields, &command.split(' ').collect::<Vec<_>>())?;
     // The next sync, without the field.
-    apply(&json!({"revisionHistoryLimit": 5}))?;
+    if let Some(spec) = object["spec"].as_object_mut() {
+        spec.remove("replicas");
+    }
+    apply(&object)?;
     let replicas = bed.replicas(&FOREIGN)?;
     ensure!(
         replicas == 2,
