@@ -100,33 +100,29 @@ fn change(row: &Row, before: Option<&Condition>) -> Vec<Notice> {
 impl Hands {
     /// Tells all of these, some at once: where Prometheus is gone, they are as many as workloads.
     pub(super) async fn tell(&self, all: Vec<(Workload, Notice)>) {
-        let told = |(workload, notice): (Workload, Notice)| async move {
-            let Notice {
-                warning,
-                reason,
-                note,
-            } = notice;
-            self.own
-                .tell(&workload, "Scale", warning, &reason, note)
-                .await;
-        };
         futures::stream::iter(all)
-            .for_each_concurrent(PARALLEL, told)
+            .for_each_concurrent(PARALLEL, |(workload, notice)| async move {
+                self.notify(&workload, notice).await;
+            })
             .await;
     }
 
     /// Tells what changed with a status that was written.
     pub(super) async fn tell_changes(&self, task: &Task, said: &Said<'_>) {
         for notice in changes(task.autoscaler.status.as_ref(), said) {
-            let Notice {
-                warning,
-                reason,
-                note,
-            } = notice;
-            self.own
-                .tell(&task.workload, "Scale", warning, &reason, note)
-                .await;
+            self.notify(&task.workload, notice).await;
         }
+    }
+
+    async fn notify(&self, workload: &Workload, notice: Notice) {
+        let Notice {
+            warning,
+            reason,
+            note,
+        } = notice;
+        self.own
+            .tell(workload, "Scale", warning, &reason, note)
+            .await;
     }
 }
 

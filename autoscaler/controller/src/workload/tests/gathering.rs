@@ -232,6 +232,25 @@ fn the_tightest_budget_of_all_chains_counts() {
     assert!((ms("r1") - 30.0).abs() < 1e-9 && (ms("r2") - 80.0).abs() < 1e-9);
 }
 
+/// What two pods of one revision show, with so many cores in use.
+fn live(all: &Signals, cores: f64) -> Revision {
+    Revision {
+        workload: key(),
+        revision: "h1".into(),
+        pods: 2,
+        rate: all.rate.clone(),
+        request_quantile: all.request_quantile.clone(),
+        self_quantile: all.self_quantile.clone(),
+        callee_wait: all.callee_wait.clone(),
+        error_share: all.error_share.clone(),
+        cpu_cores: Reading::Known {
+            value: cores,
+            at: now(),
+        },
+        throttled: all.throttled.clone(),
+    }
+}
+
 #[test]
 fn live_work_counts_when_it_differs_by_more_than_a_fifth() {
     let workload = workload(&deployment(), &[replica_set("carts:v1", "h1", 2)]);
@@ -244,21 +263,7 @@ fn live_work_counts_when_it_differs_by_more_than_a_fifth() {
         (0.09, 0.5, None),
     ] {
         let all = signals(rate);
-        let live = Revision {
-            workload: key(),
-            revision: "h1".into(),
-            pods: 2,
-            rate: all.rate.clone(),
-            request_quantile: all.request_quantile.clone(),
-            self_quantile: all.self_quantile.clone(),
-            callee_wait: all.callee_wait.clone(),
-            error_share: all.error_share.clone(),
-            cpu_cores: Reading::Known {
-                value: cores,
-                at: now(),
-            },
-            throttled: all.throttled.clone(),
-        };
+        let live = live(&all, cores);
         let one = One {
             signals: all,
             live: vec![&live],
@@ -280,21 +285,7 @@ fn without_cpu_the_live_work_known_last_counts_and_nothing_shrinks_for_it() {
     let limits = Limits::default();
     let all = signals(30.0);
     // 3 ms in the profile, 6 ms live.
-    let mut live = Revision {
-        workload: key(),
-        revision: "h1".into(),
-        pods: 2,
-        rate: all.rate.clone(),
-        request_quantile: all.request_quantile.clone(),
-        self_quantile: all.self_quantile.clone(),
-        callee_wait: all.callee_wait.clone(),
-        error_share: all.error_share.clone(),
-        cpu_cores: Reading::Known {
-            value: 0.18,
-            at: now(),
-        },
-        throttled: all.throttled.clone(),
-    };
+    let mut live = live(&all, 0.18);
     let look = |live: &Revision, state: &State| {
         let serving = pods::serving(&[pod("a", "h1"), pod("b", "h1")]);
         let one = One {
