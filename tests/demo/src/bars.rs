@@ -1,6 +1,6 @@
 //! What a run must show to be called good. Pure.
 
-use crate::births::Birth;
+use crate::births::{Birth, size};
 use crate::report::{Bar, Report, Revision};
 use crate::{takeover, truth};
 
@@ -29,8 +29,8 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     Some(f64::midpoint(lower, upper))
 }
 
-/// Whether a slower revision got more time, and a faster one no larger pods than the one before it.
-fn moved(revision: &Revision, before_it: Option<&Revision>) -> (String, bool) {
+/// Whether a slower revision got more time, and a faster one no larger pods than those that ran at its release.
+fn moved(revision: &Revision) -> (String, bool) {
     let of = |map: &std::collections::BTreeMap<String, f64>| map.get(&revision.workload).copied();
     let (Some(before), Some(after)) = (of(&revision.budgets_before), of(&revision.budgets_after))
     else {
@@ -38,24 +38,25 @@ fn moved(revision: &Revision, before_it: Option<&Revision>) -> (String, bool) {
     };
     let slower = revision.work_true_ms > revision.work_before_ms;
     // The cheapest split may run a faster version at a smaller size, where the quota leaves it a longer tail: its time
-    // says nothing, its size does.
-    let sizes = before_it.and_then(|other| other.size_wanted.zip(revision.size_wanted));
+    // says nothing, its size does. Its pods are born no smaller than those that run, which the live load then shrinks.
+    let no_larger = |size: Option<u32>| {
+        let known = size.zip(revision.size_running);
+        known.is_some_and(|(size, running)| size <= running)
+    };
     let good = if slower {
         after > before
     } else {
-        sizes.is_some_and(|(other, own)| own <= other)
+        no_larger(revision.size_split) && no_larger(revision.size_wanted)
     };
     let word = if slower { "slower" } else { "faster" };
-    (
-        format!(
-            "{} ({word}): {before:.1} → {after:.1} ms at {}",
-            revision.image,
-            revision
-                .size_wanted
-                .map_or("no size".to_owned(), |size| format!("{size}m"))
-        ),
-        good,
-    )
+    let found = format!(
+        "{} ({word}): {before:.1} → {after:.1} ms; the split wants {}, its pods {}, {} ran before",
+        revision.image,
+        size(revision.size_split),
+        size(revision.size_wanted),
+        size(revision.size_running)
+    );
+    (found, good)
 }
 
 /// Every demand on a run.
@@ -69,15 +70,14 @@ pub fn judge(report: &Report) -> Vec<Bar> {
         .map(|r| format!("{} at {}", r.points, r.sizes.len()))
         .collect();
     let enough = |r: &Revision| r.points >= POINTS && r.sizes.len() >= SIZES;
-    let others = std::iter::once(None).chain(all.iter().map(Some));
-    let budgets: Vec<(String, bool)> = all.iter().zip(others).map(|(r, o)| moved(r, o)).collect();
+    let budgets: Vec<(String, bool)> = all.iter().map(moved).collect();
     let texts: Vec<&str> = budgets.iter().map(|(text, _)| text.as_str()).collect();
     let hold = median(all.iter().filter(|r| r.held).map(|r| r.hold_s).collect());
     let born = |r: &Revision| !r.births.is_empty() && r.births.iter().all(Birth::fits);
     let sizes: Vec<String> = all
         .iter()
         .map(|r| {
-            let born: Vec<String> = r.births.iter().map(told).collect();
+            let born: Vec<String> = r.births.iter().map(Birth::told).collect();
             format!("{}: {}", r.image, several(&born))
         })
         .collect();
@@ -176,23 +176,6 @@ fn followed(report: &Report) -> Bar {
     }
 }
 
-/// A birth in words.
-fn told(birth: &Birth) -> String {
-    let size = birth
-        .size
-        .map_or("no size".to_owned(), |size| format!("{size}m"));
-    if birth.fits() {
-        return size;
-    }
-    let wanted: Vec<String> = birth.wanted.iter().map(|size| format!("{size}m")).collect();
-    let wanted = if wanted.is_empty() {
-        "none".to_owned()
-    } else {
-        wanted.join(" or ")
-    };
-    format!("{size} at {:.1} s while {wanted} was wanted", birth.at_s)
-}
-
 /// Equal neighbours are counted; nothing is `none`.
 pub(crate) fn several(words: &[String]) -> String {
     let groups: Vec<String> = words
@@ -260,7 +243,9 @@ pub(crate) mod tests {
                 work_before_ms: before,
                 work_true_ms: true_ms,
                 work_found_ms: Some(true_ms * 1.02),
+                size_split: Some(300),
                 size_wanted: Some(400),
+                size_running: Some(400),
                 sizes_born: vec![Some(400), Some(450)],
                 births: vec![birth(400), birth(450)],
                 ..Revision::default()
@@ -317,7 +302,7 @@ pub(crate) mod tests {
     #[test]
     fn each_fault_misses_its_own_bar() {
         type Spoil = fn(&mut Report);
-        let table: [(&str, Spoil); 22] = [
+        let table: [(&str, Spoil); 25] = [
             ("profiled", |r| {
                 r.revisions[0].released_by = "deadline".into();
             }),
@@ -334,6 +319,9 @@ pub(crate) mod tests {
             }),
             ("slower", |r| r.revisions[1].budgets_after.clear()),
             ("slower", |r| r.revisions[1].size_wanted = Some(450)),
+            ("slower", |r| r.revisions[1].size_split = Some(450)),
+            ("slower", |r| r.revisions[1].size_split = None),
+            ("slower", |r| r.revisions[1].size_running = None),
             ("200m at 100.0 s while 400m or 450m", |r| {
                 r.revisions[0].births.push(birth(200));
             }),

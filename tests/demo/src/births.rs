@@ -28,6 +28,26 @@ impl Birth {
     pub fn fits(&self) -> bool {
         self.size.is_some_and(|size| self.wanted.contains(&size))
     }
+
+    /// In words.
+    pub fn told(&self) -> String {
+        let size = size(self.size);
+        if self.fits() {
+            return size;
+        }
+        let wanted: Vec<String> = self.wanted.iter().map(|size| format!("{size}m")).collect();
+        let wanted = if wanted.is_empty() {
+            "none".to_owned()
+        } else {
+            wanted.join(" or ")
+        };
+        format!("{size} at {:.1} s while {wanted} was wanted", self.at_s)
+    }
+}
+
+/// A size in words, from thousandths of a core.
+pub fn size(milli: Option<u32>) -> String {
+    milli.map_or("no size".to_owned(), |milli| format!("{milli}m"))
 }
 
 /// A size that was in force for new pods of a revision.

@@ -118,13 +118,13 @@ pub fn complete(stage: &Stage<'_>) -> Result<f64> {
 }
 
 /// The budgets for a revision, once the objective speaks of it.
-fn budgets_for(stage: &Stage<'_>, revision: &str) -> Result<BTreeMap<String, f64>> {
+fn budgets_for(stage: &Stage<'_>, revision: &str) -> Result<Vec<Budget>> {
     let what = format!("a budget of {WORKLOAD} for revision {revision}");
     stage.until(&what, BUDGET_LIMIT, || {
         let budgets = stored::budgets(&objective(stage)?);
         let revisions = stored::revisions(&budgets, WORKLOAD.name());
         Ok(if revisions.iter().any(|known| known == revision) {
-            ControlFlow::Break(stored::by_service(&budgets, WORKLOAD.name(), revision))
+            ControlFlow::Break(budgets)
         } else {
             ControlFlow::Continue(format!("budgets for {}", revisions.join(", ")))
         })
@@ -205,14 +205,18 @@ pub fn change(
             "released after {:.1} s: {}",
             told.hold_s, told.released_by
         ));
-        told.size_wanted = wanted(stage, &revision)?;
+        let autoscaler = autoscaler(stage)?;
+        told.size_wanted = stored::wanted_size(&autoscaler, &revision);
+        told.size_running = stored::wanted_size(&autoscaler, &running);
         told.profile = profile(stage, &revision)?;
-        told.budgets_after = budgets_for(stage, &revision).or_else(|error| {
+        let budgets = budgets_for(stage, &revision).or_else(|error| {
             // A hold that ended without a profile has no split; the bars tell.
             stage.interrupt.check()?;
             stage.say(&format!("{error:#}"));
-            anyhow::Ok(BTreeMap::new())
+            anyhow::Ok(Vec::new())
         })?;
+        told.budgets_after = stored::by_service(&budgets, workload, &revision);
+        told.size_split = stored::split_size(&budgets, workload, &revision);
         told.revision = revision;
     } else {
         told.released_s = told.from_s;
@@ -233,12 +237,10 @@ pub fn change(
     Ok(told)
 }
 
-/// The size that the split wants for a revision, thousandths of a core.
-fn wanted(stage: &Stage<'_>, revision: &str) -> Result<Option<u32>> {
-    let autoscaler = stage
+fn autoscaler(stage: &Stage<'_>) -> Result<Value> {
+    stage
         .object(&["sloautoscalers.msars.io", WORKLOAD.name()])
-        .context("the workload's SloAutoscaler")?;
-    Ok(stored::wanted_size(&autoscaler, revision))
+        .context("the workload's SloAutoscaler")
 }
 
 /// The limits that its pods have.

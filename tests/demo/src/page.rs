@@ -163,8 +163,10 @@ fn card(out: &mut String, revision: &Revision) {
         (
             "size of its pods",
             format!(
-                "{} wanted at its release, born with {}",
+                "{} by the split, {} wanted at its release while {} ran, born with {}",
+                milli(revision.size_split),
                 milli(revision.size_wanted),
+                milli(revision.size_running),
                 several(&born)
             ),
         ),

@@ -43,8 +43,13 @@ pub struct Revision {
     pub work_found_ms: Option<f64>,
     /// What kubectl warned of.
     pub warning: String,
-    /// CPU limit that the split wanted for its pods at its release, thousandths of a core.
+    /// CPU limit that the split found cheapest for its pods, thousandths of a core.
+    pub size_split: Option<u32>,
+    /// CPU limit that was wanted for its new pods at its release, thousandths of a core: the split's, or that of the pods
+    /// that run where it is more.
     pub size_wanted: Option<u32>,
+    /// CPU limit in force for the revision before it at that moment, thousandths of a core.
+    pub size_running: Option<u32>,
     /// CPU limits that its pods were born with, thousandths of a core.
     pub sizes_born: Vec<Option<u32>>,
     /// The same by the API server's log, with what was wanted at that moment.

@@ -78,6 +78,8 @@ pub struct Budget {
     pub revision: String,
     /// Self time per visit, ms.
     pub ms: f64,
+    /// CPU limit that the split wants for its pods, thousandths of a core; none without a profile.
+    pub size_milli: Option<u32>,
 }
 
 /// Every entry of an objective's split, chain by chain.
@@ -87,6 +89,10 @@ pub fn budgets(slo: &Value) -> Vec<Budget> {
             workload: text(service, "/workload")?.to_owned(),
             revision: text(service, "/revision")?.to_owned(),
             ms: service.get("budgetMs")?.as_f64()?,
+            size_milli: service
+                .get("sizeMilli")
+                .and_then(Value::as_u64)
+                .and_then(|size| u32::try_from(size).ok()),
         })
     };
     let chains = slo.pointer("/status/chains").and_then(Value::as_array);
@@ -122,6 +128,15 @@ pub fn by_service(budgets: &[Budget], workload: &str, revision: &str) -> BTreeMa
         *ms = budget.ms.min(*ms);
     }
     map
+}
+
+/// The largest size that any chain's split wants for a revision, thousandths of a core.
+pub fn split_size(budgets: &[Budget], workload: &str, revision: &str) -> Option<u32> {
+    budgets
+        .iter()
+        .filter(|budget| budget.workload == workload && budget.revision == revision)
+        .filter_map(|budget| budget.size_milli)
+        .max()
 }
 
 /// A measured window of a profile.
@@ -315,15 +330,18 @@ mod tests {
 
     #[test]
     fn the_tightest_budget_of_a_revision_counts() {
-        let entry = |workload, revision, ms| json!({"workload": workload, "revision": revision, "budgetMs": ms});
+        let entry = |workload, revision, ms, size: Option<u32>| json!({"workload": workload, "revision": revision, "budgetMs": ms, "sizeMilli": size});
+        let (small, large) = (Some(200), Some(300));
         let slo = json!({"status": {"chains": [
-            {"services": [entry("a", "1", 40.0), entry("a", "2", 90.0), entry("b", "1", 9.0)]},
-            {"services": [entry("b", "1", 7.0)]},
+            {"services": [entry("a", "1", 40.0, small), entry("a", "2", 90.0, small), entry("b", "1", 9.0, large)]},
+            {"services": [entry("b", "1", 7.0, small), entry("b", "2", 7.0, None)]},
         ]}});
         let budgets = budgets(&slo);
         assert_eq!(revisions(&budgets, "a"), ["1", "2"]);
         let map = by_service(&budgets, "a", "2");
         assert_eq!(map, [("a".to_owned(), 90.0), ("b".to_owned(), 7.0)].into());
+        assert_eq!(split_size(&budgets, "b", "1"), large);
+        assert_eq!(split_size(&budgets, "b", "2"), None);
     }
 
     #[test]
