@@ -10,7 +10,7 @@ use kube::api::ListParams;
 use msars_api::crd::SloAutoscaler;
 use msars_controller::autoscalers::Targets;
 use msars_controller::workload::explain::explain;
-use msars_controller::workload::record::replay;
+use msars_controller::workload::replay::replay;
 use msars_domain::ObjectKey;
 
 /// Flags of `explain`.
@@ -67,9 +67,9 @@ fn again(path: &Path, workload: Option<&str>) -> anyhow::Result<()> {
             std::fs::File::open(path).with_context(|| format!("opening {}", path.display()))?;
         Box::new(BufReader::new(file))
     };
-    let replayed = replay(log, |tick, decision| {
-        if workload.is_some_and(|wanted| wanted == decision.workload.to_string()) {
-            println!("{} {}", tick.now, decision.explain());
+    let replayed = replay(log, |at, decided, told| {
+        if workload.is_some_and(|wanted| wanted == decided.to_string()) {
+            println!("{at} {told}");
         }
     })
     .with_context(|| format!("replaying {}", path.display()))?;

@@ -97,6 +97,34 @@ pub struct ReflexInput {
     pub pods: Vec<ReflexPod>,
 }
 
+impl ReflexInput {
+    /// The part of it that resizes rest on: the workloads that they are of, with all their pods. The reflex answers it
+    /// with the same resizes in the same order, as only what grows takes of quotas and of the writes of a second.
+    #[must_use]
+    pub fn of(&self, grow: impl Fn(&ObjectKey) -> bool) -> Self {
+        let kept: Vec<usize> = (self.workloads.iter().enumerate())
+            .filter(|(_, workload)| grow(&workload.workload))
+            .map(|(index, _)| index)
+            .collect();
+        let workloads = kept
+            .iter()
+            .filter_map(|index| self.workloads.get(*index).cloned());
+        let pods = self.pods.iter().filter_map(|pod| {
+            let workload = kept.iter().position(|index| *index == pod.workload)?;
+            Some(ReflexPod {
+                workload,
+                ..pod.clone()
+            })
+        });
+        Self {
+            now: self.now,
+            written: self.written,
+            workloads: workloads.collect(),
+            pods: pods.collect(),
+        }
+    }
+}
+
 /// Resizes to write now, the most throttled first. The caller tells [`crate::State::grown_by_reflex`], so that the
 /// next tick neither takes it back nor leaves the other pods behind.
 pub fn reflex(input: &ReflexInput, limits: &Limits) -> Vec<Action> {

@@ -273,3 +273,44 @@ fn the_next_tick_neither_takes_it_back_nor_leaves_others_behind() {
     assert_eq!(made.actions.len(), 1, "{:?}", made.actions);
     assert!(matches!(&made.actions[0], Action::Resize { uid, .. } if uid == "uid-1"));
 }
+
+#[test]
+fn what_grows_rests_on_its_own_workloads_alone() {
+    let mut all = input(&[0.1, 0.4, 0.16, 0.9, 0.5, 0.02, 0.7, 0.3, 0.8]);
+    let first = all.workloads.remove(0);
+    for name in ["idle", "first", "kept", "second", "third"] {
+        let mut workload = first.clone();
+        workload.workload.name = name.to_owned();
+        workload.quotas = vec!["team".into()];
+        workload.headroom.limits = Some(MilliCpu(300));
+        workload.wishes.pause = name == "kept";
+        all.workloads.push(workload);
+    }
+    let of = [0, 1, 2, 3, 1, 0, 4, 3, 2];
+    for (pod, workload) in all.pods.iter_mut().zip(of) {
+        pod.workload = workload;
+    }
+    let settings = |writes| {
+        let mut limits = Limits::default();
+        limits.reflex.writes_per_second = writes;
+        limits
+    };
+    let mut fewer = 0;
+    for writes in 0..8 {
+        let limits = settings(writes);
+        let actions = reflex(&all, &limits);
+        let grew = |workload: &msars_domain::ObjectKey| {
+            let of = |pod: &&ReflexPod| all.workloads[pod.workload].workload == *workload;
+            let mut pods = all.pods.iter().filter(of);
+            pods.any(|pod| {
+                let own = |action: &Action| matches!(action, Action::Resize { uid, .. } if *uid == pod.state.uid);
+                actions.iter().any(own)
+            })
+        };
+        let part = all.of(grew);
+        assert!(part.workloads.len() < all.workloads.len());
+        assert_eq!(reflex(&part, &limits), actions, "{writes} writes");
+        fewer += usize::from(!actions.is_empty() && part.pods.len() < all.pods.len());
+    }
+    assert!(fewer > 2, "of {fewer} looks that grew, some were cut");
+}

@@ -100,7 +100,8 @@ conntrack: {{maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeo
         ),
     )?;
     // Bodies of Deployments tell later who wrote `paused`; those of pods with which size they were born, to which they
-    // were resized and whether a container restarted. For the rest the call itself is enough.
+    // were resized and whether a container restarted. For the rest the call itself is enough; of reads only those of the
+    // product, and what kubelets ask of whoever reads from them, tell which rights are used.
     put(
         &cfg.join("audit.yaml"),
         r#"apiVersion: audit.k8s.io/v1
@@ -110,7 +111,9 @@ rules:
 - {level: Request, verbs: [create, update, patch, delete], resources: [{group: apps, resources: [deployments, deployments/scale]}, {group: msars.io}]}
 - {level: RequestResponse, omitManagedFields: true, verbs: [create], resources: [{group: "", resources: [pods]}]}
 - {level: Request, omitManagedFields: true, verbs: [patch, update], resources: [{group: "", resources: [pods/resize, pods/status]}]}
+- {level: Request, verbs: [create], resources: [{group: authorization.k8s.io, resources: [subjectaccessreviews]}]}
 - {level: Metadata, verbs: [create, update, patch, delete]}
+- {level: Metadata, users: ["system:serviceaccount:msars-system:msars-autoscaler", "system:serviceaccount:msars-system:msars-admission"]}
 - {level: None}
 "#,
     )?;

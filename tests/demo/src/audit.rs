@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::entry::reads;
+
 /// A write to a Deployment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Write {
@@ -146,6 +148,7 @@ fn write(event: &Value, namespace: &str) -> Option<Write> {
         && text("/objectRef/subresource").is_none()
         && text("/objectRef/namespace") == Some(namespace)
         && (200..300).contains(&code)
+        && !reads(event)
         && text("/stage") == Some("ResponseComplete");
     if !wanted {
         return None;

@@ -53,6 +53,12 @@ impl Entry {
     }
 }
 
+/// Whether a call changes nothing: the log keeps those of the product too.
+pub fn reads(event: &Value) -> bool {
+    let verb = event.get("verb").and_then(Value::as_str);
+    verb.is_some_and(|verb| ["get", "list", "watch"].contains(&verb))
+}
+
 /// Every accepted write to a resource of a namespace, its subresources included, by the time of the answer. Lines that
 /// are no audit event are left out.
 pub fn entries(log: &str, namespace: &str, resource: &str) -> Vec<Entry> {
@@ -64,6 +70,7 @@ pub fn entries(log: &str, namespace: &str, resource: &str) -> Vec<Entry> {
         let wanted = text("/objectRef/resource") == Some(resource)
             && text("/objectRef/namespace") == Some(namespace)
             && (200..300).contains(&code)
+            && !reads(&event)
             && text("/stage") == Some("ResponseComplete");
         let received = text("/requestReceivedTimestamp")?.parse().ok()?;
         let at = text("/stageTimestamp")?.parse().ok()?;
@@ -80,4 +87,30 @@ pub fn entries(log: &str, namespace: &str, resource: &str) -> Vec<Entry> {
         .collect();
     all.sort_by_key(|entry| entry.at);
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_read_of_the_product_is_no_write() {
+        let line = |verb: &str| {
+            json!({
+                "stage": "ResponseComplete", "verb": verb, "responseStatus": {"code": 200},
+                "objectRef": {"resource": "pods", "namespace": "shop", "name": "one"},
+                "requestReceivedTimestamp": "2026-01-01T00:00:00Z",
+                "stageTimestamp": "2026-01-01T00:00:01Z",
+            })
+            .to_string()
+        };
+        let log = ["get", "patch", "list", "watch", "delete"]
+            .map(line)
+            .join("\n");
+        let all = entries(&log, "shop", "pods");
+        let verbs: Vec<&str> = all.iter().map(Entry::verb).collect();
+        assert_eq!(verbs, ["patch", "delete"]);
+    }
 }

@@ -6,7 +6,9 @@
 mod bed;
 mod manifests;
 mod rights;
+mod used;
 
 pub use bed::{Bed, OTHER, REACHED, Said};
 pub use manifests::{alerts, documents, folder};
 pub use rights::{DENIED, Denied, HELD, Held, Right, Scope, Who, given, held};
+pub use used::{Call, calls, missed, unused};

@@ -21,6 +21,15 @@ impl Who {
         }
     }
 
+    /// The program with a user's name.
+    pub fn user(name: &str) -> Option<Self> {
+        let ours = format!(
+            "system:serviceaccount:{}:",
+            msars_api::names::SYSTEM_NAMESPACE
+        );
+        name.strip_prefix(&ours).and_then(Self::named)
+    }
+
     fn named(account: &str) -> Option<Self> {
         [Self::Autoscaler, Self::Admission]
             .into_iter()

@@ -14,7 +14,7 @@ use tokio::time::Interval;
 use super::gather::{self, Around};
 use super::history::History;
 use super::kept::Kept;
-use super::record::Line;
+use super::record::{Line, TickLine};
 use super::spared::Before;
 use super::tell::Missing;
 use super::{Memory, Workloads, status};
@@ -76,15 +76,17 @@ impl Workloads {
             tick: Arc::clone(tick),
             decisions: decisions.to_vec(),
         });
+        self.log(TickLine::each(tick, self.engine.limits(), decisions).collect());
+    }
+
+    /// Hands lines to the log, where there is one.
+    pub(super) fn log(&self, lines: Vec<Line>) {
         let Some(log) = &self.means.log else {
             return;
         };
-        let lines = Line::each(tick, self.engine.limits(), decisions).collect();
         if !log.record(lines) {
             self.means.metrics.dropped(Queue::Decisions);
-            tracing::warn!(
-                "a tick's decisions are not logged: what reads or stores the log is too slow"
-            );
+            tracing::warn!("decisions are not logged: what reads or stores the log is too slow");
         }
     }
 

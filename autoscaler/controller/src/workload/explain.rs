@@ -2,10 +2,18 @@
 
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
 use msars_api::crd::SloAutoscaler;
 
+/// When the status was written last.
+fn written(autoscaler: &SloAutoscaler) -> Option<Timestamp> {
+    let entries = autoscaler.metadata.managed_fields.iter().flatten();
+    let ours = entries.filter(|entry| entry.subresource.as_deref() == Some("status"));
+    ours.filter_map(|entry| Some(entry.time.as_ref()?.0)).max()
+}
+
 /// What is wanted and why, what changed last, and what is not as usual. The first sentence is as old as the last write
-/// of the status: at most five minutes while nothing changes.
+/// of the status, which it says: at most five minutes while nothing changes.
 pub fn explain(autoscaler: &SloAutoscaler) -> String {
     let meta = &autoscaler.metadata;
     let spec = &autoscaler.spec;
@@ -32,7 +40,8 @@ pub fn explain(autoscaler: &SloAutoscaler) -> String {
     text.push_str(".\n");
     let ready = |type_: &str| type_ == "Ready";
     if let Some(summary) = status.conditions.iter().find(|c| ready(&c.type_)) {
-        let _ = writeln!(text, "Why: {}", summary.message);
+        let at = written(autoscaler).map_or(String::new(), |at| format!(", as of {at}"));
+        let _ = writeln!(text, "Why{at}: {}", summary.message);
     }
     if let Some(change) = &status.last_change {
         let _ = writeln!(

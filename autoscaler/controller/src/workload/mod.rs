@@ -23,6 +23,7 @@ pub mod record;
 pub mod recorder;
 mod reflex;
 pub mod reflex_input;
+pub mod replay;
 mod restore;
 pub mod revisions;
 pub mod rivals;

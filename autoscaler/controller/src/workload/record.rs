@@ -1,18 +1,27 @@
-//! The log of decisions: one JSON line per decision with everything that went in and came out, and its replay.
+//! The log of decisions: one JSON line per decision with everything that went in and came out.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufWriter, Read as _, Seek as _, SeekFrom, Write};
+use std::io::{BufWriter, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use msars_plan::{Decision, Limits, Tick, decide};
+use msars_domain::Action;
+use msars_plan::{Decision, Limits, ReflexInput, Tick};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::analytic;
+/// One line.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Line {
+    /// A workload's decision in a tick.
+    Tick(Box<TickLine>),
+    /// What the reflex grew between two ticks.
+    Reflex(Box<ReflexLine>),
+}
 
-/// One line: the tick of one workload. All that a decision has of another workload is what that one left of their quotas,
-/// which stands in its observation, so that it replays alone.
+/// The tick of one workload. All that a decision has of another workload is what that one left of their quotas, which
+/// stands in its observation, so that it replays alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Line {
+pub struct TickLine {
     /// What went in.
     pub tick: Tick,
     /// The planner's settings.
@@ -21,19 +30,30 @@ pub struct Line {
     pub decisions: Vec<Decision>,
 }
 
-impl Line {
+/// One look of the reflex that grew something, at the workloads that it grew: what it leaves alone takes nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReflexLine {
+    /// What went in.
+    pub reflex: ReflexInput,
+    /// The planner's settings.
+    pub limits: Limits,
+    /// The resizes that came out.
+    pub actions: Vec<Action>,
+}
+
+impl TickLine {
     /// The lines of a tick, one for each decision that was made; one that failed stops no other's.
     pub fn each<'a>(
         tick: &'a Tick,
         limits: &'a Limits,
         decisions: &'a [Option<Decision>],
-    ) -> impl Iterator<Item = Self> + 'a {
+    ) -> impl Iterator<Item = Line> + 'a {
         let seen = tick.observations.iter().zip(decisions).enumerate();
         seen.filter_map(|(index, (seen, decision))| {
             let decision = decision.clone()?;
             let mut seen = seen.clone();
             seen.headroom = decision.headroom;
-            Some(Self {
+            Some(Line::Tick(Box::new(Self {
                 tick: Tick {
                     now: tick.now,
                     seed: tick.seed,
@@ -42,7 +62,7 @@ impl Line {
                 },
                 limits: limits.clone(),
                 decisions: vec![decision],
-            })
+            })))
         })
     }
 }
@@ -132,95 +152,4 @@ fn whole(path: &Path) -> Result<bool, std::io::Error> {
     let mut last = [0];
     file.read_exact(&mut last)?;
     Ok(last == *b"\n")
-}
-
-/// What a replay found.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Replayed {
-    /// Decisions made anew.
-    pub decisions: usize,
-    /// One sentence for each that came out differently.
-    pub different: Vec<String>,
-    /// One sentence for each line that is no record of a decision.
-    pub unreadable: Vec<String>,
-}
-
-/// Why a log cannot be replayed.
-#[derive(Debug, thiserror::Error)]
-pub enum ReplayError {
-    /// It cannot be read.
-    #[error("reading line {line}: {source}")]
-    Read {
-        /// Its number, from 1.
-        line: usize,
-        /// What happened.
-        source: std::io::Error,
-    },
-}
-
-impl ReplayError {
-    /// A bounded label.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Read { .. } => "read",
-        }
-    }
-}
-
-/// Makes every recorded decision anew and compares the bytes. `each` gets every decision as it comes out now. A last
-/// line without its end, as a killed program leaves it, is left out; one that cannot be read stops no other.
-pub fn replay(
-    mut log: impl BufRead,
-    mut each: impl FnMut(&Tick, &Decision),
-) -> Result<Replayed, ReplayError> {
-    let mut out = Replayed::default();
-    // A line that was torn within a character is no text.
-    let mut text = Vec::new();
-    for number in 1.. {
-        text.clear();
-        let read = log
-            .read_until(b'\n', &mut text)
-            .map_err(|source| ReplayError::Read {
-                line: number,
-                source,
-            })?;
-        if read == 0 || !text.ends_with(b"\n") {
-            break;
-        }
-        if let Err(why) = again(&text, number, &mut each, &mut out) {
-            out.unreadable
-                .push(format!("line {number} is no record of a decision: {why}"));
-        }
-    }
-    Ok(out)
-}
-
-/// Makes the decisions of one line anew.
-fn again(
-    text: &[u8],
-    number: usize,
-    each: &mut impl FnMut(&Tick, &Decision),
-    out: &mut Replayed,
-) -> Result<(), serde_json::Error> {
-    let line: Line = serde_json::from_slice(text)?;
-    let made = decide(&line.tick, &mut analytic(&line.limits), &line.limits);
-    out.decisions += made.len();
-    for (index, now) in made.iter().enumerate() {
-        each(&line.tick, now);
-        let then = line.decisions.get(index).map(serde_json::to_string);
-        if then.transpose()? != Some(serde_json::to_string(now)?) {
-            let told = line.decisions.get(index).map(Decision::explain);
-            out.different.push(format!(
-                "line {number}: recorded \"{}\", now \"{}\"",
-                told.unwrap_or_default(),
-                now.explain()
-            ));
-        }
-    }
-    for gone in line.decisions.iter().skip(made.len()) {
-        let told = gone.explain();
-        out.different
-            .push(format!("line {number}: recorded \"{told}\", now nothing"));
-    }
-    Ok(())
 }

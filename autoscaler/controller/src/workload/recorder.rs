@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::record::{Line, Log};
 
-/// Ticks whose lines may wait: two minutes of them.
+/// Hand-overs that may wait: two minutes of ticks, less where the reflex grows.
 const WAITING: usize = 8;
 
 /// Hands lines to the thread.
@@ -39,7 +39,7 @@ impl Recorder {
         Ok(Self { ticks, ended })
     }
 
-    /// Hands the lines of one tick over; false when too many wait already, and these are lost.
+    /// Hands the lines of one tick or look over; false when too many wait already, and these are lost.
     pub fn record(&self, lines: Vec<Line>) -> bool {
         self.ticks.try_send(lines).is_ok()
     }
@@ -53,7 +53,7 @@ impl Recorder {
 
 fn work(mut write: impl FnMut(&Line) -> Result<(), std::io::Error>, ticks: &Receiver<Vec<Line>>) {
     while let Ok(lines) = ticks.recv() {
-        // After a failure, the tick's other lines would fail likewise.
+        // After a failure, the others handed over with it would fail likewise.
         if let Err(error) = lines.iter().try_for_each(&mut write) {
             tracing::warn!(%error, "decisions of a tick were not logged");
         }

@@ -8,13 +8,14 @@ use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
 use msars_api::crd::{LastChange, SloAutoscaler};
 use msars_client::apply::{Applied, ApplyError};
 use msars_domain::{Action, CpuBounds, MilliCpu, ObjectKey};
-use msars_plan::reflex;
+use msars_plan::{ReflexInput, reflex};
 use tokio::time::Instant;
 
 use super::act::{PATIENCE, refusal};
 use super::deaf::read;
 use super::hands::Hands;
-use super::reflex_input::{self, Subject};
+use super::record::{Line, ReflexLine};
+use super::reflex_input::{self, Subject, grew};
 use super::{Last, Memory, Workloads, gather, room, status};
 use crate::pods::{self, Serving};
 
@@ -68,6 +69,7 @@ impl Workloads {
         let input = reflex_input::input(now, &subjects, &periods, &mut self.pods);
         let actions = reflex(&input, self.engine.limits());
         let begun = Instant::now();
+        self.log_growth(&input, &actions);
         for (key, (size, actions)) in reflex_input::by_workload(&input, actions) {
             // Ticks wait for this: what is late by then, they see.
             if !self.hands.lead.holds() || begun.elapsed() >= PATIENCE {
@@ -75,6 +77,19 @@ impl Workloads {
             }
             self.grow(&key, size, actions, now).await;
         }
+    }
+
+    /// Hands what grows to the log, with what it rests on.
+    fn log_growth(&self, input: &ReflexInput, actions: &[Action]) {
+        if actions.is_empty() {
+            return;
+        }
+        let grown = reflex_input::by_workload(input, actions.to_vec());
+        self.log(vec![Line::Reflex(Box::new(ReflexLine {
+            reflex: input.of(|workload| grown.contains_key(workload)),
+            limits: self.engine.limits().clone(),
+            actions: actions.to_vec(),
+        }))]);
     }
 
     /// Stores the size in force, then grows the pods.
@@ -110,7 +125,7 @@ impl Workloads {
             return;
         }
         let begun = Instant::now();
-        let mut grew = 0;
+        let mut done = 0;
         for action in &actions {
             if begun.elapsed() >= PATIENCE {
                 break;
@@ -121,7 +136,7 @@ impl Workloads {
             };
             match ended {
                 Ok(Applied::Done) => {
-                    grew += 1;
+                    done += 1;
                     if let Action::Resize { uid, .. } = action {
                         self.pods.grown(uid.clone(), now);
                     }
@@ -139,9 +154,9 @@ impl Workloads {
                 }
             }
         }
-        tracing::info!(workload = %key, pods = grew, size = size.0, "throttled pods grew");
-        if grew > 0 {
-            self.hands.tell_growth(last, grew, size, now).await;
+        tracing::info!(workload = %key, pods = done, size = size.0, "throttled pods grew");
+        if done > 0 {
+            self.hands.tell_growth(last, done, size, now).await;
         }
         memory.state = state;
     }
@@ -149,8 +164,8 @@ impl Workloads {
 
 impl Hands {
     /// Tells what the reflex changed, as ticks tell theirs.
-    async fn tell_growth(&self, last: &Last, pods: u32, size: MilliCpu, now: Timestamp) {
-        let message = format!("{pods} throttled pod(s) grew in place to {size}, between two ticks");
+    async fn tell_growth(&self, last: &Last, pods: usize, size: MilliCpu, now: Timestamp) {
+        let message = grew(pods, size);
         let change = LastChange {
             at: now.to_string(),
             reason: THROTTLED.to_owned(),

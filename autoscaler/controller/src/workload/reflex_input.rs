@@ -131,6 +131,11 @@ pub fn input(
     input
 }
 
+/// What the reflex did to a workload's pods, in words.
+pub fn grew(pods: usize, size: MilliCpu) -> String {
+    format!("{pods} throttled pod(s) grew in place to {size}, between two ticks")
+}
+
 /// The reflex's writes by the pod's workload, with the largest size among them.
 pub fn by_workload(
     input: &ReflexInput,

@@ -37,7 +37,9 @@ pub struct Write {
 impl Write {
     fn read(event: &Value, namespace: &str) -> Option<Self> {
         let text = |path: &str| event.pointer(path).and_then(Value::as_str);
-        if text("/stage") != Some("ResponseComplete")
+        let verb = text("/verb")?;
+        if ["get", "list", "watch"].contains(&verb)
+            || text("/stage") != Some("ResponseComplete")
             || text("/objectRef/namespace") != Some(namespace)
         {
             return None;
@@ -49,7 +51,7 @@ impl Write {
         };
         Some(Self {
             by: text("/user/username")?.to_owned(),
-            verb: text("/verb")?.to_owned(),
+            verb: verb.to_owned(),
             resource,
             name: text("/objectRef/name").unwrap_or_default().to_owned(),
             code: event.pointer("/responseStatus/code")?.as_u64()?,

@@ -40,6 +40,7 @@ mod strained;
 mod strikes;
 mod succession;
 mod truth;
+mod used;
 mod yard;
 
 use std::process::ExitCode;
@@ -58,6 +59,8 @@ pub struct Case {
     pub strikes: bool,
     /// Whether it may run at the same time as its neighbours of this kind, each on workloads of its own.
     pub beside: bool,
+    /// Whether it speaks of all cases before it, so that it runs after all or not at all.
+    pub last: bool,
     /// The steps.
     pub run: fn(&Bed) -> Result<()>,
 }
@@ -68,6 +71,7 @@ pub const fn case(name: &'static str, run: fn(&Bed) -> Result<()>) -> Case {
         name,
         strikes: false,
         beside: false,
+        last: false,
         run,
     }
 }
@@ -78,6 +82,7 @@ pub const fn beside(name: &'static str, run: fn(&Bed) -> Result<()>) -> Case {
         name,
         strikes: false,
         beside: true,
+        last: false,
         run,
     }
 }
@@ -88,7 +93,16 @@ pub const fn strike(name: &'static str, run: fn(&Bed) -> Result<()>) -> Case {
         name,
         strikes: true,
         beside: false,
+        last: false,
         run,
+    }
+}
+
+/// A case that speaks of all before it.
+pub const fn last(name: &'static str, run: fn(&Bed) -> Result<()>) -> Case {
+    Case {
+        last: true,
+        ..strike(name, run)
     }
 }
 
@@ -113,8 +127,9 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         podinfo::STRIKES,
         // What it pins leaves a profile of one small size behind.
         strained::CASES,
-        // Last: the product is gone afterwards.
+        // The product is gone afterwards.
         leave::STRIKES,
+        used::CASES,
     ];
     groups.into_iter().flatten()
 }
@@ -163,7 +178,8 @@ fn all(cases: &[&'static Case], bed: &Bed) -> Vec<&'static str> {
 fn run(filters: &[String]) -> Result<bool> {
     let whole = Watch::start();
     let wanted = |case: &&Case| {
-        filters.is_empty() || filters.iter().any(|part| case.name.contains(part.as_str()))
+        let named = filters.iter().any(|part| case.name.contains(part.as_str()));
+        filters.is_empty() || (named && !case.last)
     };
     let mut chosen: Vec<&'static Case> = cases().filter(wanted).collect();
     // Other cases need the room that these workloads take.

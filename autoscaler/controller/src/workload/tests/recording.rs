@@ -1,15 +1,19 @@
 //! The log of decisions: its lines, its bounds, its thread, its replay.
 
+use std::collections::BTreeMap;
 use std::io::{BufReader, Cursor};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use msars_domain::MilliCpu;
-use msars_plan::{Decision, Limits, Tick, decide};
+use msars_domain::{MilliCpu, Reading};
+use msars_plan::{Decision, Limits, Tick, decide, reflex};
 
-use super::super::record::{Line, Log, Target, replay};
+use super::super::record::{Line, Log, ReflexLine, Target, TickLine};
 use super::super::recorder::Recorder;
+use super::super::reflex_input::{self, Pods, Subject};
+use super::super::replay::replay;
 use super::deciding::tick;
+use super::now;
 use crate::engine::analytic;
 
 fn decided(tick: &Tick) -> Vec<Option<Decision>> {
@@ -21,7 +25,7 @@ fn decided(tick: &Tick) -> Vec<Option<Decision>> {
 /// The lines of one tick.
 fn lines(rates: &[f64]) -> Vec<Line> {
     let tick = tick(rates);
-    Line::each(&tick, &Limits::default(), &decided(&tick)).collect()
+    TickLine::each(&tick, &Limits::default(), &decided(&tick)).collect()
 }
 
 fn log(folder: &tempfile::TempDir, bytes: u64) -> (Log, PathBuf) {
@@ -45,8 +49,9 @@ fn recorded_decisions_replay_to_the_last_bit_and_a_changed_one_is_named() {
     let text = std::fs::read_to_string(&path).unwrap();
     assert_eq!(text.lines().count(), 4, "one line per decision");
     let mut grew = 0;
-    let replayed = replay(BufReader::new(Cursor::new(&text)), |_tick, decision| {
-        grew += usize::from(decision.wanted.grows_from(decision.current));
+    let replayed = replay(BufReader::new(Cursor::new(&text)), |at, workload, told| {
+        assert_eq!((at, told.starts_with(&workload.to_string())), (now(), true));
+        grew += usize::from(told.contains(" → "));
     });
     let replayed = replayed.unwrap();
     assert_eq!(replayed.decisions, 4);
@@ -58,14 +63,14 @@ fn recorded_decisions_replay_to_the_last_bit_and_a_changed_one_is_named() {
 
     let other = text.replace("\"replicas\":2", "\"replicas\":3");
     assert!(
-        !replay(Cursor::new(other), |_, _| ())
+        !replay(Cursor::new(other), |_, _, _| ())
             .unwrap()
             .different
             .is_empty()
     );
     // A killed program leaves half a line.
     let half = &text[..text.len() - 20];
-    let replayed = replay(Cursor::new(half), |_, _| ()).unwrap();
+    let replayed = replay(Cursor::new(half), |_, _, _| ()).unwrap();
     assert_eq!((replayed.decisions, replayed.unreadable), (3, vec![]));
 }
 
@@ -90,7 +95,7 @@ fn a_torn_line_takes_no_other_out_of_the_log() {
     spoilt.extend(&text[..100]);
     spoilt.extend(&torn);
     spoilt.extend(b"{}\n");
-    let replayed = replay(Cursor::new(spoilt), |_, _| ()).unwrap();
+    let replayed = replay(Cursor::new(spoilt), |_, _, _| ()).unwrap();
     assert_eq!(replayed.decisions, 2);
     assert_eq!(replayed.different, Vec::<String>::new());
     let told = replayed.unreadable.iter();
@@ -116,10 +121,10 @@ fn a_decision_that_was_left_little_of_a_quota_replays_alone() {
         .collect();
     assert!(left[1] < left[0], "the first takes of it: {left:?}");
     let limits = Limits::default();
-    let text: Vec<String> = Line::each(&tick, &limits, &made)
+    let text: Vec<String> = TickLine::each(&tick, &limits, &made)
         .map(|line| serde_json::to_string(&line).unwrap())
         .collect();
-    let replayed = replay(Cursor::new(text.join("\n") + "\n"), |_, _| ()).unwrap();
+    let replayed = replay(Cursor::new(text.join("\n") + "\n"), |_, _, _| ()).unwrap();
     assert_eq!(replayed.decisions, 2);
     assert_eq!(replayed.different, Vec::<String>::new());
 }
@@ -129,7 +134,14 @@ fn a_decision_that_failed_takes_no_other_out_of_the_log() {
     let tick = tick(&[30.0, 40.0, 500.0]);
     let mut decisions = decided(&tick);
     decisions[1] = None;
-    let lines: Vec<Line> = Line::each(&tick, &Limits::default(), &decisions).collect();
+    let lines: Vec<Line> = TickLine::each(&tick, &Limits::default(), &decisions).collect();
+    let lines: Vec<&TickLine> = lines
+        .iter()
+        .map(|line| match line {
+            Line::Tick(line) => &**line,
+            Line::Reflex(_) => panic!("no tick's line: {line:?}"),
+        })
+        .collect();
     let rates = lines.iter().map(|line| {
         let seen = &line.tick.observations[0];
         seen.signals.rate.value().unwrap().get()
@@ -189,4 +201,57 @@ async fn what_was_handed_over_is_written_before_the_end() {
     assert!(recorder.end(Duration::from_mins(1)).await);
     let text = std::fs::read_to_string(path).unwrap();
     assert_eq!(text.lines().count(), 6);
+}
+
+#[test]
+fn what_the_reflex_grew_replays_between_the_ticks() {
+    let mut ticked = tick(&[30.0]);
+    let seen = ticked.observations.remove(0);
+    let state = ticked.states.remove(0);
+    let subject = Subject {
+        cpu: seen.cpu,
+        pods: seen.pods.clone(),
+        headroom: seen.headroom,
+        seen: &seen,
+        state: &state,
+        hands_off: false,
+    };
+    let mut input = reflex_input::input(now(), &[subject], &BTreeMap::new(), &mut Pods::default());
+    let limits = Limits::default();
+    for pod in &mut input.pods {
+        pod.throttled = Reading::Known {
+            value: 0.1 + 0.2,
+            at: now(),
+        };
+    }
+    let actions = reflex(&input, &limits);
+    assert!(!actions.is_empty());
+    let of_tick = lines(&[30.0]).remove(0);
+    let of_reflex = Line::Reflex(Box::new(ReflexLine {
+        reflex: input,
+        limits,
+        actions,
+    }));
+    let text =
+        [of_tick.clone(), of_reflex, of_tick].map(|line| serde_json::to_string(&line).unwrap());
+    let text = text.join("\n") + "\n";
+    let mut told = Vec::new();
+    let replayed = replay(Cursor::new(&text), |_at, workload, sentence| {
+        assert_eq!(workload, &seen.signals.workload);
+        told.push(sentence.to_owned());
+    })
+    .unwrap();
+    assert_eq!((replayed.decisions, replayed.unreadable), (3, vec![]));
+    assert_eq!(replayed.different, Vec::<String>::new());
+    assert!(
+        told[1].contains("throttled pod(s) grew in place to"),
+        "{told:?}"
+    );
+
+    let other = text.replace("0.30000000000000004", "0.9");
+    let different = replay(Cursor::new(other), |_, _, _| ()).unwrap().different;
+    assert!(
+        different.len() == 1 && different[0].starts_with("line 2: recorded"),
+        "{different:?}"
+    );
 }

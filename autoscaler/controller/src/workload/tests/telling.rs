@@ -181,6 +181,21 @@ fn what_stands_in_the_way_is_the_summary() {
             "{text}"
         );
         assert!(text.contains(reason), "{text}");
+        assert!(text.contains("\nWhy: "), "{text}");
+        // Of all managers' entries only those of the status tell how old the sentence is.
+        let entry = |subresource: Option<&str>, later: i64| {
+            let at = now() + SignedDuration::from_secs(later);
+            json!({"subresource": subresource, "time": at.to_string()})
+        };
+        let entries = json!([
+            entry(Some("status"), 5),
+            entry(None, 90),
+            entry(Some("status"), 0)
+        ]);
+        autoscaler.metadata.managed_fields = serde_json::from_value(entries).unwrap();
+        let at = now() + SignedDuration::from_secs(5);
+        let text = explain(&autoscaler);
+        assert!(text.contains(&format!("\nWhy, as of {at}: ")), "{text}");
     }
     assert_eq!(workload.key, key());
 }
