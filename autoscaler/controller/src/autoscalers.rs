@@ -5,6 +5,7 @@ mod wanted;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use msars_api::annotations::Mode;
 use msars_api::crd::{CpuBounds, SloAutoscaler, SloAutoscalerSpec, TargetRef};
@@ -15,6 +16,10 @@ pub use wanted::{want, wanted};
 
 use crate::own::{Own, owner};
 use crate::world::Workload;
+
+/// Within this the webhook's replicas know the sizes that a status says: they look at changes ten times a second. Pods that
+/// are born before get those of before.
+pub const KNOWN: Duration = Duration::from_millis(500);
 
 /// Namespace and name of an autoscaler: a team's own may be named otherwise than its Deployment.
 pub fn key(autoscaler: &SloAutoscaler) -> ObjectKey {

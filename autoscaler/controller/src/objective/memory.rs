@@ -85,8 +85,8 @@ impl Memory {
     }
 
     /// Takes a look in. While windows are `loaded`, only the entry's rate and what is declared are taken: calls, times,
-    /// work and what comes from elsewhere stay what they were before, and the tail factor with them, since a copy's requests are others than the
-    /// users'. Where nothing is remembered, what is seen counts.
+    /// work and what comes from elsewhere stay what they were before, and the tail factor with them, since a copy's
+    /// requests are others than the users'. Where nothing is remembered, what is seen counts.
     pub(super) fn take(&mut self, seen: Look, application: &Application, loaded: bool) {
         let stays = loaded && !self.classes.is_empty();
         let mut before = BTreeMap::new();
@@ -107,7 +107,9 @@ impl Memory {
                 return;
             }
         };
-        if !stays {
+        // Beside other chains than the last it is another one: with a copy's load in it too much counts, where with the
+        // last one's too little would.
+        if !stays || self.redeclared(&classes, application) {
             self.elsewhere = elsewhere;
         }
         if application.chains.is_empty() {
@@ -139,6 +141,15 @@ impl Memory {
         }
         self.classes = classes;
         self.trouble = None;
+    }
+
+    /// Whether these are other chains than the last, by what is declared.
+    fn redeclared(&self, classes: &[Class], application: &Application) -> bool {
+        let declared = !application.chains.is_empty();
+        let same = |(last, now): (&Class, &Class)| {
+            last.chain.name == now.chain.name && !(declared && last.chain.root != now.chain.root)
+        };
+        self.classes.len() != classes.len() || !self.classes.iter().zip(classes).all(same)
     }
 
     /// What is asked of the classes follows the objective, also while they are those of an earlier look.

@@ -11,16 +11,13 @@ use serde_json::Value;
 use super::growth::{Plan, Planned, Service, growth};
 use super::readiness::{Preparation, split_with};
 use super::{Key, Revisions};
+use crate::autoscalers::KNOWN;
 use crate::pods;
 use crate::workload::gather;
 use crate::world::Workload;
 
 /// Decisions older than this, in seconds, say nothing about now: ticks have stopped.
 const OLD_S: f64 = 60.0;
-
-/// Within so many seconds the webhook's replicas know what a split wants: they look at changes ten times a second. A pod
-/// that is born before has the template's size.
-const KNOWN_S: f64 = 0.5;
 
 /// How far the preparation of a profiled revision's release is.
 #[derive(Debug, Default)]
@@ -38,7 +35,8 @@ impl Preparing {
     /// Whether it was done long enough, too, for who sizes new pods to know.
     fn known(&mut self, done: bool, now: Timestamp) -> bool {
         self.since = if done { self.since.or(Some(now)) } else { None };
-        let known = |since: Timestamp| now.duration_since(since).as_secs_f64() >= KNOWN_S;
+        let known =
+            |since: Timestamp| now.duration_since(since).as_secs_f64() >= KNOWN.as_secs_f64();
         self.last == Preparation::Nothing || self.since.is_some_and(known)
     }
 }

@@ -66,31 +66,33 @@ impl Workloads {
             .map(|(key, _)| key.clone())
             .collect();
         workloads.extend(self.world.left(&owed));
-        for (key, workload) in workloads.into_iter().filter(|(key, _)| ours(key)) {
-            let mut wrote = || {
-                let begun = generation(&workload.object);
-                *written.entry(key.clone()).or_insert(begun) += 1;
-            };
-            if self.release(&workload, &mut out).await && workload.held() {
-                wrote();
+        workloads.retain(|key, _| ours(key));
+        let mut wrote = |workload: &Workload| {
+            let begun = generation(&workload.object);
+            *written.entry(workload.key.clone()).or_insert(begun) += 1;
+        };
+        for workload in workloads.values() {
+            if self.release(workload, &mut out).await && workload.held() {
+                wrote(workload);
             }
-            let Some(autoscaler) = autoscalers.get(&key) else {
-                continue;
-            };
-            let signals = signals.get(&key).cloned();
-            let parting = Parting {
-                workload: &workload,
-                autoscaler,
+        }
+        let partings = workloads.values().filter_map(|workload| {
+            Some(Parting {
+                workload,
+                autoscaler: autoscalers.get(&workload.key)?,
                 why: Why::Drains,
                 now,
-            };
-            let left = self.leave_one(parting, signals).await;
+            })
+        });
+        let partings: Vec<Parting<'_>> = partings.collect();
+        let ended = self.leave_all(&partings, &signals).await;
+        for (parting, left) in partings.iter().zip(ended) {
             if left.scaled {
-                wrote();
+                wrote(parting.workload);
             }
             out.wrong.extend(left.wrong);
             if left.over {
-                out.left.push(key);
+                out.left.push(parting.workload.key.clone());
             }
         }
         self.sweep(ours, &mut out).await;

@@ -41,36 +41,50 @@ impl Workloads {
             })
             .map(|(key, _)| key.clone())
             .collect();
+        let mut parted: Vec<(Workload, Why)> = Vec::new();
         if !keys.is_empty() {
-            for (key, workload) in self.world.left(&keys) {
-                if let Some(autoscaler) = autoscalers.get(&key) {
-                    let parting = Parting {
-                        workload: &workload,
-                        autoscaler,
-                        why: Why::OptedOut,
-                        now,
-                    };
-                    self.leave_one(parting, None).await;
-                }
-            }
+            let left = self.world.left(&keys).into_values();
+            parted.extend(left.map(|workload| (workload, Why::OptedOut)));
         }
-        for (key, autoscaler) in autoscalers {
-            let Some((workload, why)) = workloads.get(key).and_then(|workload| {
-                Some((workload.clone(), self.parts(workload, autoscaler, now)?))
-            }) else {
-                continue;
-            };
-            let parting = Parting {
-                workload: &workload,
-                autoscaler,
-                why,
+        parted.extend(autoscalers.iter().filter_map(|(key, autoscaler)| {
+            let workload = workloads.get(key)?;
+            Some((workload.clone(), self.parts(workload, autoscaler, now)?))
+        }));
+        let partings = parted.iter().filter_map(|(workload, why)| {
+            Some(Parting {
+                workload,
+                autoscaler: autoscalers.get(&workload.key)?,
+                why: *why,
                 now,
-            };
+            })
+        });
+        let partings: Vec<Parting<'_>> = partings.collect();
+        let ended = self.leave_all(&partings, &BTreeMap::new()).await;
+        for (parting, left) in partings.iter().zip(ended) {
             // Until its autoscaler is there, it is scaled as before.
-            if self.leave_one(parting, None).await.over {
-                workloads.remove(key);
+            if left.over {
+                workloads.remove(&parting.workload.key);
             }
         }
+    }
+
+    /// Leaves workloads by `signals`, or the last ones known, one after the other.
+    pub(super) async fn leave_all(
+        &mut self,
+        partings: &[Parting<'_>],
+        signals: &BTreeMap<ObjectKey, Signals>,
+    ) -> Vec<Left> {
+        let mut all = Vec::new();
+        for parting in partings {
+            let signals = signals.get(&parting.workload.key).cloned();
+            all.push((*parting, self.leaving(*parting, signals)));
+        }
+        self.born_as_declared(&all).await;
+        let mut out = Vec::new();
+        for (parting, leaving) in all {
+            out.push(self.leave_one(parting, leaving).await);
+        }
+        out
     }
 
     /// Why a workload in our reach is to be left, if it is.
@@ -94,14 +108,10 @@ impl Workloads {
         (!acts && sized()).then_some(Why::StepsBack)
     }
 
-    /// Leaves one workload by `signals`, or the last ones known. Every write is made only while this replica leads.
-    pub(super) async fn leave_one(
-        &mut self,
-        parting: Parting<'_>,
-        signals: Option<Signals>,
-    ) -> Left {
+    /// Leaves one workload. Every write is made only while this replica leads.
+    async fn leave_one(&mut self, parting: Parting<'_>, leaving: Option<Leaving>) -> Left {
         let mut left = Left::default();
-        let ended = match self.leaving(parting, signals) {
+        let ended = match leaving {
             Some(leaving) => {
                 let ended = self.part(parting, &leaving, &mut left).await;
                 if parting.why == Why::Returns && ended != Ok(true) {

@@ -8,6 +8,7 @@ pub mod act;
 pub mod adopt;
 mod around;
 pub mod behavior;
+mod births;
 mod deaf;
 pub mod drain;
 pub mod explain;

@@ -11,8 +11,8 @@ pub const CASES: &[Case] = &[case(
     explained,
 )];
 
-/// What of the log is decided anew: some ticks.
-const SINCE: &str = "--since=90s";
+/// What of the log is decided anew: as many of the last decisions of ticks, and all that grew between them.
+const TICKS: usize = 100;
 
 fn explained(bed: &Bed) -> Result<()> {
     bed.settle("catalogue")?;
@@ -27,19 +27,22 @@ fn explained(bed: &Bed) -> Result<()> {
     );
     let begins = format!("{workload}: mode auto, ");
     ensure!(
-        told.starts_with(&begins) && told.contains("\nWhy: "),
-        "expected: a text that begins with {begins:?} and says why; found: {told}"
+        told.starts_with(&begins) && told.contains("\nWhy, as of "),
+        "expected: a text that begins with {begins:?} and says why and since when; found: {told}"
     );
     let (pod, _) = leader(bed)?;
-    let log = bed.must(&["-n", SYSTEM, "logs", &pod, SINCE])?;
-    let ticks = log.lines().filter(|line| line.starts_with("{\"tick\""));
-    let ticks: String = ticks.flat_map(|line| [line, "\n"]).collect();
+    let log = bed.must(&["-n", SYSTEM, "logs", &pod])?;
+    let of = |kind: &'static str| log.lines().filter(move |line| line.starts_with(kind));
+    let ticks = of("{\"tick\"").rev().take(TICKS);
+    let grown = of("{\"reflex\"");
+    println!("      {} growths between ticks", grown.clone().count());
+    let lines: String = ticks.chain(grown).flat_map(|line| [line, "\n"]).collect();
     let again = ["-n", SYSTEM, "exec", "-i", program, "--"];
     let again = again
         .into_iter()
         .chain(["msars-autoscaler", "explain", "--replay", "-"]);
     let again: Vec<&str> = again.collect();
-    let said = bed.must_with(&ticks, &again)?.out;
+    let said = bed.must_with(&lines, &again)?.out;
     let count = said.lines().last().unwrap_or_default();
     println!("      {count}");
     let same = count.strip_suffix(" decisions, 0 different");

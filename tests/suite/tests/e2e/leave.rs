@@ -41,9 +41,27 @@ fn gone(bed: &Bed) -> Result<()> {
     bed.settle(HELD)?;
     bed.hold(HELD)?;
     let before = bed.replicas(&WAVE)?;
+    let old = names(bed)?;
     let said = drain(bed)?;
     let after = bed.replicas(&WAVE)?;
     println!("      {} from {before} to {after} replicas", WAVE.name());
+    let new: Vec<Value> = bed
+        .pods_of(&WAVE)?
+        .into_iter()
+        .filter(|pod| !old.contains(&pod["metadata"]["name"]))
+        .collect();
+    ensure!(
+        new.len() as u64 == after.saturating_sub(before),
+        "expected: {} new pods; found: {new:?}",
+        after.saturating_sub(before)
+    );
+    for pod in &new {
+        let born = limit(&pod["spec"])?;
+        ensure!(
+            born == template,
+            "expected: new pods of the template's {template}m; found: one of {born}m"
+        );
+    }
     for line in [
         format!("released {}/{HELD}", bed.namespace),
         format!("left {YARD}/{}", WAVE.name()),
@@ -61,11 +79,19 @@ fn gone(bed: &Bed) -> Result<()> {
 /// The template's CPU limit, thousandths of a core.
 fn template(bed: &Bed) -> Result<u32> {
     let object = bed.get_at(&WAVE, &["deployment", WAVE.name()])?;
-    let limit = object.pointer("/spec/template/spec/containers/0/resources/limits/cpu");
-    limit
+    limit(&object["spec"]["template"]["spec"])
+}
+
+fn limit(pod: &Value) -> Result<u32> {
+    pod.pointer("/containers/0/resources/limits/cpu")
         .and_then(Value::as_str)
         .and_then(cpu_millis)
         .context("no limit")
+}
+
+fn names(bed: &Bed) -> Result<Vec<Value>> {
+    let pods = bed.pods_of(&WAVE)?.into_iter();
+    Ok(pods.map(|pod| pod["metadata"]["name"].clone()).collect())
 }
 
 /// As `manifests/drain` says; what the Job said.

@@ -11,7 +11,7 @@ use crate::{Case, beside};
 
 pub const BESIDE: &[Case] = &[
     beside(
-        "scaling: beside an HPA, then a VPA, recommend shows and auto keeps its hands off until it is gone",
+        "scaling: beside an HPA, a VPA, then a ScaledObject, recommend shows and auto keeps its hands off until it is gone",
         rivalled,
     ),
     beside(
@@ -57,53 +57,112 @@ fn rivalled(bed: &Bed) -> Result<()> {
     bed.until_says(&RIVALLED, "ScalingActive", true, "ValidMetricFound", SOON)?;
     bed.until_replicas(&RIVALLED, wanted, SOON)?;
     bed.annotate(&RIVALLED, &["msars.io/min-replicas-"])?;
-    let outcome = beside_vpa(bed);
-    bed.must(&["delete", "crd", VPAS, "--ignore-not-found"])?;
+    let outcome = beside_vpa(bed).and_then(|()| beside_keda(bed));
+    for kind in [&VPA, &KEDA] {
+        bed.must(&["delete", "crd", &kind.name(), "--ignore-not-found"])?;
+    }
     outcome
 }
 
-const VPAS: &str = "verticalpodautoscalers.autoscaling.k8s.io";
+/// A kind that a cluster may have or not.
+struct Kind {
+    group: &'static str,
+    version: &'static str,
+    kind: &'static str,
+    plural: &'static str,
+    short: &'static str,
+}
+
+const VPA: Kind = Kind {
+    group: "autoscaling.k8s.io",
+    version: "v1",
+    kind: "VerticalPodAutoscaler",
+    plural: "verticalpodautoscalers",
+    short: "vpa",
+};
+const KEDA: Kind = Kind {
+    group: "keda.sh",
+    version: "v1alpha1",
+    kind: "ScaledObject",
+    plural: "scaledobjects",
+    short: "so",
+};
 /// The product looks for kinds that came later, or went, once a minute.
 const FOUND: u64 = 60 + SOON;
 
 /// A kind that the cluster gets now, without its schema and its programs.
-fn vpas() -> Value {
-    let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": VPAS, "annotations": {"api-approved.kubernetes.io": "unapproved, a test's own"}},
-        "spec": {
-            "group": "autoscaling.k8s.io", "scope": "Namespaced",
-            "names": {"kind": "VerticalPodAutoscaler", "plural": "verticalpodautoscalers", "shortNames": ["vpa"]},
-            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": any}}],
-        },
-    })
+impl Kind {
+    fn name(&self) -> String {
+        format!("{}.{}", self.plural, self.group)
+    }
+
+    /// Makes the kind, and one of it with this name and spec for the rivalled workload; the condition's words about it.
+    fn rivals(&self, bed: &Bed, name: &str, spec: &Value) -> Result<String> {
+        let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        let approved = "unapproved, a test's own";
+        bed.apply(&json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": self.name(), "annotations": {"api-approved.kubernetes.io": approved}},
+            "spec": {
+                "group": self.group, "scope": "Namespaced",
+                "names": {"kind": self.kind, "plural": self.plural, "shortNames": [self.short]},
+                "versions": [{
+                    "name": self.version, "served": true, "storage": true,
+                    "schema": {"openAPIV3Schema": any},
+                }],
+            },
+        }))?;
+        let rival = json!({
+            "apiVersion": format!("{}/{}", self.group, self.version), "kind": self.kind,
+            "metadata": {"name": name, "namespace": RIVALLED.namespace},
+            "spec": spec,
+        });
+        slowly("the new kind is served", SOON, || {
+            Ok(bed.apply(&rival).map_err(|error| error.to_string()))
+        })?;
+        let why = bed.until_says(
+            &RIVALLED,
+            "ScalingActive",
+            false,
+            "AmbiguousSelector",
+            FOUND,
+        )?;
+        println!("      {why}");
+        let told = format!("{} {name}", self.kind);
+        ensure!(
+            why.contains(&told),
+            "expected: a condition that names {told}; found: {why}"
+        );
+        Ok(why)
+    }
+}
+
+fn beside_keda(bed: &Bed) -> Result<()> {
+    // Without an HPA, as while it is paused.
+    let target = json!({"scaleTargetRef": {"name": RIVALLED.name()}});
+    let why = KEDA.rivals(bed, "e2e-queue", &target)?;
+    let command = format!(
+        "kubectl -n {} delete scaledobject e2e-queue",
+        RIVALLED.namespace
+    );
+    ensure!(
+        why.contains(&command),
+        "expected: a condition that says {command}; found: {why}"
+    );
+    bed.at(&RIVALLED, &["delete", "scaledobject", "e2e-queue"])?;
+    bed.until_says(&RIVALLED, "ScalingActive", true, "ValidMetricFound", SOON)
+        .map(drop)
 }
 
 fn beside_vpa(bed: &Bed) -> Result<()> {
     let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": RIVALLED.name()});
-    let vpa = json!({
-        "apiVersion": "autoscaling.k8s.io/v1", "kind": "VerticalPodAutoscaler",
-        "metadata": {"name": "e2e-sizes", "namespace": RIVALLED.namespace},
-        "spec": {"targetRef": target, "updatePolicy": {"updateMode": "Initial"}},
-    });
-    bed.apply(&vpas())?;
-    slowly("the new kind is served", SOON, || {
-        Ok(bed.apply(&vpa).map_err(|error| error.to_string()))
-    })?;
-    let why = bed.until_says(
-        &RIVALLED,
-        "ScalingActive",
-        false,
-        "AmbiguousSelector",
-        FOUND,
-    )?;
-    println!("      {why}");
+    let spec = json!({"targetRef": target, "updatePolicy": {"updateMode": "Initial"}});
+    let why = VPA.rivals(bed, "e2e-sizes", &spec)?;
     // The condition's own command, so far as it is one.
     let command = "patch vpa e2e-sizes --type merge -p '{\"spec\":{\"updatePolicy\":{\"updateMode\":\"Off\"}}}'";
     ensure!(
-        why.contains("VerticalPodAutoscaler e2e-sizes") && why.contains(command),
-        "expected: a condition that names the VPA and {command}; found: {why}"
+        why.contains(command),
+        "expected: a condition that says {command}; found: {why}"
     );
     let events = bed.events(&RIVALLED, RIVALLED.name())?;
     ensure!(

@@ -80,8 +80,8 @@ fn a_copys_load_moves_nothing_but_the_users_rate() {
     };
     memory.take(strained(), &front, true);
     assert_eq!(taken(&memory), before.replace("40/s", "60/s"));
-    // What is declared is no measurement.
-    let now = "60/s and 10/s from elsewhere 9 calls factor 0.5 10.0 ms of 10 ms work";
+    // What is declared is no measurement, and what comes by none of it is counted anew.
+    let now = "60/s and 90/s from elsewhere 9 calls factor 0.5 10.0 ms of 10 ms work";
     let mut declared = front.clone();
     let chain = json!({"name": "front", "share": 1.0, "calls": []});
     declared.chains = vec![serde_json::from_value(chain).unwrap()];

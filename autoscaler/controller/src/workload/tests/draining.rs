@@ -24,7 +24,9 @@ fn remembers(name: &str) -> Value {
         ..State::default()
     };
     let mut autoscaler = scaled(name);
-    autoscaler["status"] = json!({"memory": serde_json::to_string(&state).unwrap()});
+    let born = json!({"revision": "h1", "sizeMilli": 400, "replicas": 2});
+    autoscaler["status"] =
+        json!({"memory": serde_json::to_string(&state).unwrap(), "sizes": [born]});
     autoscaler
 }
 
@@ -94,6 +96,11 @@ async fn a_drain_waits_for_what_it_wrote_and_forgets() {
     let autoscaler = server.get(AUTOSCALERS, "shop/carts");
     assert_eq!(autoscaler["spec"]["mode"], "off");
     assert!(autoscaler["status"]["memory"].is_null());
+    // Those that are born now are of the size by which they were counted.
+    let written = server.written();
+    let at = |end: &str| written.iter().position(|one| one.ends_with(end));
+    let (sizes, scale) = (at("sloautoscalers/carts/status"), at("carts/scale"));
+    assert!(sizes.is_some() && sizes < scale, "{written:?}");
 }
 
 #[tokio::test]
