@@ -1,5 +1,7 @@
 //! The product goes, as `manifests/drain` says, and leaves nothing behind but workloads that carry their load.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, ensure};
 use msars_api::annotations::cpu_millis;
 use msars_api::names::{SHADOW_LABEL, WEBHOOK_CONFIGURATION};
@@ -41,27 +43,11 @@ fn gone(bed: &Bed) -> Result<()> {
     bed.settle(HELD)?;
     bed.hold(HELD)?;
     let before = bed.replicas(&WAVE)?;
-    let old = names(bed)?;
+    let old = ours(bed)?;
     let said = drain(bed)?;
     let after = bed.replicas(&WAVE)?;
     println!("      {} from {before} to {after} replicas", WAVE.name());
-    let new: Vec<Value> = bed
-        .pods_of(&WAVE)?
-        .into_iter()
-        .filter(|pod| !old.contains(&pod["metadata"]["name"]))
-        .collect();
-    ensure!(
-        new.len() as u64 == after.saturating_sub(before),
-        "expected: {} new pods; found: {new:?}",
-        after.saturating_sub(before)
-    );
-    for pod in &new {
-        let born = limit(&pod["spec"])?;
-        ensure!(
-            born == template,
-            "expected: new pods of the template's {template}m; found: one of {born}m"
-        );
-    }
+    born_as_declared(bed, &old)?;
     for line in [
         format!("released {}/{HELD}", bed.namespace),
         format!("left {YARD}/{}", WAVE.name()),
@@ -89,9 +75,49 @@ fn limit(pod: &Value) -> Result<u32> {
         .context("no limit")
 }
 
-fn names(bed: &Bed) -> Result<Vec<Value>> {
-    let pods = bed.pods_of(&WAVE)?.into_iter();
-    Ok(pods.map(|pod| pod["metadata"]["name"].clone()).collect())
+/// Pods of the workloads that the product scales, but for that of the revision that the drain releases.
+fn ours(bed: &Bed) -> Result<BTreeMap<String, Value>> {
+    let mut all = BTreeMap::new();
+    for namespace in [YARD, &*bed.namespace] {
+        for pod in bed.pods_in(namespace)? {
+            let app = pod["metadata"]["labels"]["app"].as_str();
+            let uid = pod["metadata"]["uid"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
+            if app.is_some_and(|app| app != HELD) {
+                all.insert(uid, pod);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Whoever was left got new pods of the template's size, by which they are counted.
+fn born_as_declared(bed: &Bed, old: &BTreeMap<String, Value>) -> Result<()> {
+    let mut count = 0;
+    for (uid, pod) in ours(bed)? {
+        if old.contains_key(&uid) {
+            continue;
+        }
+        let part = |path: &str| {
+            pod.pointer(path)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
+        let (namespace, app) = (part("/metadata/namespace"), part("/metadata/labels/app"));
+        let deployment = ["-n", namespace, "get", "deployment", app, "-o", "json"];
+        let deployment: Value = serde_json::from_str(&bed.must(&deployment)?)?;
+        let declared = limit(&deployment["spec"]["template"]["spec"])?;
+        let born = limit(&pod["spec"])?;
+        ensure!(
+            born == declared,
+            "expected: new pods of {app} of its template's {declared}m; found: {born}m"
+        );
+        count += 1;
+    }
+    println!("      {count} new pods, all of their template's size");
+    Ok(())
 }
 
 /// As `manifests/drain` says; what the Job said.
