@@ -65,7 +65,7 @@ fn rivalled(bed: &Bed) -> Result<()> {
 }
 
 /// A kind that a cluster may have or not.
-struct Kind {
+struct Definition {
     group: &'static str,
     version: &'static str,
     kind: &'static str,
@@ -73,14 +73,14 @@ struct Kind {
     short: &'static str,
 }
 
-const VPA: Kind = Kind {
+const VPA: Definition = Definition {
     group: "autoscaling.k8s.io",
     version: "v1",
     kind: "VerticalPodAutoscaler",
     plural: "verticalpodautoscalers",
     short: "vpa",
 };
-const KEDA: Kind = Kind {
+const KEDA: Definition = Definition {
     group: "keda.sh",
     version: "v1alpha1",
     kind: "ScaledObject",
@@ -91,7 +91,7 @@ const KEDA: Kind = Kind {
 const FOUND: u64 = 60 + SOON;
 
 /// A kind that the cluster gets now, without its schema and its programs.
-impl Kind {
+impl Definition {
     fn name(&self) -> String {
         format!("{}.{}", self.plural, self.group)
     }
