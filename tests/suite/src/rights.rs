@@ -151,7 +151,7 @@ pub const HELD: &[Held] = &[
     row(Autoscaler, Everywhere, "keda.sh", "scaledobjects", "", "list watch", "hands off what KEDA scales, also while it is paused"),
     row(Autoscaler, Everywhere, "", "nodes/metrics", "", "get", "CPU counters of shadow pods"),
     row(Autoscaler, Everywhere, "msars.io", OURS, "", "get list watch create", "our own kinds"),
-    row(Autoscaler, Everywhere, "msars.io", "servicelevelobjectives sloautoscalers", "", "update", "what annotations ask for now"),
+    row(Autoscaler, Everywhere, "msars.io", "servicelevelobjectives sloautoscalers", "", "update", "follows annotations that change"),
     row(Autoscaler, Everywhere, "msars.io", "loadlatencyprofiles", "", "delete", "profiles that no revision needs"),
     row(Autoscaler, Everywhere, "msars.io", OUR_STATUS, "", "update", "what was found and decided"),
     row(Autoscaler, Everywhere, "events.k8s.io", "events", "", "create patch", "what the user must know"),
